@@ -1,0 +1,29 @@
+#include "layers.hpp"
+
+namespace nf4bench {
+namespace {
+
+// Layers of one shape are named together: q/o, k/v, gate/up. Sources: the models' published configurations.
+constexpr Layer kLayers[] = {
+    // model   name                     N      K
+    {"llama", "llama70b.qo", 8192, 8192},        // Llama-3.3-70B
+    {"llama", "llama70b.kv", 1024, 8192},        //
+    {"llama", "llama70b.gate_up", 28672, 8192},  //
+    {"llama", "llama70b.down", 8192, 28672},     //
+    {"qwen", "qwen32b.q", 8192, 5120},           // Qwen3-32B
+    {"qwen", "qwen32b.kv", 1024, 5120},          //
+    {"qwen", "qwen32b.o", 5120, 8192},           //
+    {"qwen", "qwen32b.gate_up", 25600, 5120},    //
+    {"qwen", "qwen32b.down", 5120, 25600},       //
+    {"gemma", "gemma27b.q", 4096, 5376},         // Gemma-3-27B
+    {"gemma", "gemma27b.kv", 2048, 5376},        //
+    {"gemma", "gemma27b.o", 5376, 4096},         //
+    {"gemma", "gemma27b.gate_up", 21504, 5376},  //
+    {"gemma", "gemma27b.down", 5376, 21504},     //
+};
+
+}  // namespace
+
+std::span<const Layer> layers() { return kLayers; }
+
+}  // namespace nf4bench

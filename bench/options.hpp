@@ -1,0 +1,41 @@
+// The command line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contender.hpp"
+#include "layers.hpp"
+#include "nf4/nf4.h"
+
+namespace nf4bench {
+
+struct Options {
+  bool help = false;
+  std::string model_file;  // `model FILE`: measure a file's weights in place of a sweep
+
+  std::vector<nf4_op_t> ops = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK};
+  std::vector<std::string> models;  // of layers.hpp; with no shape and no model, the device's default
+  std::vector<Layer> shapes;
+  std::vector<int64_t> m = {1};
+  std::vector<nf4_dtype_t> dtypes = {NF4_BF16};
+  std::vector<int32_t> blocksizes = {64};
+  bool nested = false;
+  std::vector<std::string> variants;
+  bool hot = false;
+
+  std::optional<int32_t> device;  // NF4_HOST_DEVICE for the host; without it, CUDA device 0 if there is one
+  PeerPaths peers;
+  std::string csv;
+  std::string json;
+  std::string commit;
+};
+
+// Throws std::invalid_argument that names the option and what it takes.
+Options parse_options(int argc, const char* const* argv);
+
+extern const char* const kHelp;
+
+}  // namespace nf4bench

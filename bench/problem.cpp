@@ -1,0 +1,74 @@
+#include "problem.hpp"
+
+#include <fmt/format.h>
+
+#include "support/reference.hpp"
+
+namespace nf4bench {
+
+int64_t Problem::groups() const { return (blocks() + kAbsmaxBlocksize - 1) / kAbsmaxBlocksize; }
+
+nf4_problem_t descriptor(const Problem& problem) {
+  nf4_problem_t out = NF4_PROBLEM_INIT;
+  out.op = problem.op;
+  out.dtype = problem.dtype;
+  out.m = problem.m;
+  out.n = problem.n;
+  out.k = problem.k;
+  out.blocksize = problem.blocksize;
+  out.absmax_dtype = problem.nested ? NF4_U8 : NF4_F32;
+  if (problem.op == NF4_OP_PACK_ABSMAX) {
+    out.n = 1;
+    out.k = problem.blocks();
+    out.blocksize = kAbsmaxBlocksize;
+  }
+  return out;
+}
+
+int64_t scale_bytes(const Problem& problem) {
+  constexpr int64_t kMapAndOffset = 257 * 4;
+  return problem.nested ? problem.blocks() + problem.groups() * 4 + kMapAndOffset : problem.blocks() * 4;
+}
+
+double minimal_bytes(const Problem& problem) {
+  const int64_t element = nf4ref::size_of(problem.dtype);
+  const int64_t packed = problem.code_bytes() + scale_bytes(problem);
+  const int64_t dense = problem.elements() * element;
+  const int64_t activations = problem.m * (problem.n + problem.k) * element;
+  const int64_t absmax = problem.blocks() * 4;
+  const int64_t nested_absmax = problem.blocks() + problem.groups() * 4;
+  switch (problem.op) {
+    case NF4_OP_GEMM: return static_cast<double>(packed + activations);
+    case NF4_OP_PACK:
+    case NF4_OP_UNPACK: return static_cast<double>(packed + dense);
+    case NF4_OP_PACK_ABSMAX: return static_cast<double>(absmax + nested_absmax);
+    default: return static_cast<double>(scale_bytes(problem) + absmax);
+  }
+}
+
+std::string_view op_name(nf4_op_t op) {
+  switch (op) {
+    case NF4_OP_PACK: return "pack";
+    case NF4_OP_UNPACK: return "unpack";
+    case NF4_OP_GEMM: return "gemm";
+    case NF4_OP_PACK_ABSMAX: return "pack_absmax";
+    default: return "unpack_absmax";
+  }
+}
+
+std::string_view dtype_name(nf4_dtype_t dtype) {
+  switch (dtype) {
+    case NF4_F32: return "f32";
+    case NF4_F16: return "f16";
+    default: return "bf16";
+  }
+}
+
+std::string describe(const Problem& problem) {
+  return fmt::format("{}{}{}, N={} K={}{}, {}, blocksize {}{}", op_name(problem.op), problem.layer.empty() ? "" : " ",
+                     problem.layer, problem.n, problem.k,
+                     problem.op == NF4_OP_GEMM ? fmt::format(", M={}", problem.m) : std::string(),
+                     dtype_name(problem.dtype), problem.blocksize, problem.nested ? ", nested" : "");
+}
+
+}  // namespace nf4bench

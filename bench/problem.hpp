@@ -1,0 +1,47 @@
+// What is measured: one operation on one shape.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "nf4/nf4.h"
+
+namespace nf4bench {
+
+struct Problem {
+  nf4_op_t op = NF4_OP_GEMM;
+  nf4_dtype_t dtype = NF4_BF16;
+  int64_t m = 1;
+  int64_t n = 0;
+  int64_t k = 0;
+  int32_t blocksize = 64;
+  bool nested = false;
+  std::string layer;  // where the shape comes from, "" if it was given by hand
+
+  int64_t elements() const { return n * k; }
+  int64_t code_bytes() const { return (elements() + 1) / 2; }
+  int64_t blocks() const { return (elements() + blocksize - 1) / blocksize; }
+  int64_t groups() const;  // of nested quantization
+
+  bool operator==(const Problem&) const = default;
+};
+
+// Blocks that share a second-level scale: bitsandbytes' value.
+inline constexpr int32_t kAbsmaxBlocksize = 256;
+
+nf4_problem_t descriptor(const Problem& problem);
+
+// The bytes that any implementation has to move, each input and output once.
+double minimal_bytes(const Problem& problem);
+
+// Bytes of the scales of a weight, as the problem stores them.
+int64_t scale_bytes(const Problem& problem);
+
+std::string_view op_name(nf4_op_t op);
+std::string_view dtype_name(nf4_dtype_t dtype);
+
+// "gemm llama70b.qo, N=8192 K=8192, M=1, bf16, blocksize 64, nested"
+std::string describe(const Problem& problem);
+
+}  // namespace nf4bench

@@ -1,0 +1,34 @@
+# Decides whether the CUDA backend is built, and for which architectures.
+#   NF4_HAVE_CUDA   true where it is
+# The default serves every GPU from sm_75 on: machine code for sm_80 and sm_90a, PTX of sm_75 for the rest. The preset
+# `all-architectures` lists them all.
+include(CheckLanguage)
+
+set(NF4_HAVE_CUDA FALSE)
+if(NOT NF4_CUDA STREQUAL "OFF")
+  if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX} AND EXISTS /usr/local/cuda/bin/nvcc)
+    set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc) # where NVIDIA's packages put it, often not on the PATH
+  endif()
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90a-real CACHE STRING "CUDA architectures")
+    endif()
+    enable_language(CUDA)
+    find_package(CUDAToolkit 12.0 REQUIRED)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake before 3.26 does not know it of nvcc
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(NF4_HAVE_CUDA TRUE)
+  elseif(NF4_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "NF4_CUDA is ON, but no CUDA compiler was found; set CMAKE_CUDA_COMPILER, or NF4_CUDA=OFF")
+  endif()
+endif()
+if(NF4_HAVE_CUDA)
+  message(STATUS "nf4: CUDA ${CUDAToolkit_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
+else()
+  message(STATUS "nf4: no CUDA compiler, building the host backend alone")
+endif()

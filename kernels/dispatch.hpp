@@ -1,0 +1,50 @@
+// From run-time values to template parameters, each spelled once for all kernels.
+#pragma once
+
+#include <cstddef>
+#include <iterator>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absmax.hpp"
+
+namespace nf4 {
+
+// Calls f with a value-initialized T of `dtype`, one of f32, f16 and bf16.
+template <class F>
+auto with_dtype(Dtype dtype, F&& f) {
+  switch (dtype) {
+    case Dtype::f16:
+      return f(f16{});
+    case Dtype::bf16:
+      return f(bf16{});
+    default:
+      return f(float{});
+  }
+}
+
+template <int V>
+using Constant = std::integral_constant<int, V>;
+
+// Calls f(Constant<Low>{}) ... f(Constant<High>{}) for the one that equals `value`; Low if none does.
+template <int Low, int High, class F>
+auto with_constant(int value, F&& f) {
+  if constexpr (Low < High) {
+    if (value != Low) return with_constant<Low + 1, High>(value, std::forward<F>(f));
+  }
+  return f(Constant<Low>{});
+}
+
+// Calls f(Constant<i>{}) for the index `config` of Configs; f reads Configs[i] as a compile-time value.
+template <const auto& Configs, class F>
+auto with_config(int config, F&& f) {
+  return with_constant<0, static_cast<int>(std::size(Configs)) - 1>(config, std::forward<F>(f));
+}
+
+template <const auto& Configs>
+std::string config_text(int config) {
+  return Configs[config].text();
+}
+
+}  // namespace nf4

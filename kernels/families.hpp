@@ -1,0 +1,16 @@
+// The families of CUDA variants, one source file each. A new family is one file here and one line in src/registry.cpp.
+#pragma once
+
+#include <span>
+
+#include "variant.hpp"
+
+namespace nf4 {
+
+std::span<const Variant> pack_cub_variants();
+std::span<const Variant> unpack_lut_variants();
+std::span<const Variant> gemv_lut_variants();
+std::span<const Variant> gemm_tiled_variants();
+std::span<const Variant> absmax_variants();
+
+}  // namespace nf4

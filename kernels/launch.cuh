@@ -1,0 +1,29 @@
+// Launching a kernel, and sizing its grid.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+namespace nf4 {
+
+constexpr int kWarpSize = 32;
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+// A grid of one block per tile; kernels stride over tiles, so a count beyond the hardware's limit is right too.
+inline unsigned grid_for(int64_t tiles) { return static_cast<unsigned>(std::min<int64_t>(tiles, 0x7fffffff)); }
+
+// cudaLaunchKernelEx returns this launch's own error, where <<<>>> would leave it to be found later.
+template <class... Params, class... Args>
+int launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream, Args&&... args) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.stream = stream;
+  return static_cast<int>(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
+}
+
+}  // namespace nf4

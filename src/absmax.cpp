@@ -1,0 +1,42 @@
+#include "select.hpp"
+
+using namespace nf4;
+
+nf4_status_t nf4_pack_absmax(nf4_handle_t handle, uint8_t* absmax_codes, float* absmax2, float* offset,
+                             const float* absmax, int64_t count, const float* map, int32_t blocksize,
+                             const nf4_options_t* options, nf4_stream_t stream) {
+  return guarded([&] {
+    check_handle(handle);
+    check_matrix("count", count, "1", 1);
+    const int log2_blocksize = check_blocksize("blocksize", blocksize);
+    check_data("absmax_codes", absmax_codes, 1, count);
+    check_data("absmax2", absmax2, sizeof(float), count);
+    check_data("offset", offset, sizeof(float), 1);
+    check_data("absmax", absmax, sizeof(float), count);
+    check_data("map", map, sizeof(float), count > 0 ? 256 : 0);
+    const Options checked = check_options(options, false);
+    Alignment alignment;
+    alignment.add(absmax_codes).add(absmax2).add(absmax);
+    const Problem problem{Op::pack_absmax, Dtype::f32, 1, 1, count, blocksize, Dtype::f32, alignment.value(), false};
+    run(*handle, problem, PackAbsmaxArgs{absmax_codes, absmax2, offset, absmax, count, map, log2_blocksize}, checked,
+        stream);
+  });
+}
+
+nf4_status_t nf4_unpack_absmax(nf4_handle_t handle, float* absmax, const nf4_weight_t* weight,
+                               const nf4_options_t* options, nf4_stream_t stream) {
+  return guarded([&] {
+    check_handle(handle);
+    const Weight view = check_weight(weight, false);
+    const int64_t count = (view.rows * view.cols + weight->blocksize - 1) >> view.log2_blocksize;
+    check_data("absmax", absmax, sizeof(float), count);
+    const Options checked = check_options(options, false);
+    check_stream(*handle, stream);
+    if (count == 0) return;
+    Alignment alignment;
+    alignment.add(absmax).add(view.absmax.values);
+    const Problem problem{Op::unpack_absmax, Dtype::f32,        1,    view.rows, view.cols, weight->blocksize,
+                          view.absmax.dtype, alignment.value(), false};
+    run(*handle, problem, UnpackAbsmaxArgs{absmax, view.absmax, count}, checked, stream);
+  });
+}

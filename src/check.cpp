@@ -1,0 +1,167 @@
+#include "check.hpp"
+
+#include <bit>
+
+namespace nf4 {
+
+const nf4_handle& check_handle(nf4_handle_t handle) {
+  check_not_null("handle", handle);
+  return *handle;
+}
+
+void check_struct_size(const char* name, size_t size, size_t expected) {
+  if (size != expected) {
+    fail(NF4_ERROR_STRUCT_SIZE, "{}->struct_size is {}; version {}.{} of libnf4 expects {}", name, size,
+         NF4_VERSION_MAJOR, NF4_VERSION_MINOR, expected);
+  }
+}
+
+Op check_op(const char* name, nf4_op_t op) {
+  if (op < 0 || op >= kOps)
+    fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected one of NF4_OP_*, 0 to {}", name, op, kOps - 1);
+  return static_cast<Op>(op);
+}
+
+Dtype check_dtype(const char* name, nf4_dtype_t dtype) {
+  if (dtype != NF4_F32 && dtype != NF4_F16 && dtype != NF4_BF16) {
+    fail(NF4_ERROR_UNSUPPORTED, "{} is {}; expected NF4_F32 (0), NF4_F16 (1) or NF4_BF16 (2)", name, dtype);
+  }
+  return static_cast<Dtype>(dtype);
+}
+
+int check_blocksize(const char* name, int32_t blocksize) {
+  if (blocksize < 32 || blocksize > 4096 || !std::has_single_bit(static_cast<uint32_t>(blocksize))) {
+    fail(NF4_ERROR_UNSUPPORTED, "{} is {}; expected a power of two from 32 to 4096", name, blocksize);
+  }
+  return std::countr_zero(static_cast<uint32_t>(blocksize));
+}
+
+namespace {
+
+void check_extent(const char* name, int64_t extent) {
+  if (extent < 0) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 0 or more", name, extent);
+}
+
+// a * b for a, b >= 0, or -1 if it exceeds kMaxElements.
+int64_t product(int64_t a, int64_t b) { return b != 0 && a > kMaxElements / b ? -1 : a * b; }
+
+}  // namespace
+
+int64_t check_matrix(const char* rows_name, int64_t rows, const char* cols_name, int64_t cols) {
+  check_extent(rows_name, rows);
+  check_extent(cols_name, cols);
+  const int64_t elements = product(rows, cols);
+  if (elements < 0) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "{} * {} is {} * {}; expected 2^60 elements at most", rows_name, cols_name, rows,
+         cols);
+  }
+  return elements;
+}
+
+void check_leading(const char* name, int64_t ld, const char* cols_name, int64_t cols, int64_t rows) {
+  if (ld < cols) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected {} ({}) or more", name, ld, cols_name, cols);
+  if (product(rows, ld) < 0) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; {} rows of it exceed 2^60 elements", name, ld, rows);
+  }
+}
+
+void check_data(const char* name, const void* pointer, size_t alignment, int64_t elements) {
+  if (pointer == nullptr && elements > 0) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "{} is null; expected {} elements", name, elements);
+  }
+  if (reinterpret_cast<uintptr_t>(pointer) % alignment != 0) {
+    fail(NF4_ERROR_MISALIGNED, "{} is {}; expected a multiple of {} bytes", name, pointer, alignment);
+  }
+}
+
+Weight check_weight(const nf4_weight_t* weight, bool codes_used) {
+  check_struct("weight", weight);
+  const int64_t elements = check_matrix("weight->rows", weight->rows, "weight->cols", weight->cols);
+  const int log2_blocksize = check_blocksize("weight->blocksize", weight->blocksize);
+  const int64_t blocks = (elements + weight->blocksize - 1) >> log2_blocksize;
+  if (weight->reserved != 0) fail(NF4_ERROR_INVALID_ARGUMENT, "weight->reserved is {}; expected 0", weight->reserved);
+  if (codes_used) check_data("weight->codes", weight->codes, 1, elements);
+
+  Absmax absmax{weight->absmax, Dtype::u8, nullptr, nullptr, nullptr, 0};
+  if (weight->absmax_dtype == NF4_U8) {
+    absmax.log2_blocksize = check_blocksize("weight->absmax_blocksize", weight->absmax_blocksize);
+    check_data("weight->absmax", weight->absmax, 1, blocks);
+    check_data("weight->absmax_map", weight->absmax_map, sizeof(float), blocks > 0 ? 256 : 0);
+    check_data("weight->absmax2", weight->absmax2, sizeof(float),
+               (blocks + weight->absmax_blocksize - 1) >> absmax.log2_blocksize);
+    check_data("weight->absmax_offset", weight->absmax_offset, sizeof(float), blocks > 0 ? 1 : 0);
+    absmax.map = weight->absmax_map;
+    absmax.absmax2 = weight->absmax2;
+    absmax.offset = weight->absmax_offset;
+  } else {
+    if (weight->absmax_dtype < 0 || weight->absmax_dtype > NF4_U8) {
+      fail(NF4_ERROR_UNSUPPORTED,
+           "weight->absmax_dtype is {}; expected NF4_F32 (0), NF4_F16 (1), NF4_BF16 (2), or NF4_U8 (3) for nested",
+           weight->absmax_dtype);
+    }
+    absmax.dtype = static_cast<Dtype>(weight->absmax_dtype);
+    check_data("weight->absmax", weight->absmax, size_of(absmax.dtype), blocks);
+  }
+  return {weight->rows, weight->cols, weight->codes, absmax, log2_blocksize};
+}
+
+Problem check_problem(const nf4_problem_t* problem) {
+  check_struct("problem", problem);
+  Problem checked{};
+  checked.op = check_op("problem->op", problem->op);
+  const bool on_absmax = checked.op == Op::pack_absmax || checked.op == Op::unpack_absmax;
+  const bool packs = checked.op == Op::pack || checked.op == Op::pack_absmax;
+  checked.dtype = on_absmax ? Dtype::f32 : check_dtype("problem->dtype", problem->dtype);
+  check_matrix("problem->n", problem->n, "problem->k", problem->k);
+  checked.n = problem->n;
+  checked.k = problem->k;
+  checked.m = 1;
+  if (checked.op == Op::gemm) {
+    check_matrix("problem->m", problem->m, "problem->k", problem->k);
+    check_matrix("problem->m", problem->m, "problem->n", problem->n);
+    checked.m = problem->m;
+  }
+  check_blocksize("problem->blocksize", problem->blocksize);
+  checked.blocksize = problem->blocksize;
+  checked.absmax_dtype = packs ? Dtype::f32
+                         : problem->absmax_dtype == NF4_U8
+                             ? Dtype::u8
+                             : check_dtype("problem->absmax_dtype", problem->absmax_dtype);
+  checked.alignment = problem->alignment == 0 ? 16 : problem->alignment;
+  if (checked.alignment < 0 || !std::has_single_bit(static_cast<uint32_t>(checked.alignment))) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "problem->alignment is {}; expected 0 or a power of two", problem->alignment);
+  }
+  checked.strided = problem->strided != 0;
+  return checked;
+}
+
+void check_stream(const nf4_handle& handle, nf4_stream_t stream) {
+  if (handle.on_host() && stream != nullptr) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "stream is {}; expected null, since the handle is the host backend's",
+         static_cast<const void*>(stream));
+  }
+}
+
+size_t size_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32:
+      return 4;
+    case Dtype::f16:
+    case Dtype::bf16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+const char* name_of(Dtype dtype) {
+  static constexpr const char* kNames[] = {"f32", "f16", "bf16", "u8"};
+  return kNames[static_cast<size_t>(dtype)];
+}
+
+const char* name_of(Op op) {
+  static constexpr const char* kNames[kOps] = {"pack", "unpack", "gemm", "pack_absmax", "unpack_absmax"};
+  return kNames[static_cast<size_t>(op)];
+}
+
+}  // namespace nf4

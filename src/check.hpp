@@ -1,0 +1,86 @@
+// Argument checks: each fails with a status and a message that names the argument, its value, and what was expected.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include "handle.hpp"
+#include "nf4/nf4.h"
+#include "status.hpp"
+#include "variant.hpp"
+
+namespace nf4 {
+
+const nf4_handle& check_handle(nf4_handle_t handle);
+
+inline void check_not_null(const char* name, const void* pointer) {
+  if (pointer == nullptr) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is null", name);
+}
+
+void check_struct_size(const char* name, size_t size, size_t expected);
+
+// A struct of the caller's: not null, and of a size that this version knows.
+template <class Struct>
+void check_struct(const char* name, const Struct* object) {
+  check_not_null(name, object);
+  check_struct_size(name, object->struct_size, sizeof(Struct));
+}
+
+Op check_op(const char* name, nf4_op_t op);
+Dtype check_dtype(const char* name, nf4_dtype_t dtype);    // f32, f16 or bf16
+int check_blocksize(const char* name, int32_t blocksize);  // returns its log2
+
+// Rows and columns of a matrix: not negative, and rows * cols, which is returned, within kMaxElements.
+int64_t check_matrix(const char* rows_name, int64_t rows, const char* cols_name, int64_t cols);
+
+// A leading dimension: at least cols, and rows * ld within kMaxElements.
+void check_leading(const char* name, int64_t ld, const char* cols_name, int64_t cols, int64_t rows);
+
+// A data pointer: aligned to its element, and not null unless it points to no elements.
+void check_data(const char* name, const void* pointer, size_t alignment, int64_t elements);
+
+// A weight view in all its fields; `codes_used` tells whether its codes are to be read.
+Weight check_weight(const nf4_weight_t* weight, bool codes_used);
+
+// A problem of the caller's, with its defaults filled in.
+Problem check_problem(const nf4_problem_t* problem);
+
+void check_stream(const nf4_handle& handle, nf4_stream_t stream);
+
+// Sizes are limited so that no byte offset overflows.
+inline constexpr int64_t kMaxElements = int64_t{1} << 60;
+
+size_t size_of(Dtype dtype);
+const char* name_of(Dtype dtype);
+const char* name_of(Op op);
+
+// Copies text to a char array of the caller's, cut to fit.
+inline void copy_text(char* out, size_t size, std::string_view text) {
+  if (size == 0) return;
+  const size_t length = text.copy(out, size - 1);
+  out[length] = '\0';
+}
+template <size_t Size>
+void copy_text(char (&out)[Size], std::string_view text) {
+  copy_text(out, Size, text);
+}
+
+// The largest power of two, 256 at most, that divides everything added.
+class Alignment {
+ public:
+  Alignment& add(const void* pointer) {
+    bits_ |= reinterpret_cast<uintptr_t>(pointer);
+    return *this;
+  }
+  Alignment& add_bytes(int64_t bytes) {
+    bits_ |= static_cast<uintptr_t>(bytes);
+    return *this;
+  }
+  int value() const { return static_cast<int>(bits_ & (~bits_ + 1)); }
+
+ private:
+  uintptr_t bits_ = 256;
+};
+
+}  // namespace nf4

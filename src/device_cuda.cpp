@@ -1,0 +1,59 @@
+#include <cuda_runtime_api.h>
+
+#include "device.hpp"
+#include "status.hpp"
+
+namespace nf4 {
+namespace {
+
+constexpr int kOldestCapability = 75;
+
+// Takes back the error that our own failing call left behind, so that nobody else finds it.
+[[noreturn]] void fail_cuda(nf4_status_t status, const char* call, cudaError_t error) {
+  cudaGetLastError();
+  fail(status, "{}: {} ({})", call, cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+}  // namespace
+
+Device query_device(int ordinal) {
+  int count = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
+    fail_cuda(NF4_ERROR_NO_DEVICE, "cudaGetDeviceCount", error);
+  }
+  if (ordinal >= count) {
+    fail(NF4_ERROR_NO_DEVICE, "device is {}; there are {} CUDA devices, numbered from 0", ordinal, count);
+  }
+  cudaDeviceProp properties;
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, ordinal); error != cudaSuccess) {
+    fail_cuda(NF4_ERROR_CUDA, "cudaGetDeviceProperties", error);
+  }
+  const int capability = 10 * properties.major + properties.minor;
+  if (capability < kOldestCapability) {
+    fail(NF4_ERROR_UNSUPPORTED, "device {} ({}) has compute capability {}.{}; expected 7.5 or newer", ordinal,
+         properties.name, properties.major, properties.minor);
+  }
+  return {ordinal, capability, properties.multiProcessorCount, properties.name};
+}
+
+void check_ready(const Device& device) {
+  // Peek, not get: an error that is not ours stays for its owner to find.
+  if (const cudaError_t error = cudaPeekAtLastError(); error != cudaSuccess) {
+    fail(NF4_ERROR_CUDA, "an error from before this call is pending in CUDA: {} ({}); nothing was launched",
+         cudaGetErrorString(error), cudaGetErrorName(error));
+  }
+  int current = 0;
+  if (const cudaError_t error = cudaGetDevice(&current); error != cudaSuccess) {
+    fail_cuda(NF4_ERROR_CUDA, "cudaGetDevice", error);
+  }
+  if (current != device.ordinal) {
+    fail(NF4_ERROR_WRONG_DEVICE, "the calling thread's CUDA device is {}, the handle's is {}; call cudaSetDevice first",
+         current, device.ordinal);
+  }
+}
+
+void check_launched(int error, const char* what) {
+  if (error != cudaSuccess) fail_cuda(NF4_ERROR_CUDA, what, static_cast<cudaError_t>(error));
+}
+
+}  // namespace nf4

@@ -1,0 +1,19 @@
+// The host backend: plain, exact, multi-threaded. It is what runs where there is no GPU, and the reference of the
+// tests.
+#pragma once
+
+#include <span>
+
+#include "variant.hpp"
+
+namespace nf4 {
+
+int host_pack(const PackArgs& args, const Device& device, int config, Stream stream);
+int host_unpack(const UnpackArgs& args, const Device& device, int config, Stream stream);
+int host_gemm(const GemmArgs& args, const Device& device, int config, Stream stream);
+int host_pack_absmax(const PackAbsmaxArgs& args, const Device& device, int config, Stream stream);
+int host_unpack_absmax(const UnpackAbsmaxArgs& args, const Device& device, int config, Stream stream);
+
+std::span<const Variant> host_variants();
+
+}  // namespace nf4

@@ -1,0 +1,126 @@
+#include "select.hpp"
+
+#include <cstdio>
+
+#include "device.hpp"
+#include "registry.hpp"
+
+namespace nf4 {
+namespace {
+
+bool can_run(const nf4_handle& handle, const Problem& problem, const Variant& variant, int config,
+             size_t workspace_size) {
+  return variant.op == problem.op && variant.host == handle.on_host() &&
+         variant.unsupported(problem, handle.device) == nullptr &&
+         (variant.workspace_size == nullptr ||
+          variant.workspace_size(problem, handle.device, config) <= workspace_size);
+}
+
+Choice forced(const nf4_handle& handle, const Problem& problem, const Options& options, const Variant& variant,
+              int config, Choice::Why why) {
+  if (const std::string reason = unsupported(handle, problem, variant); !reason.empty()) {
+    fail(NF4_ERROR_UNSUPPORTED, "forced variant {} cannot run this: {}", variant.name, reason);
+  }
+  const Choice choice{&variant, config, why, 0};
+  if (const size_t needed = choice.workspace_size(problem, handle.device); needed > options.workspace_size) {
+    fail(NF4_ERROR_WORKSPACE, "options->workspace_size is {}; forced variant {} needs {} bytes", options.workspace_size,
+         variant.name, needed);
+  }
+  return choice;
+}
+
+void log(const nf4_handle& handle, const Problem& problem, const Choice& choice) {
+  const std::string config = choice.variant->config_text(choice.config);
+  const std::string line = fmt::format("nf4: {}: {} {} m={} n={} k={} blocksize={} absmax={}: {}{}{} ({})\n",
+                                       handle.device.name, name_of(problem.op), name_of(problem.dtype), problem.m,
+                                       problem.n, problem.k, problem.blocksize, name_of(problem.absmax_dtype),
+                                       choice.variant->name, config.empty() ? "" : " ", config, choice.reason());
+  std::fputs(line.c_str(), stderr);
+}
+
+}  // namespace
+
+std::string unsupported(const nf4_handle& handle, const Problem& problem, const Variant& variant) {
+  if (variant.op != problem.op) return fmt::format("it is a variant of {}", name_of(variant.op));
+  if (variant.host != handle.on_host()) {
+    return fmt::format("it runs on {}, and the handle is for {}", variant.host ? "the host backend" : "CUDA devices",
+                       handle.device.name);
+  }
+  const char* reason = variant.unsupported(problem, handle.device);
+  return reason != nullptr ? reason : "";
+}
+
+Options check_options(const nf4_options_t* options, bool dry) {
+  Options checked;
+  if (options == nullptr) return checked;
+  check_struct("options", options);
+  if (options->variant != nullptr) {
+    checked.variant = find_variant(options->variant);
+    if (checked.variant == nullptr) {
+      fail(NF4_ERROR_UNKNOWN_VARIANT, "options->variant is '{}'; there are {}", options->variant, variant_names());
+    }
+    if (options->config != nullptr) {
+      checked.config = find_config(*checked.variant, options->config);
+      if (checked.config < 0) {
+        fail(NF4_ERROR_UNKNOWN_VARIANT, "options->config is '{}', which {} has not; its first is '{}'", options->config,
+             options->variant, checked.variant->config_text(0));
+      }
+    }
+  } else if (options->config != nullptr) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "options->config is '{}' without options->variant", options->config);
+  }
+  checked.workspace = options->workspace;
+  checked.workspace_size = options->workspace_size;
+  if (checked.workspace == nullptr && checked.workspace_size > 0 && !dry) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "options->workspace is null, with options->workspace_size {}",
+         checked.workspace_size);
+  }
+  if (reinterpret_cast<uintptr_t>(checked.workspace) % 256 != 0) {
+    fail(NF4_ERROR_WORKSPACE, "options->workspace is {}; expected a multiple of 256 bytes", checked.workspace);
+  }
+  return checked;
+}
+
+std::string Choice::reason() const {
+  switch (why) {
+    case Why::option:
+      return "forced by options->variant";
+    case Why::environment:
+      return "forced by NF4_FORCE_VARIANT";
+    case Why::table:
+      return fmt::format("line {} of the tuning table", line);
+    default:
+      return "default: the first variant that can run this";
+  }
+}
+
+Choice select(const nf4_handle& handle, const Problem& problem, const Options& options) {
+  if (options.variant != nullptr) {
+    return forced(handle, problem, options, *options.variant, options.config, Choice::Why::option);
+  }
+  if (const Variant* variant = handle.forced[static_cast<size_t>(problem.op)]) {
+    return forced(handle, problem, options, *variant, 0, Choice::Why::environment);
+  }
+  for (const TuningRow& row : handle.tuning().rows) {
+    if (row.matches(problem, handle.device) &&
+        can_run(handle, problem, *row.variant, row.config, options.workspace_size)) {
+      return {row.variant, row.config, Choice::Why::table, row.line};
+    }
+  }
+  for (const Variant* variant : variants(problem.op, handle.on_host())) {
+    if (can_run(handle, problem, *variant, 0, options.workspace_size)) return {variant, 0, Choice::Why::fallback, 0};
+  }
+  fail(NF4_ERROR_INTERNAL, "no variant of {} can run this; one that runs every problem is missing",
+       name_of(problem.op));
+}
+
+void run(const nf4_handle& handle, const Problem& problem, const void* args, const Options& options,
+         nf4_stream_t stream) {
+  check_stream(handle, stream);
+  const Choice choice = select(handle, problem, options);
+  if (!handle.on_host()) check_ready(handle.device);
+  if (handle.log) log(handle, problem, choice);
+  check_launched(choice.variant->launch(args, handle.device, choice.config, stream), choice.variant->name);
+}
+
+}  // namespace nf4

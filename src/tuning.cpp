@@ -1,0 +1,232 @@
+#include "tuning.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "check.hpp"
+#include "registry.hpp"
+#include "tuning_builtin.hpp"
+
+namespace nf4 {
+namespace {
+
+constexpr std::string_view kHeader = "nf4-tuning 1";
+constexpr std::string_view kColumns = "# device,op,dtype,m,n,k,blocksize,variant,config,microseconds";
+constexpr size_t kFields = 10;
+constexpr size_t kMaxFileSize = size_t{16} << 20;
+
+// One line of a table, with what its messages need.
+struct Line {
+  std::string_view table;
+  int number;
+
+  template <class... Args>
+  [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
+    nf4::fail(NF4_ERROR_PARSE, "{}, line {}: {}", table, number, fmt::format(format, std::forward<Args>(args)...));
+  }
+};
+
+// A field as messages show it: short, and without bytes that a terminal would act on.
+std::string shown(std::string_view field) {
+  std::string text(field.substr(0, 60));
+  for (char& c : text) {
+    if (std::isprint(static_cast<unsigned char>(c)) == 0) c = '?';
+  }
+  return text;
+}
+
+template <class Number>
+std::optional<Number> parse_number(std::string_view text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// "*", "8" or "2-16".
+Range parse_range(const Line& line, const char* column, std::string_view text) {
+  if (text == "*") return {};
+  const size_t dash = text.find('-', 1);
+  const auto low = parse_number<int64_t>(text.substr(0, dash));
+  const auto high = dash == std::string_view::npos ? low : parse_number<int64_t>(text.substr(dash + 1));
+  if (!low || !high || *low < 0 || *high < *low) {
+    line.fail("{} is '{}'; expected *, a number, or low-high", column, shown(text));
+  }
+  return {*low, *high};
+}
+
+std::string format_range(const Range& range) {
+  if (range.low == 0 && range.high == INT64_MAX) return "*";
+  return range.low == range.high ? fmt::format("{}", range.low) : fmt::format("{}-{}", range.low, range.high);
+}
+
+// The enumerator, counted from 0, whose name is `text`.
+template <class Enum>
+std::optional<Enum> parse_name(std::string_view text, int count) {
+  for (int i = 0; i < count; ++i) {
+    if (text == name_of(static_cast<Enum>(i))) return static_cast<Enum>(i);
+  }
+  return std::nullopt;
+}
+
+TuningRow parse_row(const Line& line, std::string_view text) {
+  std::array<std::string_view, kFields> fields;
+  for (size_t i = 0; i < kFields; ++i) {
+    const size_t comma = text.find(',');
+    if ((comma == std::string_view::npos) != (i + 1 == kFields)) {
+      line.fail("expected {} fields: {}", kFields, kColumns.substr(2));
+    }
+    fields[i] = text.substr(0, comma);
+    text.remove_prefix(i + 1 == kFields ? text.size() : comma + 1);
+  }
+  const auto& [device, op, dtype, m, n, k, blocksize, variant, config, microseconds] = fields;
+
+  TuningRow row{};
+  row.line = line.number;
+  row.device = device;
+  if (device.empty()) line.fail("device is empty; expected a name, sm_NN, host or *");
+  row.capability = device.starts_with("sm_") ? parse_number<int>(device.substr(3)).value_or(-1) : -1;
+  if (const auto parsed = parse_name<Op>(op, kOps)) {
+    row.op = *parsed;
+  } else {
+    line.fail("op is '{}'; expected pack, unpack, gemm, pack_absmax or unpack_absmax", shown(op));
+  }
+  if (dtype != "*") {
+    row.dtype = parse_name<Dtype>(dtype, 3);
+    if (!row.dtype) line.fail("dtype is '{}'; expected f32, f16, bf16 or *", shown(dtype));
+  }
+  row.m = parse_range(line, "m", m);
+  row.n = parse_range(line, "n", n);
+  row.k = parse_range(line, "k", k);
+  row.blocksize = parse_range(line, "blocksize", blocksize);
+  row.variant = find_variant(variant);
+  if (row.variant == nullptr) {
+    nf4::fail(NF4_ERROR_UNKNOWN_VARIANT, "{}, line {}: variant is '{}'; there are {}", line.table, line.number,
+              shown(variant), variant_names());
+  }
+  if (row.variant->op != row.op) line.fail("{} is no variant of {}", variant, op);
+  row.config = find_config(*row.variant, config);
+  if (row.config < 0) {
+    line.fail("config is '{}', which {} has not; its first is '{}'", shown(config), variant,
+              row.variant->config_text(0));
+  }
+  if (!microseconds.empty()) {
+    row.microseconds = parse_number<double>(microseconds);
+    if (!row.microseconds || !(*row.microseconds > 0) || *row.microseconds > 1e12) {
+      line.fail("microseconds is '{}'; expected a positive number or nothing", shown(microseconds));
+    }
+  }
+  return row;
+}
+
+[[noreturn]] void fail_io(const char* action, const char* path) {
+  fail(NF4_ERROR_IO, "{} '{}': {}", action, path, std::strerror(errno));
+}
+
+using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
+
+}  // namespace
+
+bool TuningRow::matches(const Problem& problem, const Device& on) const {
+  return op == problem.op && (!dtype || *dtype == problem.dtype) && m.contains(problem.m) && n.contains(problem.n) &&
+         k.contains(problem.k) && blocksize.contains(problem.blocksize) &&
+         (device == "*" || capability == on.compute_capability || device == on.name);
+}
+
+std::unique_ptr<TuningTable> parse_tuning(std::string_view text, std::string_view name) {
+  auto table = std::make_unique<TuningTable>();
+  for (int number = 1; number == 1 || !text.empty(); ++number) {
+    const Line line{name, number};
+    const size_t newline = std::min(text.find('\n'), text.size());
+    std::string_view content = text.substr(0, newline);
+    text.remove_prefix(std::min(newline + 1, text.size()));
+    if (!content.empty() && content.back() == '\r') content.remove_suffix(1);
+    if (number == 1) {
+      if (content != kHeader) line.fail("it is '{}'; expected '{}'", shown(content), kHeader);
+    } else if (!content.empty() && content.front() != '#') {
+      table->rows.push_back(parse_row(line, content));
+    }
+  }
+  return table;
+}
+
+std::string format_tuning(const TuningTable& table) {
+  std::string text = fmt::format("{}\n{}\n", kHeader, kColumns);
+  for (const TuningRow& row : table.rows) {
+    text += fmt::format(
+        "{},{},{},{},{},{},{},{},{},{}\n", row.device, name_of(row.op), row.dtype ? name_of(*row.dtype) : "*",
+        format_range(row.m), format_range(row.n), format_range(row.k), format_range(row.blocksize), row.variant->name,
+        row.variant->config_text(row.config), row.microseconds ? fmt::format("{}", *row.microseconds) : "");
+  }
+  return text;
+}
+
+std::unique_ptr<TuningTable> read_tuning(const char* path) {
+  const File file(std::fopen(path, "rb"), std::fclose);
+  if (file == nullptr) fail_io("cannot open", path);
+  std::string text;
+  std::array<char, 65536> buffer;
+  while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), file.get())) {
+    text.append(buffer.data(), count);
+    if (text.size() > kMaxFileSize)
+      fail(NF4_ERROR_PARSE, "{} is larger than {} bytes: no tuning table", path, kMaxFileSize);
+  }
+  if (std::ferror(file.get()) != 0) fail_io("cannot read", path);
+  return parse_tuning(text, path);
+}
+
+void write_tuning(const TuningTable& table, const char* path) {
+  const std::string text = format_tuning(table);
+  // Renaming replaces the file in one step: a reader sees the old table or the new one.
+  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  File file(std::fopen(temporary.c_str(), "wbx"), std::fclose);
+  if (file == nullptr) fail_io("cannot create", temporary.c_str());
+  const bool written = std::fwrite(text.data(), 1, text.size(), file.get()) == text.size();
+  const bool closed = std::fclose(file.release()) == 0;
+  if (!written || !closed || std::rename(temporary.c_str(), path) != 0) {
+    const int error = errno;
+    std::remove(temporary.c_str());
+    errno = error;
+    fail_io("cannot write", path);
+  }
+}
+
+std::unique_ptr<TuningTable> builtin_tuning() { return parse_tuning(kBuiltinTuning, "built-in tuning table"); }
+
+}  // namespace nf4
+
+using namespace nf4;
+
+extern "C" {
+
+nf4_status_t nf4_tuning_load(nf4_handle_t handle, const char* path) {
+  return guarded([&] {
+    check_handle(handle);
+    check_not_null("path", path);
+    handle->set_tuning(read_tuning(path));
+  });
+}
+
+nf4_status_t nf4_tuning_save(nf4_handle_t handle, const char* path) {
+  return guarded([&] {
+    const TuningTable& table = check_handle(handle).tuning();
+    check_not_null("path", path);
+    write_tuning(table, path);
+  });
+}
+
+nf4_status_t nf4_tuning_reset(nf4_handle_t handle) {
+  return guarded([&] {
+    check_handle(handle);
+    handle->set_tuning(builtin_tuning());
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,17 @@
+// The tuning table that is compiled in, in the form of docs/tuning.md. It speaks of CUDA devices only.
+#pragma once
+
+#include <string_view>
+
+namespace nf4 {
+
+#if NF4_HAVE_CUDA
+inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
+# device,op,dtype,m,n,k,blocksize,variant,config,microseconds
+*,gemm,*,2-16,*,*,*,gemm.tiled,tile_m=16,
+)";
+#else
+inline constexpr std::string_view kBuiltinTuning = "nf4-tuning 1\n";
+#endif
+
+}  // namespace nf4

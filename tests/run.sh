@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Sets the machine up, builds everything and runs all tests. GPU tests are reported as skipped where there is no GPU.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bash cmake/setup.sh
+cmake --preset default
+cmake --build --preset default
+ctest --preset default -j "$(nproc)"
+
+# The library must also build where there is no CUDA toolkit; its examples show that it then works.
+if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/default/CMakeCache.txt; then
+  cmake --preset host-only -B build/no-cuda -DNF4_BUILD_TESTS=OFF -DNF4_BUILD_BENCH=OFF
+  cmake --build build/no-cuda
+  ctest --test-dir build/no-cuda/examples --output-on-failure
+fi
