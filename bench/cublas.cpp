@@ -20,7 +20,7 @@ cudaDataType data_type(nf4_dtype_t dtype) {
 
 Cublas::Cublas(Device& device, const std::string& path)
     : library_(path),
-      gemm_(library_.get<decltype(cublasGemmEx)>("cublasGemmEx")),
+      gemm_(library_.get<GemmEx>("cublasGemmEx")),
       set_stream_(library_.get<decltype(cublasSetStream_v2)>("cublasSetStream_v2")),
       set_workspace_(library_.get<decltype(cublasSetWorkspace_v2)>("cublasSetWorkspace_v2")),
       workspace_(device, kWorkspaceBytes) {

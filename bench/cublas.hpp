@@ -20,8 +20,14 @@ class Cublas {
             nf4_stream_t stream) const;
 
  private:
+  // Spelled out, for C++ overloads the name.
+  using GemmEx = cublasStatus_t(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
+                                int k, const void* alpha, const void* a, cudaDataType a_type, int lda, const void* b,
+                                cudaDataType b_type, int ldb, const void* beta, void* c, cudaDataType c_type, int ldc,
+                                cublasComputeType_t compute_type, cublasGemmAlgo_t algorithm);
+
   DynamicLibrary library_;
-  decltype(&cublasGemmEx) gemm_;
+  GemmEx* gemm_;
   decltype(&cublasSetStream_v2) set_stream_;
   decltype(&cublasSetWorkspace_v2) set_workspace_;
   cublasHandle_t handle_ = nullptr;

@@ -10,15 +10,14 @@ namespace nf4bench {
 
 class DynamicLibrary {
  public:
-  // The loader's message names the file that is missing, which may be one that `path` needs.
-  explicit DynamicLibrary(const std::string& path) : path_(path), library_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+  // Never unloaded: a CUDA library's kernels stay registered with the driver until the process ends.
+  explicit DynamicLibrary(const std::string& path)
+      : path_(path), library_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) {
     if (library_ != nullptr) return;
+    // The loader's message names the file that is missing, which may be one that `path` needs.
     throw std::runtime_error("cannot load " + path + ": " + dlerror() +
                              " (put the folder of a missing dependency on LD_LIBRARY_PATH)");
   }
-  DynamicLibrary(const DynamicLibrary&) = delete;
-  DynamicLibrary& operator=(const DynamicLibrary&) = delete;
-  ~DynamicLibrary() { dlclose(library_); }
 
   // NULL if the library has no such function.
   template <typename Function>

@@ -81,8 +81,8 @@ class HostDevice final : public Device {
   int64_t reference_budget() const override { return int64_t{1} << 31; }
 
   int64_t cold_bytes() const override {
-    const int64_t last_level = std::max<int64_t>(0, sysconf(_SC_LEVEL3_CACHE_SIZE));
-    return std::max<int64_t>(64 << 20, 2 * last_level);
+    const int64_t last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return std::clamp<int64_t>(2 * last_level, 64 << 20, 256 << 20);  // what shares a larger cache empties it too
   }
 
   Ceilings ceilings() override {

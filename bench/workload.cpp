@@ -40,7 +40,7 @@ Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, 
     y_ = Buffer(device, static_cast<size_t>(problem.m * problem.n * element));
     device.fill_uniform(x_.get(), problem.dtype, problem.m * problem.k, -1.0f, 1.0f, 4);
   }
-  if (source != nullptr) pack_into_sets(source);
+  if (source != nullptr) take(source);
 }
 
 int Workload::count_sets(bool hot) const {
@@ -70,16 +70,21 @@ void Workload::make_scales() {
   device_.copy_in(offset_.get(), &offset, sizeof offset);
 }
 
-// Every set becomes the packed form of `source`.
-void Workload::pack_into_sets(const void* source) {
+// Every set becomes `source`, dense as the input of pack, packed elsewhere.
+void Workload::take(const void* source) {
   const Problem& p = problem_;
-  const Pool input(device_, p.elements() * nf4ref::size_of(p.dtype), 1);
+  const auto bytes = static_cast<size_t>(p.elements() * nf4ref::size_of(p.dtype));
+  if (p.op == NF4_OP_PACK) {
+    for (int i = 0; i < sets_; ++i) device_.copy_in(dense_.at(i), source, bytes);
+    return;
+  }
+  const Buffer input(device_, bytes);
   const Pool absmax(device_, p.blocks() * 4, 1);
-  device_.copy_in(input.at(0), source, static_cast<size_t>(p.elements() * nf4ref::size_of(p.dtype)));
+  device_.copy_in(input.get(), source, bytes);
   for (int i = 0; i < sets_; ++i) {
     device_.run([&](int, nf4_stream_t stream) {
       float* const first_level = p.nested ? absmax.at<float>(0) : scales_.at<float>(i);
-      check(nf4_pack(handle_, codes(i), first_level, input.at(0), p.k, p.dtype, p.n, p.k, p.blocksize, nullptr, stream));
+      check(nf4_pack(handle_, codes(i), first_level, input.get(), p.k, p.dtype, p.n, p.k, p.blocksize, nullptr, stream));
       if (!p.nested) return;
       check(nf4_pack_absmax(handle_, scales_.at<uint8_t>(i), scales2(i), offset(), first_level, p.blocks(), map(),
                             kAbsmaxBlocksize, nullptr, stream));

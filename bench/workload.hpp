@@ -72,7 +72,7 @@ class Workload {
  private:
   int count_sets(bool hot) const;
   void make_scales();
-  void pack_into_sets(const void* source);
+  void take(const void* source);
 
   Device& device_;
   nf4_handle_t handle_;

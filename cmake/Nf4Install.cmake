@@ -19,7 +19,7 @@ install(FILES ${PROJECT_BINARY_DIR}/nf4-config.cmake ${PROJECT_BINARY_DIR}/nf4-c
   DESTINATION ${nf4_package_dir})
 
 set(nf4_pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-file(RELATIVE_PATH nf4_pc_prefix /${nf4_pc_dir} /)
+string(REGEX REPLACE "[^/]+" ".." nf4_pc_to_prefix ${nf4_pc_dir})
 set(nf4_pc_private -lstdc++ -lm -pthread)
 if(NF4_HAVE_CUDA)
   list(APPEND nf4_pc_private -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt)

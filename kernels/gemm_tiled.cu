@@ -2,7 +2,8 @@
 //
 // A block computes a tile of tile_m rows of x by 64 rows of W. It walks K in slices of 32: the slice's weights are
 // decoded and scaled once into shared memory, x is converted beside them, both k-major, and each thread multiplies a
-// patch of (tile_m / 16) x 4. Every sum runs over k in order, so the result does not depend on the grid.
+// patch of (tile_m / 16) x 4. A slice is summed for itself and then added to the total, so that no term passes more
+// than K/32 + 32 roundings; all sums run over k in order, so the result does not depend on the grid.
 //
 //        n: 64 rows of W            thread (tm, tn) = (tid / 16, tid % 16) owns
 //      +----------------+           rows m = tm + 16 * i, i < tile_m / 16
@@ -90,13 +91,20 @@ __global__ void __launch_bounds__(kThreads) gemm_tiled(T* __restrict__ y,       
         xs[k][row] = inside ? to_float(x[(m0 + row) * ldx + k0 + k]) : 0.0f;
       }
       __syncthreads();
+      float slice[kPatchM][kPatchN] = {};
 #pragma unroll 8
       for (int k = 0; k < kTileK; ++k) {
 #pragma unroll
         for (int i = 0; i < kPatchM; ++i) {
 #pragma unroll
-          for (int j = 0; j < kPatchN; ++j) sum[i][j] = fmaf(ws[k][tn + kSide * j], xs[k][tm + kSide * i], sum[i][j]);
+          for (int j = 0; j < kPatchN; ++j)
+            slice[i][j] = fmaf(ws[k][tn + kSide * j], xs[k][tm + kSide * i], slice[i][j]);
         }
+      }
+#pragma unroll
+      for (int i = 0; i < kPatchM; ++i) {
+#pragma unroll
+        for (int j = 0; j < kPatchN; ++j) sum[i][j] += slice[i][j];
       }
       __syncthreads();
     }

@@ -2,7 +2,8 @@
 //!
 //!     rustc main.rs -L native=<directory of libnf4.so>
 
-use std::ffi::{c_char, c_void, CStr};
+use std::ffi::{c_void, CStr};
+use std::os::raw::c_char;
 use std::ptr::{null, null_mut};
 
 #[repr(C)]

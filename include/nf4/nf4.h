@@ -196,7 +196,8 @@ NF4_API nf4_status_t nf4_unpack(nf4_handle_t handle, void* w, int64_t ldw, nf4_d
  * the handle's device:
  *   offset = mean(absmax), summed in fp64 and rounded to fp32 once;
  *   absmax2[j] = max |absmax - offset| over the j-th `blocksize` of them;
- *   absmax_codes[i] = index of the value of `map` nearest to (absmax[i] - offset) / absmax2, a tie taking the even index.
+ *   absmax_codes[i] = index of the value of `map` nearest to (absmax[i] - offset) / absmax2, by the midpoints of neighbours
+ *     in fp32, a tie taking the even index.
  * A group whose absmax2 is zero or not finite gets the index of the value nearest to zero.
  * Writes count codes, ceil(count/blocksize) values of absmax2 and one offset. Empty input writes offset 0. */
 NF4_API nf4_status_t nf4_pack_absmax(nf4_handle_t handle, uint8_t* absmax_codes, float* absmax2, float* offset,

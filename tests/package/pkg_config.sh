@@ -6,7 +6,7 @@ here=$(dirname "$0")
 export PKG_CONFIG_PATH="$2/$3/pkgconfig"
 case $4 in
   shared) flags=$(pkg-config --cflags --libs nf4) ;;
-  static) flags=$(pkg-config --static --define-variable=nf4=:libnf4.a --cflags --libs nf4) ;;
+  static) flags=$(pkg-config --static --define-variable=library=nf4_static --cflags --libs nf4) ;;
 esac
 program="$2/use_c.pkg_config_$4"
 # shellcheck disable=SC2086 # flags are words

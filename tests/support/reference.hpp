@@ -27,7 +27,8 @@
 
 namespace nf4ref {
 
-// ------------------------------------------------------------------------------------------------------ float types ---
+// ------------------------------------------------------------------------------------------------------ float types
+// ---
 
 NF4REF_FN uint32_t bits_of(float value) {
   uint32_t bits;
@@ -95,7 +96,8 @@ NF4REF_FN void store(void* values, nf4_dtype_t dtype, int64_t i, float value) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------- decoding ---
+// ---------------------------------------------------------------------------------------------------------- decoding
+// ---
 
 NF4REF_FN float codebook(int code) {
   constexpr float kValues[16] = {
@@ -147,7 +149,8 @@ NF4REF_FN bool unpacks_to(const void* w, nf4_dtype_t dtype, int64_t at, const nf
   return bits_of(value) == bits_of(found) || (value != value && found != found);
 }
 
-// ---------------------------------------------------------------------------------------------------------- products ---
+// ---------------------------------------------------------------------------------------------------------- products
+// ---
 
 // An output y[m, n] in float64, and the sum of the magnitudes that its error is measured by.
 struct Reference {
@@ -190,7 +193,8 @@ template <typename Body>
 void parallel_for(int64_t count, int64_t work, const Body& body) {
   constexpr int64_t kWorkPerThread = 1 << 18;
   const int64_t hardware = std::max<int64_t>(1, std::thread::hardware_concurrency());
-  const int64_t threads = std::clamp<int64_t>(work / kWorkPerThread, 1, std::min(hardware, std::max<int64_t>(1, count)));
+  const int64_t threads =
+      std::clamp<int64_t>(work / kWorkPerThread, 1, std::min(hardware, std::max<int64_t>(1, count)));
   std::vector<std::thread> others;
   for (int64_t t = 1; t < threads; ++t) {
     others.emplace_back([&body, count, threads, t] { body(count * t / threads, count * (t + 1) / threads); });
@@ -221,10 +225,13 @@ inline std::vector<Reference> references(const Product& product) {
   return sums;
 }
 
-// ------------------------------------------------------------------------------------------------------------ bounds ---
+// ------------------------------------------------------------------------------------------------------------ bounds
+// ---
 
 // Half the spacing of `dtype` at 1: the largest relative error of one rounding.
-inline double unit_roundoff(nf4_dtype_t dtype) { return dtype == NF4_F32 ? 0x1p-24 : dtype == NF4_F16 ? 0x1p-11 : 0x1p-8; }
+inline double unit_roundoff(nf4_dtype_t dtype) {
+  return dtype == NF4_F32 ? 0x1p-24 : dtype == NF4_F16 ? 0x1p-11 : 0x1p-8;
+}
 
 inline double half_smallest_subnormal(nf4_dtype_t dtype) {
   return dtype == NF4_F32 ? 0x1p-150 : dtype == NF4_F16 ? 0x1p-25 : 0x1p-134;
@@ -234,19 +241,20 @@ inline double largest_finite(nf4_dtype_t dtype) {
   return dtype == NF4_F32 ? double{FLT_MAX} : dtype == NF4_F16 ? 65504.0 : 0x1.fep127;
 }
 
-// The factor g of an accuracy class for a product over `k` elements (docs/accuracy.md); NaN for a class unknown, so that
-// every comparison with it fails.
+// The factor g of an accuracy class for a product over `k` elements (docs/accuracy.md); NaN for a class unknown, so
+// that every comparison with it fails.
 //
-// "exact": fp64 throughout, then fp32, then `dtype`. The rounding to fp32 counts for the 16-bit types only (for f32 it is
+// "exact": fp64 throughout, then fp32, then `dtype`. The rounding to fp32 counts for the 16-bit types only (for f32 it
+// is
 //   the final one). Result and reference each err by at most k + 2 roundings of 2^-53.
-// "fp32": weights and partial sums in fp32. 32 partial sums is the fewest that a variant may use: k/32 additions each,
-//   log2(32) to join them, and 4 roundings for the weight, the scale, the product and the bias.
+// "fp32": weights and sums in fp32, in two levels: no term passes more than k/32 + 40 roundings, those of the weight,
+// the
+//   scale and the bias included. A lane's share of a row and the shuffles after it stay below that, and so do sums over
+//   slices of 32 that are added up.
 // "codebook16": the weight's codebook value is rounded to `dtype`, and tensor cores truncate where they add, so each
 //   addition counts twice.
 inline double accuracy_g(std::string_view accuracy_class, nf4_dtype_t dtype, int64_t k) {
-  constexpr int64_t kPartialSums = 32;
-  constexpr int64_t kJoins = 5;
-  const double additions = static_cast<double>((k + kPartialSums - 1) / kPartialSums + kJoins + 4);
+  const double additions = static_cast<double>((k + 31) / 32 + 40);
   const double fp64 = static_cast<double>(k + 2) * 0x1p-52;
   if (accuracy_class == "exact") return fp64 + (dtype == NF4_F32 ? 0.0 : 0x1p-24);
   if (accuracy_class == "fp32") return fp64 + additions * 0x1p-24;
@@ -306,8 +314,8 @@ class Verdict {
   const std::string& first_violation() const { return first_violation_; }
 
  private:
-  // Where y or the reference is NaN or infinite: y must be what the reference is, but may overflow where its type or the
-  // fp32 sums on the way to it can.
+  // Where y or the reference is NaN or infinite: y must be what the reference is, but may overflow where its type or
+  // the fp32 sums on the way to it can.
   bool right_without_number(double y, const Reference& reference, double allowed) const {
     if (std::isnan(reference.y)) return std::isnan(y);
     if (std::isinf(reference.y)) return y == reference.y;

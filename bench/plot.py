@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Draws the products of a results file as two SVG plots: time, and fraction of the read ceiling, by layer.
+
+    python3 bench/plot.py RESULTS.csv [FOLDER]      needs matplotlib
+"""
+
+import argparse
+import csv
+import pathlib
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+CONTENDERS = {  # as the file names them: label and color
+    "selected": ("libnf4", "#76b900"),
+    "bitsandbytes": ("bitsandbytes", "#d95f02"),
+    "cuBLAS dense": ("cuBLAS, dense {dtype}", "#7570b3"),
+}
+
+
+def read(path):
+    """Returns the comment lines as a dict, and the rows."""
+    lines = path.read_text().splitlines()
+    comments = (line[2:].partition(": ") for line in lines if line.startswith("# "))
+    facts = {name: value for name, _, value in comments}
+    return facts, list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+def products(rows, dtype, m):
+    """Returns {layer: {contender: row}}, layers in the file's order."""
+    layers = {}
+    for row in rows:
+        if (row["op"], row["dtype"], row["m"], row["status"]) != ("gemm", dtype, str(m), "ok"):
+            continue
+        if row["contender"] in CONTENDERS:
+            layer = row["layer"] or f"{row['n']}x{row['k']}"
+            layers.setdefault(layer, {})[row["contender"]] = row
+    return layers
+
+
+def draw(path, layers, column, scale, ylabel, title, dtype):
+    """Draws one bar per layer and contender."""
+    present = [name for name in CONTENDERS if any(name in rows for rows in layers.values())]
+    width = 0.8 / len(present)
+    figure, axes = plt.subplots(figsize=(11, 4.5), layout="constrained")
+    for i, name in enumerate(present):
+        label, color = CONTENDERS[name]
+        offset = (i - (len(present) - 1) / 2) * width
+        places = [j + offset for j, rows in enumerate(layers.values()) if name in rows]
+        heights = [float(rows[name][column]) * scale for rows in layers.values() if name in rows]
+        bars = axes.bar(places, heights, width, label=label.format(dtype=dtype), color=color)
+        axes.bar_label(bars, fmt="%.0f", fontsize=6)
+    axes.set_xticks(range(len(layers)), list(layers), rotation=30, ha="right")
+    axes.set_ylabel(ylabel)
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    print(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=pathlib.Path("docs"))
+    parser.add_argument("--dtype", default="bf16")
+    parser.add_argument("--m", type=int, default=1)
+    options = parser.parse_args()
+
+    facts, rows = read(options.results)
+    layers = products(rows, options.dtype, options.m)
+    if not layers:
+        parser.error(f"{options.results} has no gemm of M={options.m} in {options.dtype}")
+    plt.rcParams["svg.hashsalt"] = "nf4"  # the same file for the same results
+    where = f"{facts.get('device', '?')}, commit {facts.get('commit', '?')}, M={options.m}, {options.dtype}"
+    name = f"gemm-m{options.m}-{options.dtype}"
+    options.folder.mkdir(parents=True, exist_ok=True)
+    draw(options.folder / f"{name}-time.svg", layers, "median_us", 1, "microseconds", f"Time per product ({where})",
+         options.dtype)
+    draw(options.folder / f"{name}-ceiling.svg", layers, "fraction_of_ceiling", 100, "% of the read ceiling",
+         f"Share of the memory's measured read rate, {facts.get('ceilings', '')} ({where})", options.dtype)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+// nf4_gemm and nf4_gemv: every variant, forced, against the float64 oracle.
+#include <cstring>
+
+#include "support/operands.hpp"
+#include "support/pairwise.hpp"
+
+namespace nf4test {
+namespace {
+
+struct Case {
+  nf4_dtype_t dtype;
+  int32_t blocksize;
+  nf4_dtype_t absmax_dtype;
+  bool bias;
+  int64_t m, n, k;
+  int64_t pad;          // leading dimensions beyond the row, elements
+  size_t element_skew;  // x, y and bias begin this many elements past an aligned address
+  size_t byte_skew;     // codes begin this many bytes past one
+
+  std::string text() const {
+    return "dtype " + std::to_string(dtype) + " blocksize " + std::to_string(blocksize) + " absmax " +
+           std::to_string(absmax_dtype) + " bias " + std::to_string(bias) + " m " + std::to_string(m) + " n " +
+           std::to_string(n) + " k " + std::to_string(k) + " pad " + std::to_string(pad) + " skew " +
+           std::to_string(element_skew) + "/" + std::to_string(byte_skew);
+  }
+};
+
+// What a case's operands hold. Gaps between rows of x hold NaN: reading one shows.
+struct Values {
+  std::vector<float> x;     // [m, k]
+  std::vector<float> bias;  // [n]
+  WeightData weight;
+};
+
+Values random_values(std::mt19937& random, const Case& c) {
+  return {uniform(random, static_cast<size_t>(c.m * c.k), -1.0f, 1.0f),
+          uniform(random, static_cast<size_t>(c.n), -1.0f, 1.0f),
+          random_weight(random, c.n, c.k, c.blocksize, c.absmax_dtype)};
+}
+
+// Operands in an arena, the call, and its result.
+class Run {
+ public:
+  Run(const Backend& backend, const Case& c, const Values& values)
+      : backend_(backend), c_(c), values_(values), arena_(backend.on_host()) {
+    const auto size = static_cast<size_t>(nf4ref::size_of(c.dtype));
+    const size_t skew = c.element_skew * size;
+    std::vector<float> strided(static_cast<size_t>(c.m * ldx()), std::numeric_limits<float>::quiet_NaN());
+    for (int64_t m = 0; m < c.m; ++m) {
+      std::copy_n(values.x.begin() + m * c.k, c.k, strided.begin() + m * ldx());
+    }
+    x_ = arena_.add(raw(strided, c.dtype), skew);
+    if (c.bias) bias_ = arena_.add(raw(values.bias, c.dtype), skew);
+    y_ = arena_.add_output(static_cast<size_t>(c.m * ldy()) * size, skew);
+    weight_ = std::make_unique<ArenaWeight>(arena_, values.weight, c.byte_skew);
+    arena_.upload();
+  }
+
+  nf4_status_t call(const nf4_options_t& options, nf4_stream_t stream = nullptr) const {
+    const nf4_weight_t weight = weight_->view();
+    return nf4_gemm(backend_.handle(), arena_.at(y_), ldy(), arena_.at(x_), ldx(), c_.m, c_.dtype, &weight,
+                    arena_.at(bias_), &options, stream);
+  }
+
+  void download() { arena_.download(); }
+
+  // Fails unless every output is within its bound, and nothing else was written.
+  void check(const char* accuracy, double worst_allowed = 1.0) {
+    download();
+    CHECK(arena_.trespass({y_}) == "");
+    const nf4ref::Product product{values_.weight.view(), arena_.before(x_), ldx(), c_.m, c_.dtype,
+                                  arena_.before(bias_)};
+    nf4ref::Verdict verdict(c_.dtype, nf4ref::accuracy_g(accuracy, c_.dtype, c_.k));
+    verdict.add_all(arena_.after(y_), ldy(), nf4ref::references(product), c_.m, c_.n);
+    INFO(verdict.first_violation());
+    CHECK(verdict.violations() == 0);
+    CHECK(verdict.worst() <= worst_allowed);
+    check_gaps();
+  }
+
+  // The gaps between rows of y still hold what they held.
+  void check_gaps() const {
+    const auto size = static_cast<size_t>(nf4ref::size_of(c_.dtype));
+    for (int64_t m = 0; m + 1 < c_.m; ++m) {
+      const size_t gap = static_cast<size_t>(m * ldy() + c_.n) * size;
+      const size_t length = static_cast<size_t>(c_.pad) * size;
+      REQUIRE(std::memcmp(arena_.after<char>(y_) + gap, arena_.before<char>(y_) + gap, length) == 0);
+    }
+  }
+
+  double y(int64_t m, int64_t n) const { return nf4ref::load(arena_.after(y_), c_.dtype, m * ldy() + n); }
+
+  std::vector<uint8_t> y_bytes() const {
+    const auto* bytes = arena_.after<uint8_t>(y_);
+    return {bytes, bytes + y_.size};
+  }
+
+ private:
+  int64_t ldx() const { return c_.k + c_.pad; }
+  int64_t ldy() const { return c_.n + c_.pad; }
+
+  const Backend& backend_;
+  Case c_;
+  const Values& values_;
+  Arena arena_;
+  Arena::Slot x_, y_, bias_;
+  std::unique_ptr<ArenaWeight> weight_;
+};
+
+bool runs(const Backend& backend, const Case& c, const nf4_variant_info_t& info) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.dtype = c.dtype;
+  problem.m = c.m;
+  problem.n = c.n;
+  problem.k = c.k;
+  problem.blocksize = c.blocksize;
+  problem.absmax_dtype = c.absmax_dtype;
+  problem.alignment = c.byte_skew != 0 ? 1 : static_cast<int32_t>(nf4ref::size_of(c.dtype));
+  problem.strided = c.pad != 0;
+  int32_t supported = 0;
+  require_success(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, nullptr, 0));
+  return supported != 0;
+}
+
+const std::vector<int64_t> kM = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 128, 512};
+const std::vector<int64_t> kN = {1, 3, 15, 16, 17, 63, 64, 65};
+const std::vector<int64_t> kK = {1, 2, 31, 33, 63, 65, 512, 3420, 4096, 14336, 28672};
+
+// Every variant that takes m = 1 only runs the rows of the matrix that have it; so the others' rows are tried with m =
+// 1 too.
+void check_matrix(const Backend& backend, unsigned seed) {
+  const auto rows = pairwise(
+      {kDtypes.size(), kBlocksizes.size(), kAbsmaxDtypes.size(), 2, kM.size(), kN.size(), kK.size(), 2, 2, 2}, seed);
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    std::mt19937 random(seed);
+    int64_t cases = 0;
+    for (const auto& row : rows) {
+      Case c{kDtypes[row[0]],
+             kBlocksizes[row[1]],
+             kAbsmaxDtypes[row[2]],
+             row[3] != 0,
+             kM[row[4]],
+             kN[row[5]],
+             kK[row[6]],
+             row[7] != 0 ? 8 : 0,
+             static_cast<size_t>(row[8]),
+             static_cast<size_t>(row[9])};
+      if (!runs(backend, c, info)) c.m = 1;
+      INFO(c.text());
+      REQUIRE(runs(backend, c, info));
+      const Values values = random_values(random, c);
+      Run run(backend, c, values);
+      require_success(run.call(options));
+      run.check(info.accuracy);
+      ++cases;
+    }
+    WARN(info.name << " " << options.config << ": " << cases << " cases of all pairs");
+  });
+}
+
+// Codes of -1, 0 and 1, scales that are powers of two, small integers: every product and sum is exact, so is the result
+// but for its one rounding.
+void check_exact(const Backend& backend) {
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    std::mt19937 random(7);
+    for (const nf4_dtype_t dtype : kDtypes) {
+      for (const int64_t k : {1, 33, 63, 64, 192, 3420, 4096, 28672}) {
+        for (const int64_t m : {1, 5, 16, 70}) {
+          const Case c{dtype, 64, NF4_F32, true, m, 67, k, 0, 0, 0};
+          if (!runs(backend, c, info)) continue;
+          Values values = random_values(random, c);
+          for (float& x : values.x) x = static_cast<float>(static_cast<int>(random() % 5) - 2);
+          for (float& b : values.bias) b = static_cast<float>(static_cast<int>(random() % 17) - 8);
+          constexpr uint8_t kExact[] = {0, 7, 15};
+          for (uint8_t& byte : values.weight.codes)
+            byte = static_cast<uint8_t>(kExact[random() % 3] << 4 | kExact[random() % 3]);
+          std::vector<float> absmax(static_cast<size_t>(values.weight.blocks()));
+          for (float& a : absmax) a = std::ldexp(1.0f, static_cast<int>(random() % 3) - 1);
+          values.weight.absmax = raw(absmax, NF4_F32);
+          INFO(c.text());
+          Run run(backend, c, values);
+          require_success(run.call(options));
+          run.download();
+          const nf4_weight_t weight = values.weight.view();
+          int64_t wrong = 0;
+          for (int64_t i = 0; i < m; ++i) {
+            for (int64_t n = 0; n < c.n; ++n) {
+              double sum = static_cast<double>(values.bias[static_cast<size_t>(n)]);
+              for (int64_t j = 0; j < k; ++j) {
+                sum +=
+                    nf4ref::element(weight, n * k + j) * static_cast<double>(values.x[static_cast<size_t>(i * k + j)]);
+              }
+              float expected = 0;
+              nf4ref::store(&expected, dtype, 0, static_cast<float>(sum));
+              wrong += run.y(i, n) != static_cast<double>(nf4ref::load(&expected, dtype, 0));
+            }
+          }
+          CHECK(wrong == 0);
+        }
+      }
+    }
+  });
+}
+
+// NaN and Inf in weights and activations, zero blocks, subnormal scales, results beyond f16: the oracle knows what they
+// give.
+void check_special_values(const Backend& backend) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    std::mt19937 random(11);
+    for (const nf4_dtype_t dtype : kDtypes) {
+      for (const float special : {kNan, kInf, -kInf, 0.0f, -0.0f, 1e-40f, 60000.0f}) {
+        for (const int64_t m : {1, 9}) {
+          const Case c{dtype, 64, NF4_F32, false, m, 40, 256, 0, 0, 0};
+          if (!runs(backend, c, info)) continue;
+          INFO(c.text() << " special " << special);
+          Values values = random_values(random, c);
+          auto* absmax = reinterpret_cast<float*>(values.weight.absmax.data());
+          absmax[5] = absmax[42] = special;  // rows 1 and 10
+          Run in_weights(backend, c, values);
+          require_success(in_weights.call(options));
+          in_weights.check(info.accuracy);
+
+          values = random_values(random, c);
+          values.x[17] = special;  // row 0
+          Run in_x(backend, c, values);
+          require_success(in_x.call(options));
+          in_x.check(info.accuracy);
+        }
+      }
+    }
+  });
+}
+
+// Scaling by a power of two, and moving rows about, changes no bit but those that say so.
+void check_metamorphic(const Backend& backend) {
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    std::mt19937 random(13);
+    for (const nf4_dtype_t dtype : kDtypes) {
+      for (const int64_t m : {1, 20}) {
+        const Case c{dtype, 64, NF4_F32, false, m, 48, 1024, 0, 0, 0};
+        if (!runs(backend, c, info)) continue;
+        const Values values = random_values(random, c);
+        const auto result = [&](const Values& changed) {
+          Run run(backend, c, changed);
+          require_success(run.call(options));
+          run.download();
+          std::vector<double> y;
+          for (int64_t i = 0; i < m; ++i) {
+            for (int64_t n = 0; n < c.n; ++n) y.push_back(run.y(i, n));
+          }
+          return y;
+        };
+        const std::vector<double> y = result(values);
+
+        Values scaled = values;
+        auto* absmax = reinterpret_cast<float*>(scaled.weight.absmax.data());
+        for (int64_t i = 0; i < scaled.weight.blocks(); ++i) absmax[i] *= 8.0f;
+        for (float& x : scaled.x) x *= 0.25f;
+        std::vector<double> expected = y;
+        for (double& value : expected) value *= 2.0;
+        CHECK(result(scaled) == expected);
+
+        Values turned = values;  // rows of W in reverse
+        for (int64_t n = 0; n < c.n; ++n) {
+          std::copy_n(values.weight.codes.begin() + (c.n - 1 - n) * c.k / 2, c.k / 2,
+                      turned.weight.codes.begin() + n * c.k / 2);
+          std::copy_n(values.weight.absmax.begin() + (c.n - 1 - n) * c.k / 64 * 4, c.k / 64 * 4,
+                      turned.weight.absmax.begin() + n * c.k / 64 * 4);
+        }
+        for (int64_t i = 0; i < m; ++i)
+          std::reverse_copy(y.begin() + i * c.n, y.begin() + (i + 1) * c.n, expected.begin() + i * c.n);
+        CHECK(result(turned) == expected);
+      }
+    }
+  });
+}
+
+void check_repeatable(const Backend& backend) {
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    std::mt19937 random(17);
+    for (const int64_t m : {1, 20}) {
+      const Case c{NF4_BF16, 64, NF4_F32, false, m, 300, 4096, 0, 0, 0};
+      if (!runs(backend, c, info)) continue;
+      const Values values = random_values(random, c);
+      Run run(backend, c, values);
+      require_success(run.call(options));
+      run.download();
+      const std::vector<uint8_t> first = run.y_bytes();
+      int differing = 0;
+      for (int repeat = 0; repeat < 100; ++repeat) {
+        require_success(run.call(options));
+        run.download();
+        differing += run.y_bytes() != first;
+      }
+      CHECK(differing == 0);
+    }
+  });
+}
+
+constexpr unsigned kSeed = 20261122;
+
+}  // namespace
+
+TEST_CASE("gemm: all pairs against the oracle, host") { check_matrix(Backend(NF4_HOST_DEVICE), kSeed); }
+TEST_CASE("gemm: all pairs against the oracle, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_matrix(Backend(0), kSeed);
+}
+TEST_CASE("gemm: exact where arithmetic is, host") { check_exact(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("gemm: exact where arithmetic is, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_exact(Backend(0));
+}
+TEST_CASE("gemm: special values, host") { check_special_values(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("gemm: special values, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_special_values(Backend(0));
+}
+TEST_CASE("gemm: scaled and permuted operands, host") { check_metamorphic(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("gemm: scaled and permuted operands, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_metamorphic(Backend(0));
+}
+TEST_CASE("gemm: the same bits on every run, host") { check_repeatable(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("gemm: the same bits on every run, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_repeatable(Backend(0));
+}
+
+}  // namespace nf4test

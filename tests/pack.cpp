@@ -1,0 +1,172 @@
+// nf4_pack: codes and absmax as the format defines them, by every variant.
+#include "support/operands.hpp"
+#include "support/pairwise.hpp"
+
+namespace nf4test {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// The code by definition: the nearest codebook value, which fp32 midpoints decide; ties and NaN as nf4.h says.
+// Compares in fp32, against midpoints that are the fp32 neighbours of the exact ones.
+int expected_code(float ratio) {
+  if (std::isnan(ratio)) return 7;
+  constexpr float kMidpoints[15] = {-0.84809643f, -0.6106329f,   -0.45999527f, -0.33967942f, -0.2346074f,
+                                    -0.13791174f, -0.045525018f, 0.03979015f,  0.120255254f, 0.20352125f,
+                                    0.29201376f,  0.38931254f,   0.5016634f,   0.6427869f,   0.8614784f};
+  int code = 0;
+  while (code < 15 && ratio > kMidpoints[code]) ++code;
+  return code;
+}
+
+struct Packed {
+  std::vector<uint8_t> codes;
+  std::vector<float> absmax;
+};
+
+// By the definition, from values as stored.
+Packed expected_pack(const void* w, int64_t ldw, nf4_dtype_t dtype, int64_t rows, int64_t cols, int64_t blocksize) {
+  const int64_t elements = rows * cols;
+  const auto value = [&](int64_t i) { return nf4ref::load(w, dtype, i / cols * ldw + i % cols); };
+  Packed packed;
+  packed.codes.assign(static_cast<size_t>((elements + 1) / 2), 0x07);
+  for (int64_t begin = 0; begin < elements; begin += blocksize) {
+    const int64_t end = std::min(begin + blocksize, elements);
+    float absmax = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const float magnitude = std::fabs(value(i));
+      absmax = std::isnan(magnitude) || std::isnan(absmax) ? kNan : std::max(absmax, magnitude);
+    }
+    packed.absmax.push_back(absmax);
+    for (int64_t i = begin; i < end; ++i) {
+      const int code = expected_code(value(i) / absmax);
+      uint8_t& byte = packed.codes[static_cast<size_t>(i / 2)];
+      byte = static_cast<uint8_t>(i % 2 == 0 ? (byte & 15) | code << 4 : (byte & 0xf0) | code);
+    }
+  }
+  return packed;
+}
+
+int64_t mismatches(const Arena& arena, const Arena::Slot& codes, const Arena::Slot& absmax, const Packed& expected) {
+  int64_t wrong = 0;
+  for (size_t i = 0; i < expected.codes.size(); ++i) wrong += arena.after<uint8_t>(codes)[i] != expected.codes[i];
+  for (size_t i = 0; i < expected.absmax.size(); ++i) {
+    const float found = arena.after<float>(absmax)[i];
+    wrong += !(found == expected.absmax[i] || (std::isnan(found) && std::isnan(expected.absmax[i])));
+  }
+  return wrong;
+}
+
+const std::vector<int64_t> kRows = {1, 2, 3, 17, 64};
+const std::vector<int64_t> kCols = {1, 2, 7, 8, 31, 33, 63, 64, 65, 3420, 8192};
+
+void check_pack(const Backend& backend) {
+  const auto rows = pairwise({kDtypes.size(), kBlocksizes.size(), kRows.size(), kCols.size(), 2, 2, 2, 2}, 3);
+  for_each_config(backend, NF4_OP_PACK, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal(0.0f, 0.02f);
+    for (const auto& row : rows) {
+      const nf4_dtype_t dtype = kDtypes[row[0]];
+      const int32_t blocksize = kBlocksizes[row[1]];
+      const int64_t n = kRows[row[2]];
+      const int64_t k = kCols[row[3]];
+      const int64_t ldw = k + (row[4] != 0 ? 5 : 0);
+      const auto size = static_cast<size_t>(nf4ref::size_of(dtype));
+      INFO("dtype " << dtype << " blocksize " << blocksize << " " << n << "x" << k << " ldw " << ldw << " skew "
+                    << row[5] << "/" << row[6] << " special " << row[7]);
+      std::vector<float> values(static_cast<size_t>(n * ldw));
+      for (float& value : values) value = normal(random);
+      if (row[7] != 0) {  // poisoned, empty, tiny and huge blocks
+        constexpr float kSpecial[] = {kNan, kInf, -kInf, 1e-40f, 3e38f, 1e-45f};
+        for (int i = 0; i < 8; ++i) values[random() % values.size()] = kSpecial[random() % 6];
+        for (size_t i = values.size() / 2;
+             i < std::min(values.size(), values.size() / 2 + 3 * static_cast<size_t>(blocksize)); ++i) {
+          values[i] = (i % 2 != 0) ? 0.0f : -0.0f;
+        }
+      }
+      Arena arena(backend.on_host());
+      const Arena::Slot w = arena.add(raw(values, dtype), row[5] * size);
+      int64_t codes_bytes = 0;
+      int64_t absmax_count = 0;
+      require_success(nf4_packed_size(&codes_bytes, &absmax_count, n, k, blocksize));
+      const Arena::Slot codes = arena.add_output(static_cast<size_t>(codes_bytes), row[6]);
+      const Arena::Slot absmax = arena.add_output(static_cast<size_t>(absmax_count) * sizeof(float));
+      arena.upload();
+      require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax), arena.at(w), ldw,
+                               dtype, n, k, blocksize, &options, nullptr));
+      arena.download();
+      CHECK(arena.trespass({codes, absmax}) == "");
+      CHECK(mismatches(arena, codes, absmax, expected_pack(arena.before(w), ldw, dtype, n, k, blocksize)) == 0);
+    }
+  });
+}
+
+// Elements at and next to every midpoint, where a wrong rounding of the division or a >= for a > shows.
+void check_midpoints(const Backend& backend) {
+  for_each_config(backend, NF4_OP_PACK, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+    for (const float scale : {1.0f, 0.3f, 7e-39f, 1.7e38f}) {
+      std::vector<float> values = {scale};
+      for (int code = 0; code < 15; ++code) {
+        float value = scale * (nf4ref::codebook(code) + nf4ref::codebook(code + 1)) / 2;
+        for (int i = 0; i < 4; ++i) value = std::nextafter(value, -1e38f);
+        for (int i = 0; i < 8; ++i, value = std::nextafter(value, 1e38f)) values.push_back(value);
+      }
+      Arena arena(backend.on_host());
+      const Arena::Slot w = arena.add(raw(values, NF4_F32));
+      const Arena::Slot codes = arena.add_output((values.size() + 1) / 2);
+      const Arena::Slot absmax = arena.add_output(sizeof(float));
+      arena.upload();
+      const auto count = static_cast<int64_t>(values.size());
+      require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax), arena.at(w), count,
+                               NF4_F32, 1, count, 128, &options, nullptr));
+      arena.download();
+      CHECK(mismatches(arena, codes, absmax, expected_pack(arena.before(w), count, NF4_F32, 1, count, 128)) == 0);
+    }
+  });
+}
+
+// Unpacking to fp32 and packing again gives the same codes and scales, if each block holds a code 0 or 15.
+void check_round_trip(const Backend& backend) {
+  std::mt19937 random(9);
+  for (const int32_t blocksize : kBlocksizes) {
+    WeightData data = random_weight(random, 5, 3 * blocksize + 40, blocksize, NF4_F32);
+    for (int64_t block = 0; block < data.blocks(); ++block)
+      data.codes[static_cast<size_t>(block * blocksize / 2)] |= 0xf0;
+    const int64_t elements = data.rows * data.cols;
+    Arena arena(backend.on_host());
+    const ArenaWeight weight(arena, data);
+    const Arena::Slot w = arena.add_output(static_cast<size_t>(elements) * sizeof(float));
+    const Arena::Slot codes = arena.add_output(data.codes.size());
+    const Arena::Slot absmax = arena.add_output(data.absmax.size());
+    arena.upload();
+    const nf4_weight_t view = weight.view();
+    require_success(nf4_unpack(backend.handle(), arena.at(w), data.cols, NF4_F32, &view, nullptr, nullptr));
+    require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax), arena.at(w),
+                             data.cols, NF4_F32, data.rows, data.cols, blocksize, nullptr, nullptr));
+    arena.download();
+    INFO("blocksize " << blocksize);
+    CHECK(std::equal(data.codes.begin(), data.codes.end(), arena.after<uint8_t>(codes)));
+    CHECK(std::equal(data.absmax.begin(), data.absmax.end(), arena.after<uint8_t>(absmax)));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("pack: codes and absmax by definition, host") { check_pack(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("pack: codes and absmax by definition, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_pack(Backend(0));
+}
+TEST_CASE("pack: around every midpoint, host") { check_midpoints(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("pack: around every midpoint, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_midpoints(Backend(0));
+}
+TEST_CASE("pack: undoes unpack, host") { check_round_trip(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("pack: undoes unpack, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_round_trip(Backend(0));
+}
+
+}  // namespace nf4test

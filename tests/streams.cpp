@@ -1,0 +1,176 @@
+// How calls behave on streams: capture, order, concurrency, and which kernel a forced variant launches.
+#include "catch.hpp"
+
+#if NF4_HAVE_CUDA
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "support/operands.hpp"
+
+namespace nf4test {
+namespace {
+
+// One product on the GPU, its operands and its expected result.
+struct Product {
+  std::mt19937 random;
+  WeightData data;
+  Arena arena{false};
+  std::unique_ptr<ArenaWeight> weight;
+  Arena::Slot x, y;
+  int64_t m;
+
+  Product(unsigned seed, int64_t rows, int64_t rows_of_x, int64_t cols)
+      : random(seed), data(random_weight(random, rows, cols, 64, NF4_F32)), m(rows_of_x) {
+    weight = std::make_unique<ArenaWeight>(arena, data);
+    x = arena.add(uniform(random, static_cast<size_t>(m * cols), -1.0f, 1.0f));
+    y = arena.add_output(static_cast<size_t>(m * rows) * sizeof(float));
+    arena.upload();
+  }
+
+  nf4_status_t call(const Backend& backend, const nf4_options_t* options, nf4_stream_t stream) const {
+    const nf4_weight_t view = weight->view();
+    return nf4_gemm(backend.handle(), arena.at(y), data.rows, arena.at(x), data.cols, m, NF4_F32, &view, nullptr,
+                    options, stream);
+  }
+
+  // Whether y holds the product with x as given.
+  bool right(const std::vector<float>& x_now) {
+    arena.download();
+    const nf4ref::Product product{data.view(), x_now.data(), data.cols, m, NF4_F32, nullptr};
+    nf4ref::Verdict verdict(NF4_F32, nf4ref::accuracy_g("fp32", NF4_F32, data.cols));
+    verdict.add_all(arena.after(y), data.rows, nf4ref::references(product), m, data.rows);
+    return verdict.ok();
+  }
+  std::vector<float> x_before() const {
+    const auto* values = arena.before<float>(x);
+    return {values, values + x.size / sizeof(float)};
+  }
+};
+
+struct Stream {
+  cudaStream_t stream = nullptr;
+  Stream() { check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)); }
+  ~Stream() { cudaStreamDestroy(stream); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+};
+
+// The first kernel that `call` launches, found by capturing it.
+template <class Call>
+std::string captured_kernel(const Call& call) {
+  const Stream stream;
+  cudaGraph_t graph = nullptr;
+  check_cuda(cudaStreamBeginCapture(stream.stream, cudaStreamCaptureModeGlobal));
+  require_success(call(stream.stream));
+  check_cuda(cudaStreamEndCapture(stream.stream, &graph));
+  size_t count = 1;
+  cudaGraphNode_t node = nullptr;
+  check_cuda(cudaGraphGetRootNodes(graph, &node, &count));
+  REQUIRE(count == 1);
+  cudaKernelNodeParams params{};
+  check_cuda(cudaGraphKernelNodeGetParams(node, &params));
+  const char* name = nullptr;
+  check_cuda(cudaFuncGetName(&name, params.func));
+  const std::string result = name;
+  check_cuda(cudaGraphDestroy(graph));
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("streams: each forced variant and config launches a kernel of its own", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  const Product product(1, 64, 1, 512);
+  std::set<std::string> kernels;
+  size_t configs = 0;
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    const std::string kernel =
+        captured_kernel([&](cudaStream_t stream) { return product.call(backend, &options, stream); });
+    INFO(kernel);
+    const std::string family = std::string(info.name).substr(0, std::string(info.name).find('.'));
+    CHECK(kernel.find(family) != std::string::npos);
+    CHECK(kernels.insert(kernel).second);
+    ++configs;
+  });
+  CHECK(kernels.size() == configs);
+}
+
+TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+    Product product(2, 200, 1, 1024);
+    const Stream stream;
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    check_cuda(cudaStreamBeginCapture(stream.stream, cudaStreamCaptureModeGlobal));
+    require_success(product.call(backend, &options, stream.stream));
+    check_cuda(cudaStreamEndCapture(stream.stream, &graph));
+    check_cuda(cudaGraphInstantiate(&executable, graph, 0));
+    std::vector<float> x = product.x_before();
+    for (int replay = 0; replay < 3; ++replay) {
+      for (float& value : x) value = -value * 0.5f;
+      check_cuda(cudaMemcpy(product.arena.at(product.x), x.data(), product.x.size, cudaMemcpyHostToDevice));
+      check_cuda(cudaGraphLaunch(executable, stream.stream));
+      check_cuda(cudaStreamSynchronize(stream.stream));
+      CHECK(product.right(x));
+    }
+    check_cuda(cudaGraphExecDestroy(executable));
+    check_cuda(cudaGraphDestroy(graph));
+  });
+}
+
+TEST_CASE("streams: a call waits for its own stream only, and does not wait itself", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  Product product(3, 200, 4, 1024);
+  const Stream blocked;
+  const Stream free_stream;
+  std::atomic<bool> release{false};
+  // A host function that waits holds `blocked` up; if the call synchronized, or ran on another stream, this would show.
+  check_cuda(cudaLaunchHostFunc(
+      blocked.stream,
+      [](void* flag) {
+        while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
+      },
+      &release));
+  const std::vector<float> zeros(product.x.size / sizeof(float), 0.0f);
+  std::vector<float> y(product.y.size / sizeof(float), 1.0f);
+  require_success(product.call(backend, nullptr, blocked.stream));
+  check_cuda(cudaMemcpyAsync(y.data(), product.arena.at(product.y), product.y.size, cudaMemcpyDeviceToHost,
+                             free_stream.stream));
+  check_cuda(cudaStreamSynchronize(free_stream.stream));
+  CHECK(std::isnan(y[0]));  // not yet written
+  CHECK(cudaStreamQuery(blocked.stream) == cudaErrorNotReady);
+  release = true;
+  check_cuda(cudaStreamSynchronize(blocked.stream));
+  CHECK(product.right(product.x_before()));
+}
+
+TEST_CASE("streams: eight threads with a stream each share one handle", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  std::vector<std::unique_ptr<Product>> products;
+  for (unsigned t = 0; t < 8; ++t) products.push_back(std::make_unique<Product>(10 + t, 300 + t, 1 + t, 2048));
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (auto& product : products) {
+    threads.emplace_back([&backend, &failures, &product] {
+      cudaStream_t stream = nullptr;
+      failures += cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess;
+      for (int i = 0; i < 50; ++i) failures += product->call(backend, nullptr, stream) != NF4_SUCCESS;
+      failures += cudaStreamSynchronize(stream) != cudaSuccess;
+      cudaStreamDestroy(stream);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(failures == 0);
+  for (auto& product : products) CHECK(product->right(product->x_before()));
+}
+
+}  // namespace nf4test
+
+#endif

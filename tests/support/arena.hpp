@@ -1,0 +1,155 @@
+// All operands of one call side by side in one piece of memory, on the host or on the GPU, with canaries between them.
+// After the call every byte that is not an output must be what it was.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "nf4/nf4.h"
+
+#if NF4_HAVE_CUDA
+#include <cuda_runtime.h>
+#endif
+
+#include "catch.hpp"
+
+namespace nf4test {
+
+#if NF4_HAVE_CUDA
+inline void check_cuda(cudaError_t error) {
+  INFO(cudaGetErrorString(error));
+  REQUIRE(error == cudaSuccess);
+}
+#endif
+
+// A handle, on device NF4_HOST_DEVICE or 0.
+class Backend {
+ public:
+  explicit Backend(int32_t device) : device_(device) {
+    const nf4_status_t status = nf4_create(&handle_, device);
+    INFO(nf4_last_error_message());
+    REQUIRE(status == NF4_SUCCESS);
+  }
+  ~Backend() { nf4_destroy(handle_); }
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+
+  nf4_handle_t handle() const { return handle_; }
+  bool on_host() const { return device_ == NF4_HOST_DEVICE; }
+
+ private:
+  int32_t device_;
+  nf4_handle_t handle_ = nullptr;
+};
+
+class Arena {
+ public:
+  // Where an operand lies. A null operand has no place.
+  struct Slot {
+    size_t offset = 0;
+    size_t size = 0;
+    bool null = true;
+  };
+
+  explicit Arena(bool on_host) : on_host_(on_host) {}
+  ~Arena() {
+#if NF4_HAVE_CUDA
+    if (!on_host_) cudaFree(base_);
+#endif
+  }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Adds an input. It begins `skew` bytes after a multiple of 256.
+  template <class T>
+  Slot add(const std::vector<T>& values, size_t skew = 0) {
+    const Slot slot = reserve(values.size() * sizeof(T), skew);
+    if (!values.empty()) std::memcpy(image_.data() + slot.offset, values.data(), slot.size);
+    return slot;
+  }
+
+  // Adds an output, filled with 0xff: NaN in every floating-point type.
+  Slot add_output(size_t size, size_t skew = 0) {
+    const Slot slot = reserve(size, skew);
+    std::memset(image_.data() + slot.offset, 0xff, slot.size);
+    return slot;
+  }
+
+  // Moves everything to the memory that the call will see.
+  void upload() {
+    reserve(0, 0);  // a canary after the last operand
+    result_ = image_;
+    if (on_host_) {
+      // 256 bytes more than needed, to align the base as the GPU's allocator does.
+      host_.resize(image_.size() + 256);
+      base_ = host_.data() + (256 - reinterpret_cast<uintptr_t>(host_.data()) % 256) % 256;
+      std::memcpy(base_, image_.data(), image_.size());
+    } else {
+#if NF4_HAVE_CUDA
+      check_cuda(cudaFree(base_));
+      check_cuda(cudaMalloc(&base_, image_.size()));
+      check_cuda(cudaMemcpy(base_, image_.data(), image_.size(), cudaMemcpyHostToDevice));
+#endif
+    }
+  }
+
+  // Fetches everything back once the call is done.
+  void download() {
+    if (on_host_) {
+      std::memcpy(result_.data(), base_, result_.size());
+    } else {
+#if NF4_HAVE_CUDA
+      check_cuda(cudaDeviceSynchronize());
+      check_cuda(cudaMemcpy(result_.data(), base_, result_.size(), cudaMemcpyDeviceToHost));
+#endif
+    }
+  }
+
+  // The operand where the call sees it.
+  template <class T = void>
+  T* at(const Slot& slot) const {
+    return slot.null ? nullptr : reinterpret_cast<T*>(static_cast<std::byte*>(base_) + slot.offset);
+  }
+
+  // The operand as uploaded, and as downloaded; in host memory.
+  template <class T = void>
+  const T* before(const Slot& slot) const {
+    return slot.null ? nullptr : reinterpret_cast<const T*>(image_.data() + slot.offset);
+  }
+  template <class T = void>
+  const T* after(const Slot& slot) const {
+    return slot.null ? nullptr : reinterpret_cast<const T*>(result_.data() + slot.offset);
+  }
+
+  // "" if nothing but the outputs changed, else which byte did.
+  std::string trespass(const std::vector<Slot>& outputs) const {
+    std::vector<std::byte> expected = image_;
+    for (const Slot& slot : outputs) {
+      if (slot.size > 0) std::memcpy(expected.data() + slot.offset, result_.data() + slot.offset, slot.size);
+    }
+    for (size_t i = 0; i < expected.size(); ++i) {
+      if (expected[i] != result_[i]) return "byte " + std::to_string(i) + " of the arena was written";
+    }
+    return "";
+  }
+
+ private:
+  static constexpr size_t kCanary = 256;
+
+  Slot reserve(size_t size, size_t skew) {
+    const size_t offset = (image_.size() + kCanary + 255) / 256 * 256 + skew;
+    image_.resize(offset + size, std::byte{0xa5});
+    return {offset, size, false};
+  }
+
+  bool on_host_;
+  std::vector<std::byte> image_;
+  std::vector<std::byte> result_;
+  std::vector<std::byte> host_;
+  void* base_ = nullptr;
+};
+
+}  // namespace nf4test

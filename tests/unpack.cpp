@@ -1,0 +1,69 @@
+// nf4_unpack: bit for bit fp32 arithmetic, by every variant.
+#include <cstring>
+
+#include "support/operands.hpp"
+#include "support/pairwise.hpp"
+
+namespace nf4test {
+namespace {
+
+const std::vector<int64_t> kRows = {1, 2, 3, 17, 64};
+const std::vector<int64_t> kCols = {1, 2, 7, 8, 31, 33, 63, 64, 65, 3420, 8192};
+
+void check_unpack(const Backend& backend) {
+  const auto rows =
+      pairwise({kDtypes.size(), kBlocksizes.size(), kAbsmaxDtypes.size(), kRows.size(), kCols.size(), 2, 2, 2}, 3);
+  for_each_config(backend, NF4_OP_UNPACK, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+    std::mt19937 random(5);
+    for (const auto& row : rows) {
+      const nf4_dtype_t dtype = kDtypes[row[0]];
+      const int64_t n = kRows[row[3]];
+      const int64_t k = kCols[row[4]];
+      const int64_t ldw = k + (row[5] != 0 ? 5 : 0);
+      const auto size = static_cast<size_t>(nf4ref::size_of(dtype));
+      INFO("dtype " << dtype << " blocksize " << kBlocksizes[row[1]] << " absmax " << kAbsmaxDtypes[row[2]] << " " << n
+                    << "x" << k << " ldw " << ldw << " skew " << row[6] << "/" << row[7]);
+      WeightData data = random_weight(random, n, k, kBlocksizes[row[1]], kAbsmaxDtypes[row[2]]);
+      if (data.absmax_dtype == NF4_F32) {  // and values that bend arithmetic, in turn
+        constexpr float kSpecial[] = {0.0f,
+                                      1e-40f,
+                                      3e38f,
+                                      70000.0f,
+                                      std::numeric_limits<float>::infinity(),
+                                      std::numeric_limits<float>::quiet_NaN(),
+                                      6e-8f,
+                                      1.17549435e-38f};
+        auto* absmax = reinterpret_cast<float*>(data.absmax.data());
+        for (int64_t i = 0; i < data.blocks(); i += 2) absmax[i] = kSpecial[random() % 8];
+      }
+      Arena arena(backend.on_host());
+      const ArenaWeight weight(arena, data, row[7]);
+      const Arena::Slot w = arena.add_output(static_cast<size_t>(n * ldw) * size, row[6] * size);
+      arena.upload();
+      const nf4_weight_t view = weight.view();
+      require_success(nf4_unpack(backend.handle(), arena.at(w), ldw, dtype, &view, &options, nullptr));
+      arena.download();
+      CHECK(arena.trespass({w}) == "");
+      const nf4_weight_t host_view = data.view();
+      int64_t wrong = 0;
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t j = 0; j < k; ++j)
+          wrong += !nf4ref::unpacks_to(arena.after(w), dtype, i * ldw + j, host_view, i * k + j);
+        const size_t gap = static_cast<size_t>(i * ldw + k) * size;
+        wrong += std::memcmp(arena.after<char>(w) + gap, arena.before<char>(w) + gap,
+                             static_cast<size_t>(ldw - k) * size) != 0;
+      }
+      CHECK(wrong == 0);
+    }
+  });
+}
+
+}  // namespace
+
+TEST_CASE("unpack: exact fp32 arithmetic, host") { check_unpack(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("unpack: exact fp32 arithmetic, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_unpack(Backend(0));
+}
+
+}  // namespace nf4test
