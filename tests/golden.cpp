@@ -1,4 +1,5 @@
 // What bitsandbytes makes of the same weights: golden/golden.bin, written by golden/make_golden.py on a CUDA device.
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -22,10 +23,16 @@ struct Record {
   }
 };
 
+// The build's directory of test data, or where the tests were carried to.
+std::string golden_path() {
+  const char* directory = std::getenv("NF4_TEST_DATA");
+  return std::string(directory != nullptr ? directory : NF4_TEST_DATA) + "/golden.bin";
+}
+
 std::map<std::string, Record> read_golden() {
   const std::map<std::string, nf4_dtype_t> dtypes = {
       {"f32", NF4_F32}, {"f16", NF4_F16}, {"bf16", NF4_BF16}, {"u8", NF4_U8}};
-  std::ifstream file(NF4_TEST_DATA "/golden.bin", std::ios::binary);
+  std::ifstream file(golden_path(), std::ios::binary);
   std::map<std::string, Record> records;
   std::string name;
   std::string dtype;

@@ -31,6 +31,7 @@
  *   |y - ref| <= u*|ref| + eta + (1 + u) * g * S
  * where u is 2^-24, 2^-11, 2^-8 and eta half the smallest subnormal of y's type (f32, f16, bf16), and g is that of the
  * variant's accuracy class (nf4_variant_info). Accumulation is in fp32 and absmax is applied in fp32 in every variant.
+ * Where ref is NaN, y is NaN or Inf: a poisoned block (nf4_pack) never gives a finite result.
  */
 #ifndef NF4_NF4_H
 #define NF4_NF4_H

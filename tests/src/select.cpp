@@ -1,0 +1,308 @@
+#include "select.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "registry.hpp"
+#include "support/harness.hpp"
+#include "support/operands.hpp"
+
+namespace nf4test {
+namespace {
+
+constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK, NF4_OP_UNPACK, NF4_OP_GEMM, NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX};
+
+nf4_problem_t problem_of(nf4_op_t op) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.op = op;
+  problem.n = op == NF4_OP_PACK_ABSMAX ? 1 : 64;
+  problem.k = 4096;
+  return problem;
+}
+
+nf4_selection_t empty_selection() {
+  nf4_selection_t selection{};
+  selection.struct_size = sizeof selection;
+  return selection;
+}
+
+nf4_options_t forcing(const char* variant, const char* config) {
+  nf4_options_t options = NF4_OPTIONS_INIT;
+  options.variant = variant;
+  options.config = config;
+  return options;
+}
+
+void check_listing(const Backend& backend) {
+  std::set<std::string> names;
+  for (const nf4_op_t op : kAllOps) {
+    CAPTURE(op);
+    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t&) {
+      names.insert(info.name);
+      CHECK(info.struct_size == sizeof info);
+      CHECK(info.op == op);
+      CHECK(std::strlen(info.description) > 0);
+      CHECK(std::strchr(info.description, '\n') == nullptr);
+      CHECK_FALSE(std::isnan(nf4ref::accuracy_g(info.accuracy, NF4_BF16, 4096)));
+    });
+  }
+  size_t variants = 0;
+  for (const nf4_op_t op : kAllOps) {
+    size_t count = 0;
+    REQUIRE(nf4_variant_count(backend.handle(), op, &count) == NF4_SUCCESS);
+    variants += count;
+    nf4_variant_info_t info{};
+    info.struct_size = sizeof info;
+    check_failed(nf4_variant_info(backend.handle(), op, count, &info), NF4_ERROR_INVALID_ARGUMENT, "index is ");
+  }
+  CHECK(names.size() == variants);  // each has a name of its own
+}
+
+// A config's text names it, and it alone.
+void check_configs(const Backend& backend) {
+  for (const nf4_op_t op : kAllOps) {
+    std::set<std::string> texts;
+    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+      CHECK(texts.insert(std::string(info.name) + " " + options.config).second);
+      const nf4_problem_t problem = problem_of(op);
+      nf4_selection_t selection = empty_selection();
+      require_success(nf4_select(backend.handle(), &problem, &options, &selection));
+      CHECK(std::string(selection.variant) == info.name);
+      CHECK(std::string(selection.config) == options.config);
+      CHECK(std::string(selection.reason) == "forced by options->variant");
+    });
+  }
+}
+
+// Without a table row or force, the first variant listed that can run the problem runs it, with its first config.
+void check_default(const Backend& backend) {
+  for (const nf4_op_t op : kAllOps) {
+    CAPTURE(op);
+    const nf4_problem_t problem = problem_of(op);
+    std::string expected;
+    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+      int32_t supported = -1;
+      REQUIRE(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, nullptr, 0) == NF4_SUCCESS);
+      if (supported == 1 && expected.empty()) expected = std::string(info.name) + " " + options.config;
+    });
+    nf4_selection_t selection = empty_selection();
+    require_success(nf4_select(backend.handle(), &problem, nullptr, &selection));
+    CHECK(std::string(selection.variant) + " " + selection.config == expected);
+    CHECK(std::string(selection.reason) == "default: the first variant that can run this");
+  }
+}
+
+// Variants that no build has: one that needs a workspace of 512 bytes per config, and one that declines every problem.
+size_t needs_workspace(const nf4::Problem&, const nf4::Device&, int config) { return 512 * static_cast<size_t>(config + 1); }
+const char* declines(const nf4::Problem&, const nf4::Device&) { return "it is for Sundays"; }
+std::string numbered(int config) { return "number=" + std::to_string(config); }
+int launched(const void*, const nf4::Device&, int, nf4::Stream) { return 0; }
+
+constexpr nf4::Variant kHungry{"gemm.hungry", "", "fp32", nf4::Op::gemm, true, 2, numbered, nf4::always_supported,
+                               needs_workspace, launched};
+constexpr nf4::Variant kIdle{"gemm.idle", "", "fp32", nf4::Op::gemm, true, 1, nf4::no_config, declines, nullptr, launched};
+constexpr nf4::Problem kGemm{nf4::Op::gemm, nf4::Dtype::f32, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
+
+nf4::TuningRow row_of(const nf4::Variant& variant, int config, int line) {
+  nf4::TuningRow row{};
+  row.device = "*";
+  row.op = nf4::Op::gemm;
+  row.variant = &variant;
+  row.config = config;
+  row.line = line;
+  return row;
+}
+
+}  // namespace
+
+TEST_CASE("select: the listing, host") { check_listing(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("select: every config can be forced by its text, host") { check_configs(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("select: the default, host") { check_default(Backend(NF4_HOST_DEVICE)); }
+
+#if NF4_HAVE_CUDA
+TEST_CASE("select: the listing, gpu", "[gpu]") {
+  REQUIRE_GPU();
+  check_listing(Backend(0));
+}
+
+TEST_CASE("select: every config can be forced by its text, gpu", "[gpu]") {
+  REQUIRE_GPU();
+  check_configs(Backend(0));
+}
+
+TEST_CASE("select: the default, gpu", "[gpu]") {
+  REQUIRE_GPU();
+  const Directory directory;
+  const std::string path = directory / "empty";
+  write_file(path, "nf4-tuning 1\n");
+  const Backend backend(0);
+  REQUIRE(nf4_tuning_load(backend.handle(), path.c_str()) == NF4_SUCCESS);
+  check_default(backend);
+}
+#endif
+
+TEST_CASE("select: what does not support a problem tells why") {
+  const Backend backend(NF4_HOST_DEVICE);
+  struct Case {
+    const char* variant;
+    nf4_op_t op;
+    const char* reason;  // "" if it does
+  };
+  const Case cases[] = {
+      {"gemm.host", NF4_OP_GEMM, ""},
+      {"gemm.host", NF4_OP_UNPACK, "it is a variant of gemm"},
+      {"pack.host", NF4_OP_PACK_ABSMAX, "it is a variant of pack"},
+#if NF4_HAVE_CUDA
+      {"gemm.tiled", NF4_OP_GEMM, "it runs on CUDA devices, and the handle is for host"},
+#endif
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.variant, c.op);
+    const bool expected = *c.reason == '\0';
+    const nf4_problem_t problem = problem_of(c.op);
+    int32_t supported = -1;
+    char reason[64] = "left over";
+    REQUIRE(nf4_variant_supports(backend.handle(), c.variant, &problem, &supported, reason, sizeof reason) == NF4_SUCCESS);
+    CHECK(supported == (expected ? 1 : 0));
+    CHECK(std::string(reason) == c.reason);
+
+    // Forced, it fails with that very reason, and the selection stays as it was.
+    const nf4_options_t options = forcing(c.variant, nullptr);
+    nf4_selection_t selection = empty_selection();
+    const nf4_status_t status = nf4_select(backend.handle(), &problem, &options, &selection);
+    CHECK(status == (expected ? NF4_SUCCESS : NF4_ERROR_UNSUPPORTED));
+    if (!expected) {
+      check_failed(status, NF4_ERROR_UNSUPPORTED, std::string(c.variant) + " cannot run this: " + c.reason);
+      CHECK(selection.variant == nullptr);
+    }
+  }
+}
+
+TEST_CASE("select: a reason is cut to fit") {
+  const Backend backend(NF4_HOST_DEVICE);
+  const nf4_problem_t problem = problem_of(NF4_OP_PACK);
+  int32_t supported = -1;
+  char reason[] = "################";
+  REQUIRE(nf4_variant_supports(backend.handle(), "gemm.host", &problem, &supported, reason, 6) == NF4_SUCCESS);
+  CHECK(std::string(reason, sizeof reason - 1) == std::string("it is\0##########", 16));
+}
+
+TEST_CASE("select: a config's text fits, with its end, or is refused") {
+  const Backend backend(NF4_HOST_DEVICE);
+  char config[] = "##";
+  REQUIRE(nf4_variant_config(backend.handle(), "gemm.host", 0, config, 1) == NF4_SUCCESS);
+  CHECK(std::string(config, 2) == std::string("\0#", 2));
+#if NF4_HAVE_CUDA
+  char text[] = "############";
+  const size_t length = std::strlen("tile_m=64");
+  check_failed(nf4_variant_config(backend.handle(), "gemm.tiled", 0, text, length), NF4_ERROR_INVALID_ARGUMENT,
+               "size is 9; the config takes 10 bytes");
+  CHECK(std::string(text) == "############");
+  REQUIRE(nf4_variant_config(backend.handle(), "gemm.tiled", 0, text, length + 1) == NF4_SUCCESS);
+  CHECK(std::string(text, sizeof text - 1) == std::string("tile_m=64\0##", 12));
+#endif
+}
+
+TEST_CASE("select: an unknown name is told with those that are known") {
+  const Backend backend(NF4_HOST_DEVICE);
+  const nf4_problem_t problem = problem_of(NF4_OP_GEMM);
+  nf4_selection_t selection = empty_selection();
+  const nf4_options_t options = forcing("gemm.nonsense", nullptr);
+  for (const nf4_op_t op : kAllOps) {
+    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t&) {
+      check_failed(nf4_select(backend.handle(), &problem, &options, &selection), NF4_ERROR_UNKNOWN_VARIANT, info.name);
+    });
+  }
+}
+
+TEST_CASE("select: force beats table beats default") {
+  nf4_handle handle{};
+  handle.device = {NF4_HOST_DEVICE, 0, 1, "host"};
+  auto table = std::make_unique<nf4::TuningTable>();
+  table->rows = {row_of(kHungry, 0, 7)};
+  handle.set_tuning(std::move(table));
+  nf4::Options options;
+  const auto reason = [&] { return nf4::select(handle, kGemm, options).reason(); };
+
+  CHECK(reason() == "default: the first variant that can run this");  // no workspace
+  options.workspace_size = 512;
+  CHECK(reason() == "line 7 of the tuning table");
+  handle.forced[static_cast<size_t>(nf4::Op::gemm)] = nf4::find_variant("gemm.host");
+  CHECK(reason() == "forced by NF4_FORCE_VARIANT");
+  CHECK(nf4::select(handle, kGemm, options).variant == nf4::find_variant("gemm.host"));
+  options.variant = &kHungry;
+  CHECK(reason() == "forced by options->variant");
+  CHECK(nf4::select(handle, kGemm, options).variant == &kHungry);
+}
+
+TEST_CASE("select: rows that cannot run are passed over, forced ones are not") {
+  nf4_handle handle{};
+  handle.device = {NF4_HOST_DEVICE, 0, 1, "host"};
+  auto table = std::make_unique<nf4::TuningTable>();
+  table->rows = {row_of(kIdle, 0, 2), row_of(kHungry, 1, 3), row_of(kHungry, 0, 4)};
+  handle.set_tuning(std::move(table));
+  nf4::Options options;
+  const auto chosen = [&] { return nf4::select(handle, kGemm, options); };
+  const auto fails = [&](nf4_status_t status, const char* part) {
+    check_failed(nf4::guarded([&] { chosen(); }), status, part);
+  };
+
+  options.workspace_size = 1024;
+  CHECK(chosen().line == 3);
+  CHECK(chosen().config == 1);
+  CHECK(chosen().workspace_size(kGemm, handle.device) == 1024);
+  options.workspace_size = 1023;
+  CHECK(chosen().line == 4);
+  options.workspace_size = 511;
+  CHECK(chosen().why == nf4::Choice::Why::fallback);
+
+  options.variant = &kHungry;
+  fails(NF4_ERROR_WORKSPACE, "options->workspace_size is 511; forced variant gemm.hungry needs 512 bytes");
+  options.config = 1;
+  options.workspace_size = 512;
+  fails(NF4_ERROR_WORKSPACE, "needs 1024 bytes");
+  options.variant = &kIdle;
+  fails(NF4_ERROR_UNSUPPORTED, "forced variant gemm.idle cannot run this: it is for Sundays");
+  options.variant = nullptr;
+  handle.forced[static_cast<size_t>(nf4::Op::gemm)] = &kIdle;
+  fails(NF4_ERROR_UNSUPPORTED, "forced variant gemm.idle cannot run this: it is for Sundays");
+}
+
+TEST_CASE("select: only a question may have a workspace without memory") {
+  const Backend backend(NF4_HOST_DEVICE);
+  nf4_options_t options = NF4_OPTIONS_INIT;
+  options.workspace_size = SIZE_MAX;
+  const nf4_problem_t problem = problem_of(NF4_OP_GEMM);
+  nf4_selection_t selection = empty_selection();
+  require_success(nf4_select(backend.handle(), &problem, &options, &selection));
+  CHECK(selection.workspace_size == 0);
+  CHECK(std::string(selection.variant) == "gemm.host");
+}
+
+TEST_CASE("select: the log tells what ran and why") {
+  const Environment log("NF4_LOG", "1");
+  const Backend backend(NF4_HOST_DEVICE);
+  const uint8_t codes[3] = {};
+  const float absmax = 1.0f;
+  const float x[6] = {};
+  float y[4];
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  weight.rows = 2;
+  weight.cols = 3;
+  weight.codes = codes;
+  weight.absmax = &absmax;
+  const nf4_options_t options = forcing("gemm.host", "");
+  const auto gemm = [&](const nf4_options_t* how) {
+    return stderr_of(
+        [&] { require_success(nf4_gemm(backend.handle(), y, 2, x, 3, 2, NF4_F32, &weight, nullptr, how, nullptr)); });
+  };
+  const std::string what = "nf4: host: gemm f32 m=2 n=2 k=3 blocksize=64 absmax=f32: gemm.host";
+  CHECK(gemm(nullptr) == what + " (default: the first variant that can run this)\n");
+  CHECK(gemm(&options) == what + " (forced by options->variant)\n");
+  weight.rows = -1;
+  CHECK(stderr_of([&] { nf4_gemv(backend.handle(), y, x, NF4_F32, &weight, nullptr, nullptr, nullptr); }).empty());
+}
+
+}  // namespace nf4test

@@ -1,0 +1,381 @@
+#include "tuning.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "registry.hpp"
+#include "status.hpp"
+#include "support/arena.hpp"
+#include "support/harness.hpp"
+
+namespace nf4test {
+namespace {
+
+using nf4::TuningRow;
+
+const std::string kHead = "nf4-tuning 1\n# device,op,dtype,m,n,k,blocksize,variant,config,microseconds\n";
+
+// A table with every kind of field, spelled as it is saved.
+const std::string kTable = kHead +
+                           "host,gemm,bf16,1,*,*,64,gemm.host,,12.5\n"
+                           "sm_90,gemm,f16,2-16,4096,0-14336,32-4096,gemm.host,,\n"
+                           "NVIDIA H200,unpack,f32,*,1-1099511627776,7,*,unpack.host,,0.001\n"
+                           "*,pack,*,*,*,*,128,pack.host,,3e-05\n"
+                           "*,pack_absmax,*,*,1,*,256,pack_absmax.host,,1000000000000\n"
+                           "*,unpack_absmax,*,*,5-9223372036854775807,*,*,unpack_absmax.host,,\n";
+
+std::string reformatted(const std::string& text) { return nf4::format_tuning(*nf4::parse_tuning(text, "test")); }
+
+nf4_status_t parse(const std::string& text) {
+  return nf4::guarded([&] { nf4::parse_tuning(text, "table"); });
+}
+
+std::string selected_line(nf4_handle_t handle, int64_t m, int64_t n, nf4_dtype_t dtype = NF4_BF16, int32_t blocksize = 64) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.m = m;
+  problem.n = n;
+  problem.k = 128;
+  problem.dtype = dtype;
+  problem.blocksize = blocksize;
+  nf4_selection_t selection{};
+  selection.struct_size = sizeof selection;
+  REQUIRE(nf4_select(handle, &problem, nullptr, &selection) == NF4_SUCCESS);
+  return selection.reason;
+}
+
+const std::string kDefault = "default: the first variant that can run this";
+
+std::string line(int number) { return "line " + std::to_string(number) + " of the tuning table"; }
+
+}  // namespace
+
+TEST_CASE("tuning: a table is saved as it was read") {
+  CHECK(reformatted(kTable) == kTable);
+  CHECK(reformatted("nf4-tuning 1\n") == kHead);
+}
+
+TEST_CASE("tuning: what may be spelled otherwise") {
+  const std::string row = "*,pack,*,*,8,*,*,pack.host,,\n";
+  CHECK(reformatted("nf4-tuning 1\r\n*,pack,*,*,8,*,*,pack.host,,\r\n") == kHead + row);
+  CHECK(reformatted("nf4-tuning 1\n\n# words\n*,pack,*,*,8,*,*,pack.host,,") == kHead + row);
+  CHECK(reformatted("nf4-tuning 1\n*,pack,*,*,8-8,*,*,pack.host,,\n") == kHead + row);
+  CHECK(reformatted("nf4-tuning 1\n*,pack,*,0-9223372036854775807,8,*,*,pack.host,,\n") == kHead + row);
+}
+
+TEST_CASE("tuning: each malformed field is told with its line") {
+  struct Case {
+    const char* row;
+    const char* message;
+    nf4_status_t status = NF4_ERROR_PARSE;
+  };
+  const Case cases[] = {
+      {"x", "expected 10 fields: device,op,"},
+      {"*,gemm,*,*,*,*,*,gemm.host,", "expected 10 fields"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,,", "expected 10 fields"},
+      {",gemm,*,*,*,*,*,gemm.host,,", "device is empty"},
+      {"*,gemv,*,*,*,*,*,gemm.host,,", "op is 'gemv'; expected pack, unpack, gemm"},
+      {"*,,*,*,*,*,*,gemm.host,,", "op is ''"},
+      {"*,gemm,u8,*,*,*,*,gemm.host,,", "dtype is 'u8'; expected f32, f16, bf16 or *"},
+      {"*,gemm,,*,*,*,*,gemm.host,,", "dtype is ''"},
+      {"*,gemm,*,x,*,*,*,gemm.host,,", "m is 'x'; expected *, a number, or low-high"},
+      {"*,gemm,*,*,-1,*,*,gemm.host,,", "n is '-1'"},
+      {"*,gemm,*,*,+1,*,*,gemm.host,,", "n is '+1'"},
+      {"*,gemm,*,*,*,16-2,*,gemm.host,,", "k is '16-2'"},
+      {"*,gemm,*,*,*,2-,*,gemm.host,,", "k is '2-'"},
+      {"*,gemm,*,*,*,1-2-3,*,gemm.host,,", "k is '1-2-3'"},
+      {"*,gemm,*,*,*,1- 2,*,gemm.host,,", "k is '1- 2'"},
+      {"*,gemm,*,*,*,*,9223372036854775808,gemm.host,,", "blocksize is '9223372036854775808'"},
+      {"*,gemm,*,*,*,*,,gemm.host,,", "blocksize is ''"},
+      {"*,gemm,*,*,*,*,*,pack.host,,", "pack.host is no variant of gemm"},
+      {"*,gemm,*,*,*,*,*,gemm.host,warps=3,", "config is 'warps=3', which gemm.host has not; its first is ''"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,fast", "microseconds is 'fast'; expected a positive number"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,0", "microseconds is '0'"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,-1", "microseconds is '-1'"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,nan", "microseconds is 'nan'"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,inf", "microseconds is 'inf'"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,1 ", "microseconds is '1 '"},
+      {"*,gemm,*,*,*,*,*,gemm.nonsense,,", "variant is 'gemm.nonsense'; there are pack.host", NF4_ERROR_UNKNOWN_VARIANT},
+      {"*,gemm,*,*,*,*,*,,,", "variant is ''", NF4_ERROR_UNKNOWN_VARIANT},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.row);
+    const std::string valid = "*,gemm,*,*,*,*,*,gemm.host,,\n";
+    check_failed(parse(kHead + valid + c.row + "\n" + valid), c.status, std::string("table, line 4: ") + c.message);
+  }
+}
+
+TEST_CASE("tuning: the first line says what the file is") {
+  for (const char* text : {"", "\n", "nf4-tuning 2\n", "nf4-tuning 1 \n", " nf4-tuning 1\n", "\xef\xbb\xbfnf4-tuning 1\n"}) {
+    CAPTURE(text);
+    check_failed(parse(text), NF4_ERROR_PARSE, "table, line 1: ");
+  }
+}
+
+TEST_CASE("tuning: messages show no bytes that a terminal would act on") {
+  parse("nf4-tuning 1\n*,\x1b[2J\x07,*,*,*,*,*,gemm.host,,\n");
+  const std::string message = nf4_last_error_message();
+  CHECK(message.find("op is '?[2J?'") != std::string::npos);
+}
+
+TEST_CASE("tuning: a table cut anywhere is read up to the cut, or refused with the line of the cut") {
+  for (size_t size = 0; size <= kTable.size(); ++size) {
+    const std::string text = kTable.substr(0, size);
+    const auto newlines = std::count(text.begin(), text.end(), '\n');
+    CAPTURE(text);
+    std::unique_ptr<nf4::TuningTable> table;
+    const nf4_status_t status = nf4::guarded([&] { table = nf4::parse_tuning(text, "table"); });
+    if (status == NF4_SUCCESS) {
+      const auto complete = std::max<std::ptrdiff_t>(0, newlines - 2);
+      const auto rows = static_cast<std::ptrdiff_t>(table->rows.size());
+      if (rows != complete && rows != complete + 1) FAIL(rows << " rows of " << complete << " complete lines");
+    } else {
+      const std::string message = nf4_last_error_message();
+      if (message.find("table, line " + std::to_string(newlines + 1) + ": ") != 0) FAIL(message);
+      if (status != NF4_ERROR_PARSE && status != NF4_ERROR_UNKNOWN_VARIANT) FAIL(nf4_status_string(status));
+    }
+  }
+}
+
+TEST_CASE("tuning: a damaged table is refused, or means the same once saved") {
+  std::mt19937 random(5);
+  const auto below = [&](size_t limit) { return std::uniform_int_distribution<size_t>(0, limit - 1)(random); };
+  const std::string likely = "*,-\n\r#0159esm_fx.\0\xff";
+  int read = 0;
+  int refused = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::string text = kTable;
+    for (size_t i = 0; i <= below(3); ++i) {
+      // Mostly past the first line, which any change of makes the whole file refused.
+      const size_t at = below(8) == 0 ? below(text.size()) : 13 + below(text.size() - 13);
+      const char byte = below(2) == 0 ? likely[below(likely.size())] : static_cast<char>(below(256));
+      const size_t action = below(3);
+      if (action == 0) text[at] = byte;
+      if (action == 1) text.insert(at, 1, byte);
+      if (action == 2) text.erase(at, 1 + below(8));
+    }
+    CAPTURE(round, text);
+    std::string saved;
+    const nf4_status_t status = nf4::guarded([&] { saved = reformatted(text); });
+    if (status == NF4_SUCCESS) {
+      ++read;
+      if (reformatted(saved) != saved) FAIL("saved as " << saved);
+    } else {
+      ++refused;
+      if (status != NF4_ERROR_PARSE && status != NF4_ERROR_UNKNOWN_VARIANT) FAIL(nf4_status_string(status));
+    }
+  }
+  CHECK(read > 1000);  // else one of the two was not tried
+  CHECK(refused > 1000);
+}
+
+TEST_CASE("tuning: a row matches by every one of its fields") {
+  const auto table = nf4::parse_tuning("nf4-tuning 1\nsm_90,gemm,f16,2-16,10-20,30-40,64-128,gemm.host,,\n", "test");
+  const TuningRow& row = table->rows.at(0);
+  const nf4::Device h200{0, 90, 132, "NVIDIA H200"};
+  const nf4::Problem inside{nf4::Op::gemm, nf4::Dtype::f16, 2, 10, 30, 64, nf4::Dtype::f32, 16, false};
+  CHECK(row.matches(inside, h200));
+  nf4::Problem upper = inside;
+  upper.m = 16, upper.n = 20, upper.k = 40, upper.blocksize = 128;
+  CHECK(row.matches(upper, h200));
+
+  using Mutation = void (*)(nf4::Problem&);
+  const Mutation mutations[] = {
+      [](nf4::Problem& p) { p.op = nf4::Op::unpack; }, [](nf4::Problem& p) { p.dtype = nf4::Dtype::bf16; },
+      [](nf4::Problem& p) { p.m = 1; },                [](nf4::Problem& p) { p.m = 17; },
+      [](nf4::Problem& p) { p.n = 9; },                [](nf4::Problem& p) { p.n = 21; },
+      [](nf4::Problem& p) { p.k = 29; },               [](nf4::Problem& p) { p.k = 41; },
+      [](nf4::Problem& p) { p.blocksize = 32; },       [](nf4::Problem& p) { p.blocksize = 256; },
+  };
+  for (size_t i = 0; i < std::size(mutations); ++i) {
+    CAPTURE(i);
+    nf4::Problem outside = inside;
+    mutations[i](outside);
+    CHECK_FALSE(row.matches(outside, h200));
+  }
+  CHECK_FALSE(row.matches(inside, {0, 89, 132, "NVIDIA H200"}));
+}
+
+TEST_CASE("tuning: a row's device is a name, an architecture, or any") {
+  struct Case {
+    const char* device;
+    bool h200, h100, host;
+  };
+  const Case cases[] = {
+      {"*", true, true, true},           {"sm_90", true, true, false}, {"NVIDIA H200", true, false, false},
+      {"host", false, false, true},      {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
+      {"sm_-1", false, false, false},
+  };
+  const nf4::Problem problem{nf4::Op::pack, nf4::Dtype::f16, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
+  for (const Case& c : cases) {
+    CAPTURE(c.device);
+    const auto table = nf4::parse_tuning(std::string("nf4-tuning 1\n") + c.device + ",pack,*,*,*,*,*,pack.host,,\n", "test");
+    CHECK(table->rows.at(0).matches(problem, {0, 90, 132, "NVIDIA H200"}) == c.h200);
+    CHECK(table->rows.at(0).matches(problem, {0, 90, 132, "NVIDIA H100"}) == c.h100);
+    CHECK(table->rows.at(0).matches(problem, {NF4_HOST_DEVICE, 0, 2, "host"}) == c.host);
+  }
+}
+
+TEST_CASE("tuning: the first row that matches decides; without one, the default") {
+  const Directory directory;
+  const std::string path = directory / "table";
+  write_file(path,
+             "nf4-tuning 1\n"
+             "sm_90,gemm,*,*,*,*,*,gemm.host,,\n"
+             "*,gemm,f16,*,*,*,*,gemm.host,,\n"
+             "host,gemm,*,1,100-200,*,64,gemm.host,,\n"
+             "host,gemm,*,1-8,*,*,64,gemm.host,,\n");
+  const Backend backend(NF4_HOST_DEVICE);
+  REQUIRE(nf4_tuning_load(backend.handle(), path.c_str()) == NF4_SUCCESS);
+  CHECK(selected_line(backend.handle(), 1, 100, NF4_F16) == line(3));
+  CHECK(selected_line(backend.handle(), 1, 100) == line(4));
+  CHECK(selected_line(backend.handle(), 1, 200) == line(4));
+  CHECK(selected_line(backend.handle(), 1, 99) == line(5));
+  CHECK(selected_line(backend.handle(), 2, 150) == line(5));
+  CHECK(selected_line(backend.handle(), 8, 150) == line(5));
+  CHECK(selected_line(backend.handle(), 9, 150) == kDefault);
+  CHECK(selected_line(backend.handle(), 1, 150, NF4_BF16, 128) == kDefault);
+
+  REQUIRE(nf4_tuning_reset(backend.handle()) == NF4_SUCCESS);
+  CHECK(selected_line(backend.handle(), 1, 100) == kDefault);
+}
+
+TEST_CASE("tuning: what cannot be loaded leaves the table in use") {
+  const Directory directory;
+  const std::string good = directory / "good";
+  write_file(good, "nf4-tuning 1\nhost,gemm,*,*,*,*,*,gemm.host,,\n");
+  const Backend backend(NF4_HOST_DEVICE);
+  REQUIRE(nf4_tuning_load(backend.handle(), good.c_str()) == NF4_SUCCESS);
+
+  const std::string parse = directory / "parse";
+  write_file(parse, "nf4-tuning 1\n\n\nhost,gemm\n");
+  check_failed(nf4_tuning_load(backend.handle(), parse.c_str()), NF4_ERROR_PARSE, parse + ", line 4: ");
+  const std::string unknown = directory / "unknown";
+  write_file(unknown, "nf4-tuning 1\nhost,gemm,*,*,*,*,*,gemm.nonsense,,\n");
+  check_failed(nf4_tuning_load(backend.handle(), unknown.c_str()), NF4_ERROR_UNKNOWN_VARIANT, unknown + ", line 2: ");
+  const std::string missing = directory / "missing";
+  check_failed(nf4_tuning_load(backend.handle(), missing.c_str()), NF4_ERROR_IO, missing);
+  const std::string folder = directory / "";
+  check_failed(nf4_tuning_load(backend.handle(), folder.c_str()), NF4_ERROR_IO, folder);
+  check_failed(nf4_tuning_load(backend.handle(), "/dev/zero"), NF4_ERROR_PARSE, "/dev/zero is larger than");
+
+  CHECK(selected_line(backend.handle(), 1, 1) == line(2));
+}
+
+TEST_CASE("tuning: the largest file") {
+  const Directory directory;
+  const std::string path = directory / "table";
+  const Backend backend(NF4_HOST_DEVICE);
+  std::string text = "nf4-tuning 1\n#";
+  text.resize(size_t{16} << 20, '.');
+  write_file(path, text);
+  CHECK(nf4_tuning_load(backend.handle(), path.c_str()) == NF4_SUCCESS);
+  write_file(path, text + '.');
+  check_failed(nf4_tuning_load(backend.handle(), path.c_str()), NF4_ERROR_PARSE, "larger than 16777216 bytes");
+}
+
+TEST_CASE("tuning: saving writes the table in use, and nothing else") {
+  const Directory directory;
+  const std::string path = directory / "table";
+  write_file(path, kTable);
+  const Backend backend(NF4_HOST_DEVICE);
+  REQUIRE(nf4_tuning_load(backend.handle(), path.c_str()) == NF4_SUCCESS);
+  const std::string saved = directory / "saved";
+  REQUIRE(nf4_tuning_save(backend.handle(), saved.c_str()) == NF4_SUCCESS);
+  CHECK(read_file(saved) == kTable);
+  CHECK(directory.files() == 2);
+}
+
+TEST_CASE("tuning: a file is replaced whole: who reads the old one reads on") {
+  const Directory directory;
+  const std::string path = directory / "table";
+  write_file(path, "the old contents");
+  std::ifstream reader(path);
+  const Backend backend(NF4_HOST_DEVICE);
+  REQUIRE(nf4_tuning_save(backend.handle(), path.c_str()) == NF4_SUCCESS);
+  CHECK(std::string(std::istreambuf_iterator<char>(reader), {}) == "the old contents");
+  CHECK(read_file(path) == nf4::format_tuning(*nf4::builtin_tuning()));
+}
+
+TEST_CASE("tuning: what cannot be saved leaves the file as it was") {
+  const Directory directory;
+  const Backend backend(NF4_HOST_DEVICE);
+  SECTION("no such directory") {
+    const std::string path = directory / "none/table";
+    check_failed(nf4_tuning_save(backend.handle(), path.c_str()), NF4_ERROR_IO, path);
+  }
+  SECTION("a directory in its place") {
+    const std::string path = directory / "folder";
+    std::filesystem::create_directory(path);
+    check_failed(nf4_tuning_save(backend.handle(), path.c_str()), NF4_ERROR_IO, path);
+    CHECK(std::filesystem::is_directory(path));
+    CHECK(directory.files() == 1);
+  }
+  SECTION("no room for it") {
+    const std::string path = directory / "table";
+    write_file(path, "old");
+    // A limit on the size of files acts as a full disk does, but by a signal unless that is ignored.
+    rlimit before;
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit tight{10, before.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &tight) == 0);
+    const nf4_status_t status = nf4_tuning_save(backend.handle(), path.c_str());
+    setrlimit(RLIMIT_FSIZE, &before);
+    std::signal(SIGXFSZ, handler);
+    check_failed(status, NF4_ERROR_IO, path);
+    CHECK(read_file(path) == "old");
+    CHECK(directory.files() == 1);
+  }
+}
+
+TEST_CASE("tuning: tables are replaced while others compute") {
+  const Directory directory;
+  const std::string path = directory / "table";
+  write_file(path, "nf4-tuning 1\nhost,gemm,*,*,*,*,*,gemm.host,,\n");
+  const Backend backend(NF4_HOST_DEVICE);
+  const uint8_t codes = 0xff;  // 1, 1
+  const float absmax = 2.0f;
+  const float x[] = {3.0f, 4.0f};
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  weight.rows = 1;
+  weight.cols = 2;
+  weight.codes = &codes;
+  weight.absmax = &absmax;
+
+  std::atomic<bool> done{false};
+  std::atomic<int> calls{0};
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      const nf4_problem_t problem = NF4_PROBLEM_INIT;
+      nf4_selection_t selection{};
+      selection.struct_size = sizeof selection;
+      while (!done) {
+        float y = 0.0f;
+        const bool ran = nf4_gemv(backend.handle(), &y, x, NF4_F32, &weight, nullptr, nullptr, nullptr) == NF4_SUCCESS;
+        const bool told = nf4_select(backend.handle(), &problem, nullptr, &selection) == NF4_SUCCESS;
+        const std::string reason = selection.reason;
+        if (!ran || y != 14.0f || !told || (reason != line(2) && reason != kDefault)) ++wrong;
+        ++calls;
+      }
+    });
+  }
+  for (int round = 0; round < 200 || calls < 1000; ++round) {
+    CHECK(nf4_tuning_load(backend.handle(), path.c_str()) == NF4_SUCCESS);
+    CHECK(nf4_tuning_reset(backend.handle()) == NF4_SUCCESS);
+  }
+  done = true;
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+}
+
+}  // namespace nf4test
