@@ -10,28 +10,29 @@ using namespace nf4;
 
 namespace {
 
-// The signed dynamic map: for each of 7 decades the midpoints of 2^i equal parts of [0.1, 1], both signs, and 0 and 1.
-// Each step is rounded to fp32 where bitsandbytes' construction through torch.linspace rounds.
+// The signed dynamic map: in each of 7 decades the midpoints of 2^i equal parts of [0.1, 1], both signs, and 0 and 1.
+// Rounded to fp32 where bitsandbytes' construction from torch.linspace rounds: linspace counts from the nearer end, and
+// fuses the multiplication with the addition.
 void dynamic_map(float* values) {
-  int size = 0;
-  float decade = 1e-6f;
   static constexpr float kDecades[] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
-  for (int i = 0; i < 7; ++i) {
-    decade = kDecades[i];
-    const int parts = 1 << i;
+  float* next = values;
+  int parts = 1;
+  for (const float decade : kDecades) {
     const float step = (1.0f - 0.1f) / static_cast<float>(parts);
-    const auto boundary = [&](int j) {  // linspace counts from the nearer end
-      return j < (parts + 1) / 2 ? 0.1f + step * static_cast<float>(j) : 1.0f - step * static_cast<float>(parts - j);
+    const auto boundary = [&](int i) {
+      return i < (parts + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f)
+                                 : std::fma(-step, static_cast<float>(parts - i), 1.0f);
     };
-    for (int j = 0; j < parts; ++j) {
-      const float value = decade * ((boundary(j) + boundary(j + 1)) / 2.0f);
-      values[size++] = value;
-      values[size++] = -value;
+    for (int i = 0; i < parts; ++i) {
+      const float value = decade * ((boundary(i) + boundary(i + 1)) / 2.0f);
+      *next++ = value;
+      *next++ = -value;
     }
+    parts *= 2;
   }
-  values[size++] = 0.0f;
-  values[size++] = 1.0f;
-  std::sort(values, values + size);
+  *next++ = 0.0f;
+  *next++ = 1.0f;
+  std::sort(values, next);
 }
 
 }  // namespace
