@@ -74,14 +74,14 @@ Check check_unpack(Workload& workload, Contender& contender) {
   return differences(wrong, 0, fmt::format("{} of {} elements differ from fp32 arithmetic", wrong, p.elements()));
 }
 
-// bitsandbytes divides by an approximate reciprocal: next to a midpoint, once in many thousand weights, its code may differ.
+// bitsandbytes divides by an approximate reciprocal: next to a midpoint, once in many thousand weights, its code may
+// differ.
 Check check_pack(Workload& workload, Contender& contender) {
   const Problem& p = workload.problem();
   run_poisoned(workload, contender, {{workload.codes(0), p.code_bytes()}, {workload.scales(0), p.blocks() * 4}});
   const Packed& expected = workload.expected();
   Device& device = workload.device();
-  const int64_t scales =
-      count_differences(fetch<float>(device, workload.scales(0), p.blocks()), expected.absmax);
+  const int64_t scales = count_differences(fetch<float>(device, workload.scales(0), p.blocks()), expected.absmax);
   const int64_t codes =
       count_code_differences(fetch<uint8_t>(device, workload.codes(0), p.code_bytes()), expected.codes);
   const int64_t allowed = contender.is_peer() ? p.elements() / 10000 : 0;
@@ -95,10 +95,9 @@ Check check_pack_absmax(Workload& workload, Contender& contender) {
                {{workload.scales(0), p.blocks()}, {workload.scales2(0), p.groups() * 4}, {workload.offset(), 4}});
   const Packed& expected = workload.expected();
   Device& device = workload.device();
-  const int64_t wrong =
-      count_differences(fetch<uint8_t>(device, workload.scales(0), p.blocks()), expected.codes) +
-      count_differences(fetch<float>(device, workload.scales2(0), p.groups()), expected.absmax) +
-      count_differences(fetch<float>(device, workload.offset(), 1), {expected.offset});
+  const int64_t wrong = count_differences(fetch<uint8_t>(device, workload.scales(0), p.blocks()), expected.codes) +
+                        count_differences(fetch<float>(device, workload.scales2(0), p.groups()), expected.absmax) +
+                        count_differences(fetch<float>(device, workload.offset(), 1), {expected.offset});
   return differences(wrong, 0, fmt::format("{} values differ from the host backend's", wrong));
 }
 
@@ -126,11 +125,16 @@ Check check_unpack_absmax(Workload& workload, Contender& contender) {
 
 Check check_result(Workload& workload, Contender& contender) {
   switch (workload.problem().op) {
-    case NF4_OP_GEMM: return check_gemm(workload, contender);
-    case NF4_OP_UNPACK: return check_unpack(workload, contender);
-    case NF4_OP_PACK: return check_pack(workload, contender);
-    case NF4_OP_PACK_ABSMAX: return check_pack_absmax(workload, contender);
-    default: return check_unpack_absmax(workload, contender);
+    case NF4_OP_GEMM:
+      return check_gemm(workload, contender);
+    case NF4_OP_UNPACK:
+      return check_unpack(workload, contender);
+    case NF4_OP_PACK:
+      return check_pack(workload, contender);
+    case NF4_OP_PACK_ABSMAX:
+      return check_pack_absmax(workload, contender);
+    default:
+      return check_unpack_absmax(workload, contender);
   }
 }
 

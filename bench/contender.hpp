@@ -34,8 +34,8 @@ class Contender {
 
 using Contenders = std::vector<std::unique_ptr<Contender>>;
 
-// The library's selection, and each variant of `op` in each of its configs. Not empty `names` keep those variants alone;
-// "selected" names the selection.
+// The library's selection, and each variant of `op` in each of its configs. Not empty `names` keep those variants
+// alone; "selected" names the selection.
 Contenders nf4_contenders(nf4_handle_t handle, nf4_op_t op, const std::vector<std::string>& names);
 
 // Libraries to compare with; an empty path of cuBLAS stands for the loader's search, one of bitsandbytes for none.
@@ -44,8 +44,8 @@ struct PeerPaths {
   std::string bitsandbytes;
 };
 
-// The contenders that come from the libraries at `paths`, for every operation. A library named there that does not load is
-// an error; that the loader's search finds no cuBLAS is told in `note`.
+// The contenders that come from the libraries at `paths`, for every operation. A library named there that does not load
+// is an error; that the loader's search finds no cuBLAS is told in `note`.
 Contenders cuda_peers(Device& device, nf4_handle_t handle, const PeerPaths& paths, std::string& note);
 
 }  // namespace nf4bench

@@ -4,6 +4,7 @@
 #include "cuda_check.hpp"
 #include "cuda_reference.hpp"
 #include "device.hpp"
+#include "dynamic_library.hpp"
 #include "random.hpp"
 
 namespace nf4bench {
@@ -29,6 +30,18 @@ constexpr int kFillThreads = 256;
 
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+std::string driver_version() {
+  try {
+    const DynamicLibrary library("libnvidia-ml.so.1");
+    char text[96] = "";
+    const bool known = library.get<int()>("nvmlInit_v2")() == 0 &&
+                       library.get<int(char*, unsigned)>("nvmlSystemGetDriverVersion")(text, sizeof text) == 0;
+    return known ? text : "unknown";
+  } catch (const std::exception&) {
+    return "unknown";
+  }
 }
 
 // A pair of events around work on a stream.
@@ -108,7 +121,7 @@ class CudaDevice final : public Device {
     return {{"device", properties_.name},
             {"multiprocessors", std::to_string(properties_.multiProcessorCount)},
             {"L2 bytes", std::to_string(properties_.l2CacheSize)},
-            {"driver supports CUDA", version_text(driver)},
+            {"driver", driver_version() + ", CUDA " + version_text(driver)},
             {"CUDA runtime", version_text(runtime)}};
   }
 
@@ -120,6 +133,8 @@ class CudaDevice final : public Device {
   void release(void* memory) override { cudaFree(memory); }
   void copy_in(void* to, const void* from, size_t bytes) override {
     cuda_check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+    // It returns once `from` was read, and stream_ does not wait for the legacy stream.
+    cuda_check(cudaStreamSynchronize(nullptr), "cudaMemcpy");
   }
   void copy_out(void* to, const void* from, size_t bytes) override {
     cuda_check(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "cudaMemcpy");

@@ -130,9 +130,9 @@ class FusedGemm final : public BitsandbytesPeer {
     const nf4_weight_t w = workload.weight(set);
     const void* const absmax = p.nested ? w.absmax2 : w.absmax;
     const void* const absmax_8bit = p.nested ? w.absmax : nullptr;
-    library().fused_gemm(p.dtype)(workload.x(), w.codes, absmax, absmax_8bit, w.absmax_map, w.absmax_offset, workload.y(),
-                                  nullptr, static_cast<int>(p.m), static_cast<int>(p.n), static_cast<int>(p.k),
-                                  p.blocksize, Bitsandbytes::kNf4, stream);
+    library().fused_gemm(p.dtype)(workload.x(), w.codes, absmax, absmax_8bit, w.absmax_map, w.absmax_offset,
+                                  workload.y(), nullptr, static_cast<int>(p.m), static_cast<int>(p.n),
+                                  static_cast<int>(p.k), p.blocksize, Bitsandbytes::kNf4, stream);
   }
 };
 
@@ -157,8 +157,8 @@ class OlderGemv final : public BitsandbytesPeer {
     const nf4_weight_t w = workload.weight(set);
     const auto rows = static_cast<int>(p.n);
     const auto k = static_cast<int>(p.k);
-    library().gemv(p.dtype)(rows, 1, k, workload.x(), w.codes, w.absmax, codebook_.get(), workload.y(), rows, (k + 1) / 2,
-                            rows, p.blocksize, stream);
+    library().gemv(p.dtype)(rows, 1, k, workload.x(), w.codes, w.absmax, codebook_.get(), workload.y(), rows,
+                            (k + 1) / 2, rows, p.blocksize, stream);
   }
   void finish() override { codebook_ = Buffer(); }
 
@@ -202,7 +202,9 @@ std::shared_ptr<Cublas> load_cublas(Device& device, const std::string& path, std
   if (!path.empty()) return std::make_shared<Cublas>(device, path);
   for (const char* name : {"libcublas.so.13", "libcublas.so.12", "/usr/local/cuda/lib64/libcublas.so"}) {
     try {
-      return std::make_shared<Cublas>(device, name);
+      auto library = std::make_shared<Cublas>(device, name);
+      note.clear();
+      return library;
     } catch (const std::exception& error) {
       note = error.what();
     }

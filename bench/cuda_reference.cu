@@ -11,7 +11,7 @@ constexpr int kLanes = 32;
 constexpr int kWarps = 8;
 
 // One warp per output: blockIdx.x * kWarps + warp is its row of W, blockIdx.y its row of x. sums: [m, N].
-__global__ void __launch_bounds__(kLanes * kWarps) reference_kernel(nf4ref::Product product, nf4ref::Reference* sums) {
+__global__ void __launch_bounds__(kLanes* kWarps) reference_kernel(nf4ref::Product product, nf4ref::Reference* sums) {
   const int64_t n = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   if (n >= product.weight.rows) return;

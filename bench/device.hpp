@@ -55,8 +55,8 @@ class Device {
 
   // Runs set 0 once and waits for it.
   virtual void run(const Launch& launch) = 0;
-  // Seconds per launch of at least 9 replays, each of up to `launches` launches that rotate through the sets. One that is
-  // not `capturable` is launched one by one on the legacy stream in place of a graph.
+  // Seconds per launch of at least 9 replays, each of up to `launches` launches that rotate through the sets. One that
+  // is not `capturable` is launched one by one on the legacy stream in place of a graph.
   virtual std::vector<double> time(const Launch& launch, int launches, bool capturable) = 0;
 };
 

@@ -91,9 +91,7 @@ class HostDevice final : public Device {
     const Buffer to(*this, static_cast<size_t>(bytes));
     std::memset(from.get(), 1, from.bytes());
     std::atomic<uint64_t> sink = 0;
-    const auto each = [&](auto body) {
-      return median_of_nine([&] { nf4ref::parallel_for(bytes / 8, bytes, body); });
-    };
+    const auto each = [&](auto body) { return median_of_nine([&] { nf4ref::parallel_for(bytes / 8, bytes, body); }); };
     const double write = each([&](int64_t begin, int64_t end) {
       std::memset(to.as<uint64_t>() + begin, 1, static_cast<size_t>(end - begin) * 8);
     });

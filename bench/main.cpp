@@ -41,9 +41,9 @@ Context describe_run(Device& device, const Options& options) {
   context.facts.emplace_back("libnf4", fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100));
   context.facts.emplace_back("commit", options.commit.empty() ? NF4_GIT_COMMIT : options.commit);
   context.facts.emplace_back("date", now());
-  context.facts.emplace_back("cache", options.hot ? "hot: the same weights in every launch"
-                                                  : fmt::format("cold: launches rotate through {} MB or more",
-                                                                device.cold_bytes() / 1000000));
+  context.facts.emplace_back(
+      "cache", options.hot ? "hot: the same weights in every launch"
+                           : fmt::format("cold: launches rotate through {} MB or more", device.cold_bytes() / 1000000));
   context.ceilings = device.ceilings();
   return context;
 }
@@ -56,7 +56,8 @@ Contenders ours(nf4_handle_t handle, const Options& options) {
   }
   for (const std::string& name : options.variants) {
     const bool known = std::any_of(out.begin(), out.end(), [&](auto& contender) { return contender->name() == name; });
-    if (!known) throw std::invalid_argument("--variant " + name + ": no operation asked for has a variant of that name");
+    if (!known)
+      throw std::invalid_argument("--variant " + name + ": no operation asked for has a variant of that name");
   }
   return out;
 }
@@ -100,6 +101,7 @@ int main(int argc, char** argv) {
     }
     return nf4bench::run(options);
   } catch (const std::exception& error) {
+    std::fflush(stdout);
     fmt::print(stderr, "nf4-bench: {}\n", error.what());
     return 2;
   }

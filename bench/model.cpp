@@ -26,7 +26,7 @@ std::optional<nf4_dtype_t> dtype_of(const Tensor& tensor) {
 }
 
 bool is_weight_matrix(const Tensor& tensor) {
-  return tensor.shape.size() == 2 && tensor.elements() >= kFewestElements && dtype_of(tensor).has_value();
+  return dtype_of(tensor).has_value() && tensor.shape.size() == 2 && tensor.elements() >= kFewestElements;
 }
 
 // ||unpacked - original||^2 and ||original||^2.
@@ -118,17 +118,18 @@ class Totals {
     fmt::print("\n{:<12} {:<28} {:>8} {:>12} {:>8} {:>10} {:>10}\n", "operation", "variant", "matrices", "us in all",
                "GB/s", "err/bound", "rel.err");
     for (const Total& total : totals_) {
-      const std::string op = std::string(op_name(total.op)) + (total.op == NF4_OP_GEMM ? fmt::format(" M={}", total.m) : "");
+      const std::string op =
+          std::string(op_name(total.op)) + (total.op == NF4_OP_GEMM ? fmt::format(" M={}", total.m) : "");
       const std::string variant = total.contender + (total.config.empty() ? "" : " ") + total.config;
       fmt::print("{:<12} {:<28} {:>8} ", op, variant, total.matrices);
       if (!total.failure.empty()) {
         fmt::print("FAILED: {}\n", total.failure);
       } else if (total.op == NF4_OP_GEMM) {
-        fmt::print("{:>12.1f} {:>8.1f} {:>10.3f} {:>10.2e}\n", total.microseconds, total.bytes / total.microseconds * 1e-3,
-                   total.worst, total.relative_error);
+        fmt::print("{:>12.1f} {:>8.1f} {:>10.3f} {:>10.2e}\n", total.microseconds,
+                   total.bytes / total.microseconds * 1e-3, total.worst, total.relative_error);
       } else {
-        fmt::print("{:>12.1f} {:>8.1f} {:>10} {:>10}\n", total.microseconds, total.bytes / total.microseconds * 1e-3, "exact",
-                   "-");
+        fmt::print("{:>12.1f} {:>8.1f} {:>10} {:>10}\n", total.microseconds, total.bytes / total.microseconds * 1e-3,
+                   "exact", "-");
       }
     }
   }
@@ -216,7 +217,8 @@ size_t measure_model(Device& device, nf4_handle_t handle, const Options& options
     }
   }
   print_packing(fmt::format("{} of {} tensors", matrices, file.tensors().size()), "", "", all);
-  fmt::print("error: ||unpacked - original|| / ||original||. Norms, biases and other small tensors stay as they are.\n");
+  fmt::print(
+      "error: ||unpacked - original|| / ||original||. Norms, biases and other small tensors stay as they are.\n");
   totals.print();
   fmt::print("err/bound: largest error of an output against float64, over its bound. Matrices stay in the cache.\n");
   return totals.failures();

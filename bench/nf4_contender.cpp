@@ -14,16 +14,17 @@ void call(nf4_handle_t handle, Workload& workload, int set, const nf4_options_t&
   const nf4_weight_t weight = workload.weight(set);
   switch (p.op) {
     case NF4_OP_GEMM:
-      return check(nf4_gemm(handle, workload.y(), p.n, workload.x(), p.k, p.m, p.dtype, &weight, nullptr, &options, stream));
+      return check(
+          nf4_gemm(handle, workload.y(), p.n, workload.x(), p.k, p.m, p.dtype, &weight, nullptr, &options, stream));
     case NF4_OP_UNPACK:
       return check(nf4_unpack(handle, workload.dense(set), p.k, p.dtype, &weight, &options, stream));
     case NF4_OP_PACK:
-      return check(nf4_pack(handle, workload.codes(set), static_cast<float*>(workload.scales(set)), workload.dense(set), p.k,
-                            p.dtype, p.n, p.k, p.blocksize, &options, stream));
+      return check(nf4_pack(handle, workload.codes(set), static_cast<float*>(workload.scales(set)), workload.dense(set),
+                            p.k, p.dtype, p.n, p.k, p.blocksize, &options, stream));
     case NF4_OP_PACK_ABSMAX:
       return check(nf4_pack_absmax(handle, static_cast<uint8_t*>(workload.scales(set)), workload.scales2(set),
-                                   workload.offset(), workload.absmax(set), p.blocks(), workload.map(), kAbsmaxBlocksize,
-                                   &options, stream));
+                                   workload.offset(), workload.absmax(set), p.blocks(), workload.map(),
+                                   kAbsmaxBlocksize, &options, stream));
     default:
       return check(nf4_unpack_absmax(handle, workload.absmax(set), &weight, &options, stream));
   }

@@ -123,7 +123,8 @@ Options parse_options(int argc, const char* const* argv) {
       {"--op",
        [&](auto& option, auto& value) {
          options.ops = named<nf4_op_t>(
-             option, value, {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK, NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX}, op_name);
+             option, value, {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK, NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX},
+             op_name);
        }},
       {"--model", [&](auto& option, auto& value) { options.models = models(option, value); }},
       {"--shape", [&](auto& option, auto& value) { options.shapes.push_back(shape(option, value)); }},

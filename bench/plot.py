@@ -55,7 +55,7 @@ def draw(path, layers, column, scale, ylabel, title, dtype):
     axes.set_xticks(range(len(layers)), list(layers), rotation=30, ha="right")
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize=10)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

@@ -38,29 +38,41 @@ double minimal_bytes(const Problem& problem) {
   const int64_t absmax = problem.blocks() * 4;
   const int64_t nested_absmax = problem.blocks() + problem.groups() * 4;
   switch (problem.op) {
-    case NF4_OP_GEMM: return static_cast<double>(packed + activations);
+    case NF4_OP_GEMM:
+      return static_cast<double>(packed + activations);
     case NF4_OP_PACK:
-    case NF4_OP_UNPACK: return static_cast<double>(packed + dense);
-    case NF4_OP_PACK_ABSMAX: return static_cast<double>(absmax + nested_absmax);
-    default: return static_cast<double>(scale_bytes(problem) + absmax);
+    case NF4_OP_UNPACK:
+      return static_cast<double>(packed + dense);
+    case NF4_OP_PACK_ABSMAX:
+      return static_cast<double>(absmax + nested_absmax);
+    default:
+      return static_cast<double>(scale_bytes(problem) + absmax);
   }
 }
 
 std::string_view op_name(nf4_op_t op) {
   switch (op) {
-    case NF4_OP_PACK: return "pack";
-    case NF4_OP_UNPACK: return "unpack";
-    case NF4_OP_GEMM: return "gemm";
-    case NF4_OP_PACK_ABSMAX: return "pack_absmax";
-    default: return "unpack_absmax";
+    case NF4_OP_PACK:
+      return "pack";
+    case NF4_OP_UNPACK:
+      return "unpack";
+    case NF4_OP_GEMM:
+      return "gemm";
+    case NF4_OP_PACK_ABSMAX:
+      return "pack_absmax";
+    default:
+      return "unpack_absmax";
   }
 }
 
 std::string_view dtype_name(nf4_dtype_t dtype) {
   switch (dtype) {
-    case NF4_F32: return "f32";
-    case NF4_F16: return "f16";
-    default: return "bf16";
+    case NF4_F32:
+      return "f32";
+    case NF4_F16:
+      return "f16";
+    default:
+      return "bf16";
   }
 }
 

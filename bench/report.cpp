@@ -107,7 +107,8 @@ void Report::print(const std::vector<Line>& lines) const {
              "p5 .. p95", "TB/s", ceiling_name(problem.op), problem.op == NF4_OP_GEMM ? "err/bound" : "different",
              "rel.err");
   for (const std::string& peer : peers_) {
-    const bool present = std::any_of(lines.begin(), lines.end(), [&](auto& line) { return line.row.contender == peer; });
+    const bool present =
+        std::any_of(lines.begin(), lines.end(), [&](auto& line) { return line.row.contender == peer; });
     if (present) fmt::print("  x {}", peer);
   }
   fmt::print("\n");

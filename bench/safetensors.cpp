@@ -15,12 +15,12 @@ struct DtypeSize {
   std::string_view name;
   uint64_t bytes;
 };
-constexpr DtypeSize kDtypes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2},
-                                 {"I16", 2},  {"F16", 2}, {"BF16", 2}, {"U32", 4},     {"I32", 4},     {"F32", 4},
-                                 {"U64", 8},  {"I64", 8}, {"F64", 8}};
+constexpr DtypeSize kDtypes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1},
+                                 {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
+                                 {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8}};
 
-// Walks over the JSON that such headers are made of: objects, arrays, strings and integers. No value nests deeper than the
-// format says, so nothing here recurses.
+// Walks over the JSON that such headers are made of: objects, arrays, strings and integers. No value nests deeper than
+// the format says, so nothing here recurses.
 class Cursor {
  public:
   explicit Cursor(std::string_view text) : text_(text) {}

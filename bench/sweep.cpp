@@ -34,14 +34,15 @@ std::vector<Problem> problems_of(const Device& device, const Options& options) {
       for (const nf4_dtype_t dtype : options.dtypes) {
         for (const int32_t blocksize : options.blocksizes) {
           for (const int64_t m : options.m) {
-            out.push_back({op, dtype, m, layer.n, layer.k, blocksize, nested, std::string(layer.name)});
+            out.push_back(
+                {op, of_absmax ? NF4_F32 : dtype, m, layer.n, layer.k, blocksize, nested, std::string(layer.name)});
             if (op != NF4_OP_GEMM) {
               out.back().m = 1;
               break;
             }
           }
         }
-        if (of_absmax) break;  // they know no dtype
+        if (of_absmax) break;  // one dtype is all they have
       }
     }
   }
@@ -96,20 +97,24 @@ void sweep(Device& device, nf4_handle_t handle, const Options& options, const Co
   std::optional<Workload> workload;
   std::vector<Row> rows;
   for (const Entry& entry : entries) {
-    const std::string name = describe(*entry.problem) + ", " + entry.contender->name() + " " + entry.contender->config();
-    benchmark::RegisterBenchmark(name.c_str(), [&, entry, name](benchmark::State& state) {
-      progress.next(name);
-      if (!workload) workload.emplace(device, handle, *entry.problem, options.hot);
-      const Row row = measure(*workload, *entry.contender);
-      if (!row.check.ok) state.SkipWithError(row.check.what.c_str());
-      for (auto _ : state) state.SetIterationTime(row.median * 1e-6);
-      rows.push_back(row);
-      if (!entry.last_of_problem) return;
-      progress.clear();
-      report.add(rows);
-      rows.clear();
-      workload.reset();
-    })->Iterations(1)->UseManualTime();
+    const std::string name =
+        describe(*entry.problem) + ", " + entry.contender->name() + " " + entry.contender->config();
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [&, entry, name](benchmark::State& state) {
+                                   progress.next(name);
+                                   if (!workload) workload.emplace(device, handle, *entry.problem, options.hot);
+                                   const Row row = measure(*workload, *entry.contender);
+                                   if (!row.check.ok) state.SkipWithError(row.check.what.c_str());
+                                   for (auto _ : state) state.SetIterationTime(row.median * 1e-6);
+                                   rows.push_back(row);
+                                   if (!entry.last_of_problem) return;
+                                   progress.clear();
+                                   report.add(rows);
+                                   rows.clear();
+                                   workload.reset();
+                                 })
+        ->Iterations(1)
+        ->UseManualTime();
   }
   NoReporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter, ".*");

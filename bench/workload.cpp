@@ -84,7 +84,8 @@ void Workload::take(const void* source) {
   for (int i = 0; i < sets_; ++i) {
     device_.run([&](int, nf4_stream_t stream) {
       float* const first_level = p.nested ? absmax.at<float>(0) : scales_.at<float>(i);
-      check(nf4_pack(handle_, codes(i), first_level, input.get(), p.k, p.dtype, p.n, p.k, p.blocksize, nullptr, stream));
+      check(
+          nf4_pack(handle_, codes(i), first_level, input.get(), p.k, p.dtype, p.n, p.k, p.blocksize, nullptr, stream));
       if (!p.nested) return;
       check(nf4_pack_absmax(handle_, scales_.at<uint8_t>(i), scales2(i), offset(), first_level, p.blocks(), map(),
                             kAbsmaxBlocksize, nullptr, stream));
@@ -112,7 +113,8 @@ nf4_weight_t Workload::weight(int set) const {
 void* Workload::dense(int set) {
   if (dense_.empty()) {
     const int64_t bytes = problem_.elements() * nf4ref::size_of(problem_.dtype);
-    const int64_t pieces = sets_ == 1 ? 1 : std::clamp<int64_t>(device_.cold_bytes() / std::max<int64_t>(1, bytes) + 1, 2, sets_);
+    const int64_t pieces =
+        sets_ == 1 ? 1 : std::clamp<int64_t>(device_.cold_bytes() / std::max<int64_t>(1, bytes) + 1, 2, sets_);
     dense_ = Pool(device_, bytes, pieces);
     for (int i = 0; i < pieces; ++i) {
       const nf4_weight_t packed = weight(i);

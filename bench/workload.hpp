@@ -1,4 +1,5 @@
-// The memory of one problem: random inputs, outputs, and enough sets of both that no cache holds any when its turn comes.
+// The memory of one problem: random inputs, outputs, and enough sets of both that no cache holds any when its turn
+// comes.
 #pragma once
 
 #include <optional>
@@ -40,7 +41,8 @@ struct Packed {
 
 class Workload {
  public:
-  // With `hot` there is one set. `source`, if not NULL, holds the weights [N, K] in the problem's dtype, in host memory.
+  // With `hot` there is one set. `source`, if not NULL, holds the weights [N, K] in the problem's dtype, in host
+  // memory.
   Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, const void* source = nullptr);
 
   Device& device() const { return device_; }
@@ -55,7 +57,8 @@ class Workload {
   float* offset() const { return offset_.as<float>(); }
   float* map() const { return map_.as<float>(); }
 
-  // Dense weights [N, K]: input of pack, output of unpack. In a gemm they equal weight(set), for contenders that need them.
+  // Dense weights [N, K]: input of pack, output of unpack. In a gemm they equal weight(set), for contenders that need
+  // them.
   void* dense(int set);
   // fp32 scales: input of pack_absmax, output of unpack_absmax.
   float* absmax(int set) const { return absmax_.at<float>(set); }

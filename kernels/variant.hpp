@@ -31,7 +31,7 @@ struct Problem {
   int64_t m, n, k;
   int blocksize;
   Dtype absmax_dtype;
-  int alignment;  // bytes: a power of two that divides every pointer and every leading dimension in bytes
+  int alignment;  // bytes, a power of two; what it divides is said at nf4_problem_t
   bool strided;   // a leading dimension is larger than the row
 };
 

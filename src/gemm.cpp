@@ -25,8 +25,8 @@ void gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx,
 
   const bool strided = m > 1 && (ldy != n || ldx != k);
   Alignment alignment;
-  alignment.add(y).add(x).add(view.codes).add(view.absmax.values).add(bias);
-  if (m > 1) alignment.add_bytes(ldy * static_cast<int64_t>(size)).add_bytes(ldx * static_cast<int64_t>(size));
+  alignment.add(x).add(view.codes);
+  if (m > 1) alignment.add_bytes(ldx * static_cast<int64_t>(size));
   const Problem problem{Op::gemm, type, m, n, k, weight->blocksize, view.absmax.dtype, alignment.value(), strided};
   run(*handle, problem, GemmArgs{y, ldy, x, ldx, m, type, view, bias, checked.workspace}, checked, stream);
 }

@@ -237,7 +237,8 @@ typedef struct nf4_problem_t {
   int64_t k;                /* columns of W; for NF4_OP_PACK_ABSMAX the count */
   int32_t blocksize;
   nf4_dtype_t absmax_dtype; /* ignored for the pack operations */
-  int32_t alignment;        /* bytes: a power of two that divides every pointer and every leading dimension in bytes; 0: 16 */
+  int32_t alignment;        /* bytes, a power of two; 0: 16. NF4_OP_GEMM: divides the addresses of x and codes and, if m > 1,
+                               ldx in bytes. The others: divides every address and, if strided, ldw in bytes */
   int32_t strided;          /* not 0: a leading dimension is larger than the row */
 } nf4_problem_t;
 

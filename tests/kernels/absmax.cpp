@@ -11,8 +11,8 @@
 namespace nf4test {
 namespace {
 
-// The index of the value of `map` nearest to x, by trying all. A tie is x on the midpoint of its neighbours in fp32, as in
-// bitsandbytes: where that is not the exact midpoint it is the fp32 next to it.
+// The index of the value of `map` nearest to x, by trying all. A tie is x on the midpoint of its neighbours in fp32, as
+// in bitsandbytes: where that is not the exact midpoint it is the fp32 next to it.
 uint32_t nearest(const std::vector<float>& map, float x) {
   const auto distance = [&](size_t i) { return std::fabs(double{map[i]} - double{x}); };
   size_t best = 0;
@@ -34,7 +34,7 @@ void check_nearest(const std::vector<float>& map, float x) {
 
 }  // namespace
 
-TEST_CASE("a nested scale is rounded after the product and after the sum") {
+TEST_CASE("absmax: a nested scale is rounded after the product and after the sum") {
   std::mt19937 random(1);
   const std::vector<float> map = dynamic_map();
   std::uniform_int_distribution<size_t> index(0, 255);
@@ -57,9 +57,9 @@ TEST_CASE("a nested scale is rounded after the product and after the sum") {
   CHECK(fused_differs > 1000);  // else the values above could not tell
 }
 
-TEST_CASE("absmax_at reads each way that scales are stored") {
-  const uint16_t halves[] = {0x3c00, 0x3800, 0x4200};     // 1, 0.5, 3
-  const uint16_t brains[] = {0x3f80, 0x3f00, 0x4040};     // 1, 0.5, 3
+TEST_CASE("absmax: absmax_at reads each way that scales are stored") {
+  const uint16_t halves[] = {0x3c00, 0x3800, 0x4200};  // 1, 0.5, 3
+  const uint16_t brains[] = {0x3f80, 0x3f00, 0x4040};  // 1, 0.5, 3
   const float floats[] = {1.0f, 0.5f, 3.0f};
   const auto plain = [](const void* values, nf4::Dtype dtype, int64_t block) {
     return nf4::absmax_at({values, dtype, nullptr, nullptr, nullptr, 0}, block);
@@ -85,7 +85,7 @@ TEST_CASE("absmax_at reads each way that scales are stored") {
   }
 }
 
-TEST_CASE("the nearest value of the dynamic map") {
+TEST_CASE("absmax: the nearest value of the dynamic map") {
   const std::vector<float> map = dynamic_map();
   SECTION("every value is its own") {
     for (uint32_t i = 0; i < 256; ++i) CHECK(nf4::nearest_in_map(map.data(), map[i]) == i);
@@ -116,7 +116,7 @@ TEST_CASE("the nearest value of the dynamic map") {
   }
 }
 
-TEST_CASE("the nearest value of other maps") {
+TEST_CASE("absmax: the nearest value of other maps") {
   SECTION("even steps: every second probe is a tie") {
     std::vector<float> map(256);
     for (size_t i = 0; i < map.size(); ++i) map[i] = static_cast<float>(i) - 100.0f;

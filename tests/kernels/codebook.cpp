@@ -14,7 +14,7 @@ double midpoint(int code) { return (double{nf4ref::codebook(code)} + double{nf4r
 
 }  // namespace
 
-TEST_CASE("the codebook is that of the reference, and ascends") {
+TEST_CASE("codebook: the codebook is that of the reference, and ascends") {
   for (int code = 0; code < 16; ++code) {
     CAPTURE(code);
     CHECK(nf4ref::bits_of(nf4::kCodebook[code]) == nf4ref::bits_of(nf4ref::codebook(code)));
@@ -23,7 +23,7 @@ TEST_CASE("the codebook is that of the reference, and ascends") {
   CHECK(nf4ref::bits_of(nf4::kCodebook[nf4::kZeroCode]) == 0);
 }
 
-TEST_CASE("each midpoint is a nearest fp32 of the exact one") {
+TEST_CASE("codebook: each midpoint is a nearest fp32 of the exact one") {
   for (int code = 0; code < 15; ++code) {
     CAPTURE(code);
     const float found = nf4::kMidpoints[code];
@@ -33,7 +33,7 @@ TEST_CASE("each midpoint is a nearest fp32 of the exact one") {
   }
 }
 
-TEST_CASE("a ratio is coded as the nearest value, a midpoint as the lower one") {
+TEST_CASE("codebook: a ratio is coded as the nearest value, a midpoint as the lower one") {
   for (uint32_t code = 0; code < 15; ++code) {
     CAPTURE(code);
     const float tie = nf4::kMidpoints[code];
@@ -46,7 +46,9 @@ TEST_CASE("a ratio is coded as the nearest value, a midpoint as the lower one") 
     const float ratio = static_cast<float>(i) / 10007.0f;
     uint32_t nearest = 0;
     for (uint32_t code = 1; code < 16; ++code) {
-      const auto distance = [&](uint32_t of) { return std::fabs(double{nf4ref::codebook(static_cast<int>(of))} - ratio); };
+      const auto distance = [&](uint32_t of) {
+        return std::fabs(double{nf4ref::codebook(static_cast<int>(of))} - ratio);
+      };
       if (distance(code) < distance(nearest)) nearest = code;
     }
     CAPTURE(ratio);
@@ -54,11 +56,11 @@ TEST_CASE("a ratio is coded as the nearest value, a midpoint as the lower one") 
   }
 }
 
-TEST_CASE("every codebook value codes as itself") {
+TEST_CASE("codebook: every codebook value codes as itself") {
   for (uint32_t code = 0; code < 16; ++code) CHECK(nf4::encode(nf4::kCodebook[code]) == code);
 }
 
-TEST_CASE("ratios that are no weight's") {
+TEST_CASE("codebook: ratios that are no weight's") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   CHECK(nf4::encode(-INFINITY) == 0);
   CHECK(nf4::encode(-1.5f) == 0);
@@ -70,9 +72,10 @@ TEST_CASE("ratios that are no weight's") {
   CHECK(nf4::encode(-nan) == nf4::kZeroCode);
 }
 
-TEST_CASE("element i of packed codes, from bytes and from words") {
+TEST_CASE("codebook: element i of packed codes, from bytes and from words") {
   // Element i of each 16 is i.
-  const uint8_t codes[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
+  const uint8_t codes[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                             0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
   for (int i = 0; i < 32; ++i) {
     CAPTURE(i);
     CHECK(nf4::code_at(codes, int64_t{i}) == static_cast<uint32_t>(i % 16));

@@ -95,8 +95,8 @@ void check_every_tie() {
     const auto low = static_cast<uint16_t>(i);
     const auto high = static_cast<uint16_t>(i + 1);
     // Beyond the largest finite number the spacing goes on: from the midpoint up it is infinity.
-    const double above = high == infinity<T>() ? 2 * value_of<T>(low) - value_of<T>(static_cast<uint16_t>(i - 1))
-                                               : value_of<T>(high);
+    const double above =
+        high == infinity<T>() ? 2 * value_of<T>(low) - value_of<T>(static_cast<uint16_t>(i - 1)) : value_of<T>(high);
     const auto tie = static_cast<float>((value_of<T>(low) + above) / 2);
     const uint16_t even = low % 2 == 0 ? low : high;
     CAPTURE(low, tie);
@@ -131,19 +131,19 @@ void check_across_fp32() {
 
 }  // namespace
 
-TEST_CASE("f16 and bf16 convert to fp32 exactly and back") {
+TEST_CASE("number: f16 and bf16 convert to fp32 exactly and back") {
   SECTION("f16") { check_every_number<F16>(); }
   SECTION("bf16") { check_every_number<BF16>(); }
 }
 
-TEST_CASE("fp32 rounds to f16 and bf16 to nearest, ties to even") {
+TEST_CASE("number: fp32 rounds to f16 and bf16 to nearest, ties to even") {
   SECTION("f16, at every tie") { check_every_tie<F16>(); }
   SECTION("bf16, at every tie") { check_every_tie<BF16>(); }
   SECTION("f16, across fp32") { check_across_fp32<F16>(); }
   SECTION("bf16, across fp32") { check_across_fp32<BF16>(); }
 }
 
-TEST_CASE("fp32 beyond the range of f16 and bf16") {
+TEST_CASE("number: fp32 beyond the range of f16 and bf16") {
   struct Case {
     float value;
     uint16_t f16, bf16;

@@ -7,7 +7,7 @@
 
 namespace nf4test {
 
-TEST_CASE("nf4_codebook writes the 16 values and no more") {
+TEST_CASE("format: nf4_codebook writes the 16 values and no more") {
   float values[17];
   std::fill(std::begin(values), std::end(values), 42.0f);
   REQUIRE(nf4_codebook(values) == NF4_SUCCESS);
@@ -15,7 +15,7 @@ TEST_CASE("nf4_codebook writes the 16 values and no more") {
   CHECK(values[16] == 42.0f);
 }
 
-TEST_CASE("nf4_dynamic_map has the shape of bitsandbytes' map") {
+TEST_CASE("format: nf4_dynamic_map has the shape of bitsandbytes' map") {
   float map[257];
   map[256] = 42.0f;
   REQUIRE(nf4_dynamic_map(map) == NF4_SUCCESS);
@@ -27,7 +27,7 @@ TEST_CASE("nf4_dynamic_map has the shape of bitsandbytes' map") {
   for (int i = 1; i < 128; ++i) CHECK(map[127 - i] == -map[127 + i]);
 }
 
-TEST_CASE("nf4_dynamic_map holds the midpoints of 2^d parts of each decade d") {
+TEST_CASE("format: nf4_dynamic_map holds the midpoints of 2^d parts of each decade d") {
   float map[256];
   REQUIRE(nf4_dynamic_map(map) == NF4_SUCCESS);
   int i = 128;
@@ -43,7 +43,7 @@ TEST_CASE("nf4_dynamic_map holds the midpoints of 2^d parts of each decade d") {
   CHECK(i == 255);
 }
 
-TEST_CASE("nf4_packed_size counts bytes of codes and scales") {
+TEST_CASE("format: nf4_packed_size counts bytes of codes and scales") {
   struct Case {
     int64_t rows, cols;
     int32_t blocksize;
@@ -59,7 +59,7 @@ TEST_CASE("nf4_packed_size counts bytes of codes and scales") {
       {3, 3, 32, 5, 1},
       {3, 43, 64, 65, 3},  // blocks straddle rows
       {4096, 14336, 4096, 29360128, 14336},
-      {65537, 65537, 64, 2147549185, 67110913},        // 2^32 + 2^17 + 1 elements
+      {65537, 65537, 64, 2147549185, 67110913},                       // 2^32 + 2^17 + 1 elements
       {1, int64_t{1} << 60, 32, int64_t{1} << 59, int64_t{1} << 55},  // the most
       {INT64_MAX, 0, 64, 0, 0},
   };

@@ -56,7 +56,7 @@ TEST_CASE("handle: devices that are none") {
   check_not_created(-2, NF4_ERROR_INVALID_ARGUMENT, "device is -2; expected");
   check_not_created(INT32_MIN, NF4_ERROR_INVALID_ARGUMENT, "device is -2147483648; expected");
   // Without a driver CUDA's own words explain it.
-  const std::string message = !NF4_HAVE_CUDA                      ? "device is 1000000; this build of libnf4 has no CUDA"
+  const std::string message = !NF4_HAVE_CUDA                    ? "device is 1000000; this build of libnf4 has no CUDA"
                               : nf4test::gpu_or_skip("devices") ? "device is 1000000; there are "
                                                                 : "cudaGetDeviceCount: ";
   check_not_created(1000000, NF4_ERROR_NO_DEVICE, message);
@@ -131,7 +131,8 @@ TEST_CASE("handle: NF4_LOG") {
     nf4_weight_t weight = NF4_WEIGHT_INIT;
     weight.rows = weight.cols = 1;
     weight.absmax = &absmax;
-    return stderr_of([&] { REQUIRE(nf4_unpack_absmax(backend.handle(), &out, &weight, nullptr, nullptr) == NF4_SUCCESS); });
+    return stderr_of(
+        [&] { REQUIRE(nf4_unpack_absmax(backend.handle(), &out, &weight, nullptr, nullptr) == NF4_SUCCESS); });
   };
   CHECK(logged("1").find("nf4: host: unpack_absmax ") == 0);
   CHECK(logged("0").empty());
@@ -139,14 +140,14 @@ TEST_CASE("handle: NF4_LOG") {
 }
 
 #if NF4_HAVE_CUDA
-TEST_CASE("handle: tells what it runs on, gpu", "[gpu]") {
+TEST_CASE("handle: tells what it runs on, CUDA", "[gpu]") {
   REQUIRE_GPU();
   int devices = 0;
   check_cuda(cudaGetDeviceCount(&devices));
   for (int device = 0; device < devices; ++device) check_info(Backend(device), device);
 }
 
-TEST_CASE("handle: making one changes neither the current device nor CUDA's errors, gpu", "[gpu]") {
+TEST_CASE("handle: making one changes neither the current device nor CUDA's errors, CUDA", "[gpu]") {
   REQUIRE_GPU();
   int devices = 0;
   check_cuda(cudaGetDeviceCount(&devices));

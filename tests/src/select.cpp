@@ -95,14 +95,17 @@ void check_default(const Backend& backend) {
 }
 
 // Variants that no build has: one that needs a workspace of 512 bytes per config, and one that declines every problem.
-size_t needs_workspace(const nf4::Problem&, const nf4::Device&, int config) { return 512 * static_cast<size_t>(config + 1); }
+size_t needs_workspace(const nf4::Problem&, const nf4::Device&, int config) {
+  return 512 * static_cast<size_t>(config + 1);
+}
 const char* declines(const nf4::Problem&, const nf4::Device&) { return "it is for Sundays"; }
 std::string numbered(int config) { return "number=" + std::to_string(config); }
 int launched(const void*, const nf4::Device&, int, nf4::Stream) { return 0; }
 
-constexpr nf4::Variant kHungry{"gemm.hungry", "", "fp32", nf4::Op::gemm, true, 2, numbered, nf4::always_supported,
-                               needs_workspace, launched};
-constexpr nf4::Variant kIdle{"gemm.idle", "", "fp32", nf4::Op::gemm, true, 1, nf4::no_config, declines, nullptr, launched};
+constexpr nf4::Variant kHungry{
+    "gemm.hungry", "", "fp32", nf4::Op::gemm, true, 2, numbered, nf4::always_supported, needs_workspace, launched};
+constexpr nf4::Variant kIdle{"gemm.idle",    "",       "fp32",  nf4::Op::gemm, true, 1,
+                             nf4::no_config, declines, nullptr, launched};
 constexpr nf4::Problem kGemm{nf4::Op::gemm, nf4::Dtype::f32, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
 
 nf4::TuningRow row_of(const nf4::Variant& variant, int config, int line) {
@@ -122,17 +125,17 @@ TEST_CASE("select: every config can be forced by its text, host") { check_config
 TEST_CASE("select: the default, host") { check_default(Backend(NF4_HOST_DEVICE)); }
 
 #if NF4_HAVE_CUDA
-TEST_CASE("select: the listing, gpu", "[gpu]") {
+TEST_CASE("select: the listing, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_listing(Backend(0));
 }
 
-TEST_CASE("select: every config can be forced by its text, gpu", "[gpu]") {
+TEST_CASE("select: every config can be forced by its text, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_configs(Backend(0));
 }
 
-TEST_CASE("select: the default, gpu", "[gpu]") {
+TEST_CASE("select: the default, CUDA", "[gpu]") {
   REQUIRE_GPU();
   const Directory directory;
   const std::string path = directory / "empty";
@@ -151,11 +154,11 @@ TEST_CASE("select: what does not support a problem tells why") {
     const char* reason;  // "" if it does
   };
   const Case cases[] = {
-      {"gemm.host", NF4_OP_GEMM, ""},
-      {"gemm.host", NF4_OP_UNPACK, "it is a variant of gemm"},
-      {"pack.host", NF4_OP_PACK_ABSMAX, "it is a variant of pack"},
+    {"gemm.host", NF4_OP_GEMM, ""},
+    {"gemm.host", NF4_OP_UNPACK, "it is a variant of gemm"},
+    {"pack.host", NF4_OP_PACK_ABSMAX, "it is a variant of pack"},
 #if NF4_HAVE_CUDA
-      {"gemm.tiled", NF4_OP_GEMM, "it runs on CUDA devices, and the handle is for host"},
+    {"gemm.tiled", NF4_OP_GEMM, "it runs on CUDA devices, and the handle is for host"},
 #endif
   };
   for (const Case& c : cases) {
@@ -164,7 +167,8 @@ TEST_CASE("select: what does not support a problem tells why") {
     const nf4_problem_t problem = problem_of(c.op);
     int32_t supported = -1;
     char reason[64] = "left over";
-    REQUIRE(nf4_variant_supports(backend.handle(), c.variant, &problem, &supported, reason, sizeof reason) == NF4_SUCCESS);
+    REQUIRE(nf4_variant_supports(backend.handle(), c.variant, &problem, &supported, reason, sizeof reason) ==
+            NF4_SUCCESS);
     CHECK(supported == (expected ? 1 : 0));
     CHECK(std::string(reason) == c.reason);
 

@@ -8,7 +8,7 @@
 
 namespace nf4test {
 
-TEST_CASE("status values are pinned, and have names") {
+TEST_CASE("status: status values are pinned, and have names") {
   struct Case {
     nf4_status_t status;
     int value;
@@ -39,9 +39,9 @@ TEST_CASE("status values are pinned, and have names") {
   }
 }
 
-TEST_CASE("the library's version is the header's") { CHECK(nf4_version() == NF4_VERSION); }
+TEST_CASE("status: the library's version is the header's") { CHECK(nf4_version() == NF4_VERSION); }
 
-TEST_CASE("the last error message is each thread's own") {
+TEST_CASE("status: the last error message is each thread's own") {
   REQUIRE(nf4_codebook(nullptr) == NF4_ERROR_INVALID_ARGUMENT);
   std::string fresh = "not asked";
   std::string own;
@@ -55,7 +55,7 @@ TEST_CASE("the last error message is each thread's own") {
   CHECK(std::string(nf4_last_error_message()) == "values is null");
 }
 
-TEST_CASE("the last error message stays until the next failure, and is replaced whole") {
+TEST_CASE("status: the last error message stays until the next failure, and is replaced whole") {
   REQUIRE(nf4::report(NF4_ERROR_IO, "a long message that the next one must not show the end of") == NF4_ERROR_IO);
   float values[16];
   REQUIRE(nf4_codebook(values) == NF4_SUCCESS);
@@ -64,7 +64,7 @@ TEST_CASE("the last error message stays until the next failure, and is replaced 
   CHECK(std::string(nf4_last_error_message()) == "short");
 }
 
-TEST_CASE("a message too long is cut") {
+TEST_CASE("status: a message too long is cut") {
   const std::string name(100000, 'v');
   nf4::report(NF4_ERROR_UNKNOWN_VARIANT, name.c_str());
   const std::string message = nf4_last_error_message();
@@ -72,7 +72,7 @@ TEST_CASE("a message too long is cut") {
   CHECK(message == name.substr(0, message.size()));
 }
 
-TEST_CASE("exceptions become statuses") {
+TEST_CASE("status: exceptions become statuses") {
   check_failed(nf4::guarded([] { nf4::fail(NF4_ERROR_PARSE, "line {}", 7); }), NF4_ERROR_PARSE, "line 7");
   check_failed(nf4::guarded([] { throw std::bad_alloc(); }), NF4_ERROR_OUT_OF_MEMORY, "memory");
   check_failed(nf4::guarded([] { throw std::runtime_error("what it says"); }), NF4_ERROR_INTERNAL, "what it says");

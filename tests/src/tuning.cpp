@@ -38,7 +38,8 @@ nf4_status_t parse(const std::string& text) {
   return nf4::guarded([&] { nf4::parse_tuning(text, "table"); });
 }
 
-std::string selected_line(nf4_handle_t handle, int64_t m, int64_t n, nf4_dtype_t dtype = NF4_BF16, int32_t blocksize = 64) {
+std::string selected_line(nf4_handle_t handle, int64_t m, int64_t n, nf4_dtype_t dtype = NF4_BF16,
+                          int32_t blocksize = 64) {
   nf4_problem_t problem = NF4_PROBLEM_INIT;
   problem.m = m;
   problem.n = n;
@@ -102,7 +103,8 @@ TEST_CASE("tuning: each malformed field is told with its line") {
       {"*,gemm,*,*,*,*,*,gemm.host,,nan", "microseconds is 'nan'"},
       {"*,gemm,*,*,*,*,*,gemm.host,,inf", "microseconds is 'inf'"},
       {"*,gemm,*,*,*,*,*,gemm.host,,1 ", "microseconds is '1 '"},
-      {"*,gemm,*,*,*,*,*,gemm.nonsense,,", "variant is 'gemm.nonsense'; there are pack.host", NF4_ERROR_UNKNOWN_VARIANT},
+      {"*,gemm,*,*,*,*,*,gemm.nonsense,,", "variant is 'gemm.nonsense'; there are pack.host",
+       NF4_ERROR_UNKNOWN_VARIANT},
       {"*,gemm,*,*,*,*,*,,,", "variant is ''", NF4_ERROR_UNKNOWN_VARIANT},
   };
   for (const Case& c : cases) {
@@ -113,7 +115,8 @@ TEST_CASE("tuning: each malformed field is told with its line") {
 }
 
 TEST_CASE("tuning: the first line says what the file is") {
-  for (const char* text : {"", "\n", "nf4-tuning 2\n", "nf4-tuning 1 \n", " nf4-tuning 1\n", "\xef\xbb\xbfnf4-tuning 1\n"}) {
+  for (const char* text :
+       {"", "\n", "nf4-tuning 2\n", "nf4-tuning 1 \n", " nf4-tuning 1\n", "\xef\xbb\xbfnf4-tuning 1\n"}) {
     CAPTURE(text);
     check_failed(parse(text), NF4_ERROR_PARSE, "table, line 1: ");
   }
@@ -188,11 +191,16 @@ TEST_CASE("tuning: a row matches by every one of its fields") {
 
   using Mutation = void (*)(nf4::Problem&);
   const Mutation mutations[] = {
-      [](nf4::Problem& p) { p.op = nf4::Op::unpack; }, [](nf4::Problem& p) { p.dtype = nf4::Dtype::bf16; },
-      [](nf4::Problem& p) { p.m = 1; },                [](nf4::Problem& p) { p.m = 17; },
-      [](nf4::Problem& p) { p.n = 9; },                [](nf4::Problem& p) { p.n = 21; },
-      [](nf4::Problem& p) { p.k = 29; },               [](nf4::Problem& p) { p.k = 41; },
-      [](nf4::Problem& p) { p.blocksize = 32; },       [](nf4::Problem& p) { p.blocksize = 256; },
+      [](nf4::Problem& p) { p.op = nf4::Op::unpack; },
+      [](nf4::Problem& p) { p.dtype = nf4::Dtype::bf16; },
+      [](nf4::Problem& p) { p.m = 1; },
+      [](nf4::Problem& p) { p.m = 17; },
+      [](nf4::Problem& p) { p.n = 9; },
+      [](nf4::Problem& p) { p.n = 21; },
+      [](nf4::Problem& p) { p.k = 29; },
+      [](nf4::Problem& p) { p.k = 41; },
+      [](nf4::Problem& p) { p.blocksize = 32; },
+      [](nf4::Problem& p) { p.blocksize = 256; },
   };
   for (size_t i = 0; i < std::size(mutations); ++i) {
     CAPTURE(i);
@@ -209,14 +217,15 @@ TEST_CASE("tuning: a row's device is a name, an architecture, or any") {
     bool h200, h100, host;
   };
   const Case cases[] = {
-      {"*", true, true, true},           {"sm_90", true, true, false}, {"NVIDIA H200", true, false, false},
-      {"host", false, false, true},      {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
+      {"*", true, true, true},        {"sm_90", true, true, false},    {"NVIDIA H200", true, false, false},
+      {"host", false, false, true},   {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
       {"sm_-1", false, false, false},
   };
   const nf4::Problem problem{nf4::Op::pack, nf4::Dtype::f16, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
   for (const Case& c : cases) {
     CAPTURE(c.device);
-    const auto table = nf4::parse_tuning(std::string("nf4-tuning 1\n") + c.device + ",pack,*,*,*,*,*,pack.host,,\n", "test");
+    const auto table =
+        nf4::parse_tuning(std::string("nf4-tuning 1\n") + c.device + ",pack,*,*,*,*,*,pack.host,,\n", "test");
     CHECK(table->rows.at(0).matches(problem, {0, 90, 132, "NVIDIA H200"}) == c.h200);
     CHECK(table->rows.at(0).matches(problem, {0, 90, 132, "NVIDIA H100"}) == c.h100);
     CHECK(table->rows.at(0).matches(problem, {NF4_HOST_DEVICE, 0, 2, "host"}) == c.host);
