@@ -13,7 +13,7 @@ struct Absmax {
   const void* values;    // [blocks] of dtype
   Dtype dtype;           // u8: nested, the fields below are set
   const float* map;      // [256]
-  const float* absmax2;  // [ceil(blocks >> log2_blocksize)]
+  const float* absmax2;  // [ceil(blocks / 2^log2_blocksize)]
   const float* offset;   // [1]
   int log2_blocksize;    // of the second level
 };

@@ -1,4 +1,5 @@
-// The families of CUDA variants, one source file each. A new family is one file here and one line in src/registry.cpp.
+// The families of CUDA variants, one source file each. A new family is one file, its line here, and one in
+// src/registry.cpp and src/CMakeLists.txt each.
 #pragma once
 
 #include <span>

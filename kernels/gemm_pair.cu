@@ -34,7 +34,7 @@
 #include "dispatch.hpp"
 #include "families.hpp"
 #include "launch.cuh"
-#include "table.cuh"
+#include "ptx.cuh"
 
 namespace nf4 {
 namespace {
@@ -82,11 +82,10 @@ struct Sums {
   }
 };
 
-constexpr Config kConfigs1[] = {{16, 4, 3, 2}, {16, 4, 3, 1}, {16, 5, 3, 1}, {16, 5, 3, 2},
-                                {16, 7, 2, 1}, {16, 7, 2, 2}, {12, 7, 2, 1}, {12, 7, 2, 2}};
-constexpr Config kConfigs8[] = {{16, 4, 3, 2}, {16, 4, 3, 1}, {16, 5, 3, 1},
-                                {16, 5, 2, 2}, {16, 7, 2, 1}, {16, 7, 2, 2}};
-constexpr Config kConfigs16[] = {{16, 4, 2, 2}, {16, 4, 2, 1}, {16, 5, 2, 1}, {16, 5, 2, 2}};
+constexpr Config kConfigs1[] = {{16, 4, 3, 1}, {16, 4, 3, 2}, {16, 5, 3, 1},
+                                {16, 5, 3, 2}, {12, 7, 2, 1}, {12, 7, 2, 2}};
+constexpr Config kConfigs8[] = {{16, 4, 3, 1}, {16, 4, 3, 2}, {16, 5, 3, 1}, {16, 5, 2, 2}};
+constexpr Config kConfigs16[] = {{16, 4, 2, 1}, {16, 4, 2, 2}};
 
 template <int Cols>
 constexpr const auto& configs() {
@@ -99,62 +98,48 @@ constexpr const auto& configs() {
   }
 }
 
-// How a launch divides the matrix; see the head of the file.
-struct Plan {
-  int tiles;     // of 16 rows
-  int clusters;  // each takes an equal share of the tiles
-  int blocks;    // 64-weight blocks of K
-  int parts;     // warps side by side along K; the others are along rows
-  int chunks;    // walks over K
+// An equal share for each of `count` takers: the first `larger` get one more than `size`.
+struct Shares {
+  int count;
+  int size;
+  int larger;
+
+  static Shares of(int64_t items, int count) {
+    return {count, static_cast<int>(items / count), static_cast<int>(items % count)};
+  }
+  constexpr int begin(int taker) const { return taker * size + (taker < larger ? taker : larger); }
 };
 
-template <class T>
-__device__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
-
-template <>
-__device__ __forceinline__ void mma<bf16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-template <>
-__device__ __forceinline__ void mma<f16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// Copies 16 bytes to shared memory, or zeros if not `valid`.
-__device__ __forceinline__ void copy_async(uint32_t shared, const uint8_t* global, bool valid) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(valid ? 16 : 0)
-               : "memory");
-}
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int Pending>
-__device__ __forceinline__ void wait_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
-}
+// What the host works out for a launch; see the head of the file.
+struct Plan {
+  Shares tiles;           // tiles of 16 rows among clusters
+  Shares blocks;          // 64-weight blocks of K among the CTAs of a cluster
+  int parts;              // warps side by side along K
+  int abreast;            // warps side by side along rows
+  int chunks;             // walks over K
+  uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
+};
 
 // Entry e of the table: the values of codes e >> 4 and e & 15, the first in the low half. Warp w writes its share.
-template <class T, int Warps>
-__device__ void fill_table(uint8_t* table) {
+template <int Warps>
+__device__ void fill_table(uint8_t* table, const uint16_t (&codebook)[16]) {
   const int lane = threadIdx.x % kWarpSize;
   for (int e = threadIdx.x / kWarpSize; e < 256; e += Warps) {
-    const uint32_t low = from_float<T>(kDeviceCodebook[e >> 4]).bits;
-    const uint32_t high = from_float<T>(kDeviceCodebook[e & 15]).bits;
-    *reinterpret_cast<uint32_t*>(table + e * 256 + lane * 4) = high << 16 | low;
+    const uint32_t entry = uint32_t{codebook[e & 15]} << 16 | codebook[e >> 4];
+    *reinterpret_cast<uint32_t*>(table + e * 256 + lane * 4) = entry;
   }
 }
 
 // The position in a CTA's walk: groups of steps, for each group the chunks of K, for each chunk the steps.
 struct Walk {
   int first;  // tile of the group's first step
-  int chunk = 0;
-  int step = 0;
+  int steps;  // in the group
+  int chunk;
+  int step;
 };
 
-template <class T, int ConfigIndex, int Cols>
+// Plain: absmax is fp32, one for each 64-weight block; otherwise of any dtype and blocksize.
+template <class T, int ConfigIndex, int Cols, bool Plain>
 __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
     gemm_pair(T* __restrict__ y,        // [m, weight.rows]
               int64_t ldy,              // elements
@@ -169,7 +154,10 @@ __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
   constexpr int kBlocks = config.blocks;
   constexpr int kStages = config.stages;
   constexpr int kColTiles = (Cols + 7) / 8;
-  constexpr int kScales = (kRows * kBlocks + kWarpSize - 1) / kWarpSize;  // of a stage, per lane
+  constexpr int kScales = (kBlocks + 1) / 2;            // of a stage, per lane
+  constexpr int kCopyLanes = kBlocks % 2 == 0 ? 4 : 2;  // that copy a row's codes side by side
+  constexpr int kCopyRows = kWarpSize / kCopyLanes;     // at a time
+  constexpr int kCopies = 2 * kBlocks / kCopyLanes;     // of 16 bytes, per lane and row
   using Sums = Sums<Cols>;
 
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -184,121 +172,147 @@ __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
 
   const int rank = blockIdx.x % config.cluster;
   const int cluster = blockIdx.x / config.cluster;
-  const int lanes_n = config.warps / plan.parts;  // tiles side by side
-  const int part = warp % plan.parts;
-  const int lane_n = warp / plan.parts;
-  const int tile_begin = static_cast<int>(int64_t{plan.tiles} * cluster / plan.clusters);
-  const int tile_end = static_cast<int>(int64_t{plan.tiles} * (cluster + 1) / plan.clusters);
-  const int block_begin = plan.blocks * rank / config.cluster;
-  const int block_end = plan.blocks * (rank + 1) / config.cluster;
+  const int my_abreast = warp / plan.parts;
+  const int my_part = warp - my_abreast * plan.parts;
+  const int tile_begin = plan.tiles.begin(cluster);
+  const int tile_end = plan.tiles.begin(cluster + 1);
+  const int block_begin = plan.blocks.begin(rank);
+  const int block_end = plan.blocks.begin(rank + 1);
   const int64_t row_bytes = weight.cols / 2;
 
-  const auto steps_of = [&](const Walk& walk) {
-    return min(Sums::kGroup, (tile_end - walk.first + lanes_n - 1) / lanes_n);
+  const auto steps_from = [&](int first) {
+    return min(Sums::kGroup, (tile_end - first + plan.abreast - 1) / plan.abreast);
   };
   const auto advance = [&](Walk& walk) {
-    if (++walk.step < steps_of(walk)) return;
+    if (++walk.step < walk.steps) return;
     walk.step = 0;
     if (++walk.chunk < plan.chunks) return;
     walk.chunk = 0;
-    walk.first += Sums::kGroup * lanes_n;
+    walk.first += Sums::kGroup * plan.abreast;
+    walk.steps = steps_from(walk.first);
   };
-  const auto tile_of = [&](const Walk& walk) { return walk.first + walk.step * lanes_n + lane_n; };
-  const auto block_of = [&](const Walk& walk) { return block_begin + (walk.chunk * plan.parts + part) * kBlocks; };
+  const auto tile_of = [&](const Walk& walk) { return walk.first + walk.step * plan.abreast + my_abreast; };
+  const auto block_of = [&](const Walk& walk) { return block_begin + (walk.chunk * plan.parts + my_part) * kBlocks; };
+  const auto has_tile = [&](const Walk& walk) { return tile_of(walk) < tile_end; };
+  // A row of the tile; past the matrix its last row, whose sums nobody writes.
+  const auto row_of = [&](const Walk& walk, int row) {
+    return min(int64_t{tile_of(walk)} * kRows + row, weight.rows - 1);
+  };
 
-  // Loads: codes go to the ring asynchronously, scales through registers, since they may need decoding themselves.
-  float scales[kScales];
-  const auto issue = [&](const Walk& walk, int slot) {
-    const int tile = tile_of(walk);
-    if (walk.first < tile_end && tile < tile_end) {
-      const int block = block_of(walk);
-      const int valid = min(kBlocks, block_end - block);  // may be negative
-      const int64_t row0 = int64_t{tile} * kRows;
-      const auto row_of = [&](int row) { return min(row0 + row, weight.rows - 1); };
-      const uint32_t stage = static_cast<uint32_t>(__cvta_generic_to_shared(ring + slot * config.stage_bytes()));
+  // Codes go to the ring asynchronously; blocks past the end of K are zeros.
+  const auto issue_codes = [&](const Walk& walk, int slot) {
+    if (has_tile(walk)) {
+      const int valid = max(block_end - block_of(walk), 0);
+      const int column = lane % kCopyLanes * 16;
+      const int64_t begin = valid > 0 ? int64_t{block_of(walk)} * kBlockBytes : 0;
 #pragma unroll
-      for (int i = 0; i < kBlocks; ++i) {
-        const int piece = lane + i * kWarpSize;
-        const int row = piece / (2 * kBlocks);
-        const int column = piece % (2 * kBlocks);
-        const bool inside = column < 2 * valid;
-        const uint8_t* source =
-            weight.codes + row_of(row) * row_bytes + (inside ? block * kBlockBytes + column * 16 : 0);
-        copy_async(stage + row * config.pitch() + column * 16, source, inside);
-      }
+      for (int r = 0; r < kRows; r += kCopyRows) {
+        const int row = r + lane / kCopyLanes;
+        const uint8_t* source = weight.codes + row_of(walk, row) * row_bytes + begin + column;
+        const uint32_t stage = static_cast<uint32_t>(__cvta_generic_to_shared(ring)) + slot * config.stage_bytes() +
+                               row * config.pitch() + column;
 #pragma unroll
-      for (int i = 0; i < kScales; ++i) {
-        const int index = lane + i * kWarpSize;
-        const int row = index / kBlocks;
-        const int b = index % kBlocks;
-        scales[i] =
-            index < kRows * kBlocks && b < valid
-                ? absmax_at(weight.absmax, (row_of(row) * weight.cols + (block + b) * kBlock) >> weight.log2_blocksize)
-                : 0.0f;
+        for (int i = 0; i < kCopies; ++i) {
+          const int offset = i * kCopyLanes * 16;
+          copy_async(stage + offset, source + offset, column + offset < valid * kBlockBytes);
+        }
       }
     }
     commit_copies();
   };
-  const auto store_scales = [&](int slot) {
-    float* stage = reinterpret_cast<float*>(ring + slot * config.stage_bytes() + kRows * config.pitch());
+
+  // Scales go through registers, since they may need decoding: lane 2r + h has those of row r, blocks h, h + 2, ...
+  using Scales = float[kScales];
+  const auto load_scales = [&](const Walk& walk, Scales& scales) {
+    const bool tile = has_tile(walk);
+    const int half = lane % 2;
+    const int block = block_of(walk) + half;
+    const int64_t row = row_of(walk, lane / 2);
 #pragma unroll
     for (int i = 0; i < kScales; ++i) {
-      const int index = lane + i * kWarpSize;
-      if (index < kRows * kBlocks) stage[index] = scales[i];
+      const bool inside = tile && 2 * i + half < kBlocks && block + 2 * i < block_end;
+      scales[i] = 0.0f;
+      if constexpr (Plain) {
+        if (inside)
+          scales[i] =
+              __ldg(static_cast<const float*>(weight.absmax.values) + row * (weight.cols / kBlock) + block + 2 * i);
+      } else {
+        if (inside)
+          scales[i] = absmax_at(weight.absmax, (row * weight.cols + (block + 2 * i) * kBlock) >> weight.log2_blocksize);
+      }
+    }
+  };
+  const auto store_scales = [&](int slot, const Scales& scales) {
+    float* stage = reinterpret_cast<float*>(ring + slot * config.stage_bytes() + kRows * config.pitch()) +
+                   lane / 2 * kBlocks + lane % 2;
+#pragma unroll
+    for (int i = 0; i < kScales; ++i) {
+      if (2 * i + lane % 2 < kBlocks) stage[2 * i] = scales[i];
     }
   };
 
-  Walk ahead{tile_begin};
-#pragma unroll
-  for (int slot = 0; slot < kStages - 1; ++slot) {
-    issue(ahead, slot);
-    store_scales(slot);
-    advance(ahead);
-  }
-  fill_table<T, config.warps>(table);
-  __syncthreads();
-#if __CUDA_ARCH__ >= 900
-  if constexpr (config.cluster > 1)
-    cooperative_groups::this_cluster().sync();  // every CTA runs before it is written to
-#endif
-
   uint32_t xs[kColTiles][kBlocks][8];  // B registers: two for each of a block's four steps
+  const auto load_x = [&](const Walk& walk) {
+    const int block = block_of(walk);
+#pragma unroll
+    for (int c = 0; c < kColTiles; ++c) {
+      const T* row = x + (c * 8 + g) * ldx + int64_t{block} * kBlock + t * 16;
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        uint4 low{};
+        uint4 high{};
+        if (c * 8 + g < m && block + b < block_end) {
+          low = __ldg(reinterpret_cast<const uint4*>(row + b * kBlock));
+          high = __ldg(reinterpret_cast<const uint4*>(row + b * kBlock) + 1);
+        }
+        const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) xs[c][b][i] = words[i];
+      }
+    }
+  };
+
+  // All loads of the first stages are on their way before any is waited for.
+  Walk walk{tile_begin, steps_from(tile_begin), 0, 0};
+  Walk ahead = walk;
+  {
+    Scales first[kStages - 1];
+#pragma unroll
+    for (int slot = 0; slot < kStages - 1; ++slot) {
+      issue_codes(ahead, slot);
+      load_scales(ahead, first[slot]);
+      advance(ahead);
+    }
+    load_x(walk);
+    fill_table<config.warps>(table, plan.codebook);
+#pragma unroll
+    for (int slot = 0; slot < kStages - 1; ++slot) store_scales(slot, first[slot]);
+  }
+  __syncthreads();
+  if constexpr (config.cluster > 1) cooperative_groups::this_cluster().sync();  // all run before one is written to
+
   float kept[Sums::kKept] = {};
   int slot = 0;
   int buffer = 0;           // of collected
   int exchange_buffer = 0;  // of exchange
-  for (Walk walk{tile_begin}; walk.first < tile_end; advance(walk)) {
-    if (walk.step == 0 && (plan.chunks > 1 || walk.first == tile_begin)) {
-      const int block = block_of(walk);
-#pragma unroll
-      for (int c = 0; c < kColTiles; ++c) {
-#pragma unroll
-        for (int b = 0; b < kBlocks; ++b) {
-          uint4 low{};
-          uint4 high{};
-          if (c * 8 + g < m && block + b < block_end) {
-            const uint4* source = reinterpret_cast<const uint4*>(x + (c * 8 + g) * ldx + (block + b) * kBlock + t * 16);
-            low = __ldg(source);
-            high = __ldg(source + 1);
-          }
-          const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-          for (int i = 0; i < 8; ++i) xs[c][b][i] = words[i];
-        }
-      }
-    }
-
+  const auto next = [&] {
+    advance(walk);
+    if (walk.step == 0 && plan.chunks > 1 && walk.first < tile_end) load_x(walk);
+  };
+  for (; walk.first < tile_end; next()) {
     wait_copies<kStages - 2>();
     __syncwarp();
     const int next_slot = slot == 0 ? kStages - 1 : slot - 1;  // the one consumed last
-    issue(ahead, next_slot);
+    issue_codes(ahead, next_slot);
+    Scales scales;
+    load_scales(ahead, scales);
     advance(ahead);
 
     const uint8_t* stage = ring + slot * config.stage_bytes();
     const uint8_t* codes = stage + g * config.pitch() + t * 8;
     const float* absmax = reinterpret_cast<const float*>(stage + kRows * config.pitch()) + g * kBlocks;
     float sum[kColTiles][4] = {};
-    if (tile_of(walk) < tile_end) {
+    if (has_tile(walk)) {
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b) {
         const uint2 upper = *reinterpret_cast<const uint2*>(codes + b * kBlockBytes);
@@ -329,7 +343,7 @@ __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
         }
       }
     }
-    store_scales(next_slot);
+    store_scales(next_slot, scales);
     slot = slot + 1 == kStages ? 0 : slot + 1;
 
     // The warp's sums: row g in sum[.][0] and [1], row g + 8 in [2] and [3], columns 2t and 2t + 1.
@@ -348,19 +362,18 @@ __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
       }
     }
 
-    const int steps = steps_of(walk);
-    const bool last_step = walk.step + 1 == steps;
+    const bool last_step = walk.step + 1 == walk.steps;
     if (!last_step && collect_step + 1 < Sums::kSteps) continue;
 
     // Adding up. Thread i owns output i of the steps collected: tile i / kTile among them, element i % kTile of it.
     __syncthreads();
     const int owned = threadIdx.x;
     const int owned_tile = owned / Sums::kTile;
-    if (owned_tile < Sums::kSteps * lanes_n) {
-      const int owned_step = owned_tile / lanes_n;
+    if (owned_tile < Sums::kSteps * plan.abreast) {
+      const int owned_step = owned_tile / plan.abreast;
       const float* in =
           collected +
-          ((buffer * Sums::kSteps + owned_step) * config.warps + owned_tile % lanes_n * plan.parts) * Sums::kTile +
+          ((buffer * Sums::kSteps + owned_step) * config.warps + owned_tile % plan.abreast * plan.parts) * Sums::kTile +
           owned % Sums::kTile;
       float total = 0.0f;
       for (int p = 0; p < plan.parts; ++p) total += in[p * Sums::kTile];
@@ -394,10 +407,11 @@ __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
     if (rank == 0) {
 #pragma unroll
       for (int i = 0; i < Sums::kKept; ++i) {
-        const int tile = walk.first + i * Sums::kSteps * lanes_n + owned_tile;
+        const int tile = walk.first + i * Sums::kSteps * plan.abreast + owned_tile;
         const int64_t row = int64_t{tile} * kRows + owned % Sums::kTile / Cols;
         const int column = owned % Cols;
-        const bool written = owned_tile < Sums::kSteps * lanes_n && i * Sums::kSteps < steps && tile < tile_end;
+        const bool written =
+            owned_tile < Sums::kSteps * plan.abreast && i * Sums::kSteps < walk.steps && tile < tile_end;
         if (written && row < weight.rows && column < m) {
           y[column * ldy + row] = from_float<T>(bias != nullptr ? kept[i] + to_float(bias[row]) : kept[i]);
         }
@@ -410,38 +424,41 @@ __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
 }
 
 // Divides the work: as many parts along K as keep most warps busy, more parts among equals.
-template <int Cols>
-Plan make_plan(const GemmArgs& args, const Device& device, const Config& config) {
+template <class T, int Cols>
+Plan make_plan(const Weight& weight, const Device& device, const Config& config) {
+  const int64_t tiles = ceil_div(weight.rows, kRows);
+  const int clusters = static_cast<int>(std::min<int64_t>(tiles, std::max(1, device.multiprocessors / config.cluster)));
   Plan plan{};
-  plan.tiles = static_cast<int>(ceil_div(args.weight.rows, kRows));
-  plan.clusters = std::min(plan.tiles, std::max(1, device.multiprocessors / config.cluster));
-  plan.blocks = static_cast<int>(args.weight.cols / kBlock);
-  const int blocks = static_cast<int>(ceil_div(plan.blocks, config.cluster));
+  plan.tiles = Shares::of(tiles, clusters);
+  plan.blocks = Shares::of(weight.cols / kBlock, config.cluster);
+  const int64_t most_tiles = ceil_div(tiles, clusters);
+  const int64_t most_blocks = ceil_div(weight.cols / kBlock, config.cluster);
   double best = 0.0;
-  for (int parts = config.warps; parts >= 1; --parts) {
-    if (config.warps % parts != 0) continue;
-    const int lanes_n = config.warps / parts;
-    // Every output of a step needs a thread of its own.
-    if (lanes_n * Sums<Cols>::kTile * Sums<Cols>::kSteps > config.threads()) break;
-    const int chunks = static_cast<int>(ceil_div(blocks, parts * config.blocks));
-    const int tiles = static_cast<int>(ceil_div(plan.tiles, plan.clusters));
-    const double busy = static_cast<double>(blocks) / (chunks * parts * config.blocks) * tiles /
-                        static_cast<double>(ceil_div(tiles, lanes_n) * lanes_n);
+  for (int abreast = 1; abreast <= config.warps; ++abreast) {
+    if (config.warps % abreast != 0) continue;
+    // Every output of the steps that are added up together needs a thread of its own.
+    if (abreast * Sums<Cols>::kTile * Sums<Cols>::kSteps > config.threads()) break;
+    const int parts = config.warps / abreast;
+    const int64_t chunks = ceil_div(most_blocks, parts * config.blocks);
+    const double busy = static_cast<double>(most_blocks * most_tiles) /
+                        static_cast<double>(chunks * parts * config.blocks * ceil_div(most_tiles, abreast) * abreast);
     if (busy > best + 1e-9) {
       best = busy;
       plan.parts = parts;
-      plan.chunks = chunks;
+      plan.abreast = abreast;
+      plan.chunks = static_cast<int>(chunks);
     }
   }
+  for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
   return plan;
 }
 
-template <class T, int ConfigIndex, int Cols>
+template <class T, int ConfigIndex, int Cols, bool Plain>
 int launch_pass(const GemmArgs& args, int64_t m0, const Device& device, Stream stream) {
   constexpr Config config = configs<Cols>()[ConfigIndex];
   constexpr int kSharedBytes = Sums<Cols>::shared_bytes(config);
   static_assert(kSharedBytes <= 227 * 1024, "more shared memory than an SM has");
-  const auto kernel = gemm_pair<T, ConfigIndex, Cols>;
+  const auto kernel = gemm_pair<T, ConfigIndex, Cols, Plain>;
 
   // Allowed once per device; the bit is set only after CUDA agreed.
   static std::atomic<uint64_t> allowed{0};
@@ -452,12 +469,12 @@ int launch_pass(const GemmArgs& args, int64_t m0, const Device& device, Stream s
     allowed.fetch_or(bit, std::memory_order_relaxed);
   }
 
-  const Plan plan = make_plan<Cols>(args, device, config);
+  const Plan plan = make_plan<T, Cols>(args.weight, device, config);
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeClusterDimension;
   attribute.val.clusterDim = {static_cast<unsigned>(config.cluster), 1, 1};
   cudaLaunchConfig_t launch{};
-  launch.gridDim = static_cast<unsigned>(plan.clusters * config.cluster);
+  launch.gridDim = static_cast<unsigned>(plan.tiles.count * config.cluster);
   launch.blockDim = config.threads();
   launch.dynamicSmemBytes = kSharedBytes;
   launch.stream = stream;
@@ -469,16 +486,23 @@ int launch_pass(const GemmArgs& args, int64_t m0, const Device& device, Stream s
                                              static_cast<const T*>(args.bias), plan));
 }
 
+template <class T, int ConfigIndex, int Cols>
+int launch_passes(const GemmArgs& args, const Device& device, Stream stream) {
+  const bool plain = args.weight.absmax.dtype == Dtype::f32 && 1 << args.weight.log2_blocksize == kBlock;
+  for (int64_t m0 = 0; m0 < args.m; m0 += Cols) {
+    const int error = plain ? launch_pass<T, ConfigIndex, Cols, true>(args, m0, device, stream)
+                            : launch_pass<T, ConfigIndex, Cols, false>(args, m0, device, stream);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
 template <int Cols>
 int launch_gemm_pair(const GemmArgs& args, const Device& device, int config, Stream stream) {
   return with_config<configs<Cols>()>(config, [&](auto index) {
     constexpr int kIndex = decltype(index)::value;
-    for (int64_t m0 = 0; m0 < args.m; m0 += Cols) {
-      const int error = args.dtype == Dtype::bf16 ? launch_pass<bf16, kIndex, Cols>(args, m0, device, stream)
-                                                  : launch_pass<f16, kIndex, Cols>(args, m0, device, stream);
-      if (error != cudaSuccess) return error;
-    }
-    return 0;
+    return args.dtype == Dtype::bf16 ? launch_passes<bf16, kIndex, Cols>(args, device, stream)
+                                     : launch_passes<f16, kIndex, Cols>(args, device, stream);
   });
 }
 

@@ -7,10 +7,10 @@ nf4_status_t nf4_pack_absmax(nf4_handle_t handle, uint8_t* absmax_codes, float* 
                              const nf4_options_t* options, nf4_stream_t stream) {
   return guarded([&] {
     check_handle(handle);
-    check_matrix("count", count, "1", 1);
+    check_extent("count", count);
     const int log2_blocksize = check_blocksize("blocksize", blocksize);
     check_data("absmax_codes", absmax_codes, 1, count);
-    check_data("absmax2", absmax2, sizeof(float), count);
+    check_data("absmax2", absmax2, sizeof(float), (count + blocksize - 1) >> log2_blocksize);
     check_data("offset", offset, sizeof(float), 1);
     check_data("absmax", absmax, sizeof(float), count);
     check_data("map", map, sizeof(float), count > 0 ? 256 : 0);

@@ -36,11 +36,12 @@ int check_blocksize(const char* name, int32_t blocksize) {
   return std::countr_zero(static_cast<uint32_t>(blocksize));
 }
 
-namespace {
-
 void check_extent(const char* name, int64_t extent) {
-  if (extent < 0) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 0 or more", name, extent);
+  if (extent < 0 || extent > kMaxElements)
+    fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 0 to 2^60", name, extent);
 }
+
+namespace {
 
 // a * b for a, b >= 0, or -1 if it exceeds kMaxElements.
 int64_t product(int64_t a, int64_t b) { return b != 0 && a > kMaxElements / b ? -1 : a * b; }

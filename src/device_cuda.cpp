@@ -8,25 +8,28 @@ namespace {
 
 constexpr int kOldestCapability = 75;
 
-// Takes back the error that our own failing call left behind, so that nobody else finds it.
-[[noreturn]] void fail_cuda(nf4_status_t status, const char* call, cudaError_t error) {
-  cudaGetLastError();
+// Takes back the error that our own failing call left behind, so that nobody else finds it. `pending` is what was there
+// before the call: if it was an error, it was not ours and stays.
+[[noreturn]] void fail_cuda(nf4_status_t status, const char* call, cudaError_t error,
+                            cudaError_t pending = cudaSuccess) {
+  if (pending == cudaSuccess) cudaGetLastError();
   fail(status, "{}: {} ({})", call, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
 }  // namespace
 
 Device query_device(int ordinal) {
+  const cudaError_t pending = cudaPeekAtLastError();
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
-    fail_cuda(NF4_ERROR_NO_DEVICE, "cudaGetDeviceCount", error);
+    fail_cuda(NF4_ERROR_NO_DEVICE, "cudaGetDeviceCount", error, pending);
   }
   if (ordinal >= count) {
     fail(NF4_ERROR_NO_DEVICE, "device is {}; there are {} CUDA devices, numbered from 0", ordinal, count);
   }
   cudaDeviceProp properties;
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, ordinal); error != cudaSuccess) {
-    fail_cuda(NF4_ERROR_CUDA, "cudaGetDeviceProperties", error);
+    fail_cuda(NF4_ERROR_CUDA, "cudaGetDeviceProperties", error, pending);
   }
   const int capability = 10 * properties.major + properties.minor;
   if (capability < kOldestCapability) {

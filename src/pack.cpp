@@ -12,7 +12,7 @@ nf4_status_t nf4_pack(nf4_handle_t handle, uint8_t* codes, float* absmax, const 
     check_leading("ldw", ldw, "cols", cols, rows);
     const int log2_blocksize = check_blocksize("blocksize", blocksize);
     check_data("codes", codes, 1, elements);
-    check_data("absmax", absmax, sizeof(float), elements);
+    check_data("absmax", absmax, sizeof(float), (elements + blocksize - 1) >> log2_blocksize);
     check_data("w", w, size_of(type), elements);
     const Options checked = check_options(options, false);
     check_stream(*handle, stream);

@@ -1,5 +1,6 @@
 #include "tuning.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -7,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -92,7 +94,11 @@ TuningRow parse_row(const Line& line, std::string_view text) {
   row.line = line.number;
   row.device = device;
   if (device.empty()) line.fail("device is empty; expected a name, sm_NN, host or *");
-  row.capability = device.starts_with("sm_") ? parse_number<int>(device.substr(3)).value_or(-1) : -1;
+  row.capability = -1;
+  if (device.starts_with("sm_")) {
+    row.capability = parse_number<int>(device.substr(3)).value_or(0);
+    if (row.capability <= 0) line.fail("device is '{}'; expected sm_ and a number, sm_90 for example", shown(device));
+  }
   if (const auto parsed = parse_name<Op>(op, kOps)) {
     row.op = *parsed;
   } else {
@@ -185,11 +191,13 @@ std::unique_ptr<TuningTable> read_tuning(const char* path) {
 void write_tuning(const TuningTable& table, const char* path) {
   const std::string text = format_tuning(table);
   // Renaming replaces the file in one step: a reader sees the old table or the new one.
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  File file(std::fopen(temporary.c_str(), "wbx"), std::fclose);
-  if (file == nullptr) fail_io("cannot create", temporary.c_str());
-  const bool written = std::fwrite(text.data(), 1, text.size(), file.get()) == text.size();
-  const bool closed = std::fclose(file.release()) == 0;
+  std::string temporary = fmt::format("{}.XXXXXX", path);
+  const int descriptor = mkstemp(temporary.data());
+  if (descriptor < 0) fail_io("cannot create a file beside", path);
+  File file(fdopen(descriptor, "wb"), std::fclose);
+  const bool written = file != nullptr && fchmod(descriptor, 0644) == 0 &&
+                       std::fwrite(text.data(), 1, text.size(), file.get()) == text.size();
+  const bool closed = file != nullptr ? std::fclose(file.release()) == 0 : close(descriptor) == 0;
   if (!written || !closed || std::rename(temporary.c_str(), path) != 0) {
     const int error = errno;
     std::remove(temporary.c_str());

@@ -24,28 +24,28 @@ struct Product {
   Product(unsigned seed, int64_t rows, int64_t rows_of_x, int64_t cols)
       : random(seed), data(random_weight(random, rows, cols, 64, NF4_F32)), m(rows_of_x) {
     weight = std::make_unique<ArenaWeight>(arena, data);
-    x = arena.add(uniform(random, static_cast<size_t>(m * cols), -1.0f, 1.0f));
-    y = arena.add_output(static_cast<size_t>(m * rows) * sizeof(float));
+    x = arena.add(raw(uniform(random, static_cast<size_t>(m * cols), -1.0f, 1.0f), NF4_BF16));
+    y = arena.add_output(static_cast<size_t>(m * rows) * sizeof(uint16_t));
     arena.upload();
   }
 
   nf4_status_t call(const Backend& backend, const nf4_options_t* options, nf4_stream_t stream) const {
     const nf4_weight_t view = weight->view();
-    return nf4_gemm(backend.handle(), arena.at(y), data.rows, arena.at(x), data.cols, m, NF4_F32, &view, nullptr,
+    return nf4_gemm(backend.handle(), arena.at(y), data.rows, arena.at(x), data.cols, m, NF4_BF16, &view, nullptr,
                     options, stream);
   }
 
   // Whether y holds the product with x as given.
-  bool right(const std::vector<float>& x_now) {
+  bool right(const std::vector<uint8_t>& x_now) {
     arena.download();
-    const nf4ref::Product product{data.view(), x_now.data(), data.cols, m, NF4_F32, nullptr};
-    nf4ref::Verdict verdict(NF4_F32, nf4ref::accuracy_g("fp32", NF4_F32, data.cols));
+    const nf4ref::Product product{data.view(), x_now.data(), data.cols, m, NF4_BF16, nullptr};
+    nf4ref::Verdict verdict(NF4_BF16, nf4ref::accuracy_g("codebook16", NF4_BF16, data.cols));
     verdict.add_all(arena.after(y), data.rows, nf4ref::references(product), m, data.rows);
     return verdict.ok();
   }
-  std::vector<float> x_before() const {
-    const auto* values = arena.before<float>(x);
-    return {values, values + x.size / sizeof(float)};
+  std::vector<uint8_t> x_before() const {
+    const auto* bytes = arena.before<uint8_t>(x);
+    return {bytes, bytes + x.size};
   }
 };
 
@@ -110,9 +110,10 @@ TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
     require_success(product.call(backend, &options, stream.stream));
     check_cuda(cudaStreamEndCapture(stream.stream, &graph));
     check_cuda(cudaGraphInstantiate(&executable, graph, 0));
-    std::vector<float> x = product.x_before();
+    std::vector<uint8_t> x = product.x_before();
     for (int replay = 0; replay < 3; ++replay) {
-      for (float& value : x) value = -value * 0.5f;
+      std::shuffle(x.begin(), x.end(), product.random);  // of the exponents' bytes none makes an Inf
+      for (size_t i = 1; i < x.size(); i += 2) x[i] = static_cast<uint8_t>((x[i] & 0x80) | 0x3f);
       check_cuda(cudaMemcpy(product.arena.at(product.x), x.data(), product.x.size, cudaMemcpyHostToDevice));
       check_cuda(cudaGraphLaunch(executable, stream.stream));
       check_cuda(cudaStreamSynchronize(stream.stream));
@@ -137,13 +138,12 @@ TEST_CASE("streams: a call waits for its own stream only, and does not wait itse
         while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
       },
       &release));
-  const std::vector<float> zeros(product.x.size / sizeof(float), 0.0f);
-  std::vector<float> y(product.y.size / sizeof(float), 1.0f);
+  std::vector<uint16_t> y(product.y.size / sizeof(uint16_t), 0);
   require_success(product.call(backend, nullptr, blocked.stream));
   check_cuda(cudaMemcpyAsync(y.data(), product.arena.at(product.y), product.y.size, cudaMemcpyDeviceToHost,
                              free_stream.stream));
   check_cuda(cudaStreamSynchronize(free_stream.stream));
-  CHECK(std::isnan(y[0]));  // not yet written
+  CHECK(y[0] == 0xffff);  // not yet written
   CHECK(cudaStreamQuery(blocked.stream) == cudaErrorNotReady);
   release = true;
   check_cuda(cudaStreamSynchronize(blocked.stream));

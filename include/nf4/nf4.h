@@ -14,9 +14,9 @@
  *   - Every pointer to data is a device pointer of the handle's device, or a host pointer if the handle is the host
  *     backend's. An output must not overlap an input. Pointers are aligned to their element (2 bytes for f16 and bf16, 4
  *     for f32, 1 for codes); 16 bytes, as every allocator gives, allows the fastest variants.
- *   - Operations are ordered on the caller's stream, allocate nothing, never synchronize, and can be captured in a CUDA
+ *   - On a CUDA device operations are ordered on the caller's stream, allocate nothing, never synchronize, and can be captured in a CUDA
  *     graph. The same call with the same variant and config on the same device gives the same bits.
- *     On the host backend they are done on return, and `stream` must be NULL.
+ *     On the host backend they are done on return, `stream` must be NULL, and nf4_gemm takes host memory for x in fp64.
  *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed.
  *     nf4_last_error_message() then tells which argument was wrong, its value, and what was expected.
  *   - Unless said otherwise a function may be called from any thread; a handle may be shared by threads and streams.
@@ -27,10 +27,10 @@
  * high and element 2i+1 in its low nibble; each `blocksize` consecutive elements of the flattened matrix share one absmax,
  * so blocks, and nibble pairs where K is odd, straddle rows. A weight is codebook[code] * absmax.
  *
- * Accuracy (docs/accuracy.md). With S = sum_k |W[n,k] * x[m,k]| and ref the exact product of the packed weights,
+ * Accuracy (docs/accuracy.md). With S = sum_k |W[n,k] * x[m,k]| + |bias[n]| and ref the exact result for the packed weights,
  *   |y - ref| <= u*|ref| + eta + (1 + u) * g * S
  * where u is 2^-24, 2^-11, 2^-8 and eta half the smallest subnormal of y's type (f32, f16, bf16), and g is that of the
- * variant's accuracy class (nf4_variant_info). Accumulation is in fp32 and absmax is applied in fp32 in every variant.
+ * variant's accuracy class (nf4_variant_info). Every variant accumulates and applies absmax in fp32 or better.
  * Where ref is NaN, y is NaN or Inf: a poisoned block (nf4_pack) never gives a finite result.
  */
 #ifndef NF4_NF4_H
@@ -142,9 +142,10 @@ typedef struct nf4_handle* nf4_handle_t;
 
 /* Creates a handle for CUDA device `device`, or for the multi-threaded host backend if `device` is NF4_HOST_DEVICE.
  * Reads the environment: NF4_TUNING_FILE names a tuning table to use instead of the built-in one; NF4_FORCE_VARIANT holds
- * names of variants, separated by commas, that every call of their operation must use; NF4_LOG=1 writes each call's
+ * names of variants, separated by commas, that every call of their operation must use; NF4_LOG, if not empty or 0, writes each call's
  * selected variant to stderr.
- * Errors: INVALID_ARGUMENT, NO_DEVICE, UNKNOWN_VARIANT, IO, PARSE, CUDA, OUT_OF_MEMORY; *handle is NULL then. */
+ * Errors: INVALID_ARGUMENT, NO_DEVICE, UNSUPPORTED (a device older than compute capability 7.5), UNKNOWN_VARIANT, IO, PARSE,
+ * CUDA, OUT_OF_MEMORY; *handle is NULL then. */
 NF4_API nf4_status_t nf4_create(nf4_handle_t* handle, int32_t device);
 
 /* Frees `handle`; NULL is accepted. No other call may be using it. Launched work is not waited for. */

@@ -240,13 +240,11 @@ inline double largest_finite(nf4_dtype_t dtype) {
 // The factor g of an accuracy class for a product over `k` elements (docs/accuracy.md); NaN for a class unknown, so
 // that every comparison with it fails.
 //
-// "exact": fp64 throughout, then fp32, then `dtype`. The rounding to fp32 counts for the 16-bit types only (for f32 it
-// is
-//   the final one). Result and reference each err by at most k + 2 roundings of 2^-53.
+// "exact": fp64 throughout, then fp32, then `dtype`. The rounding to fp32 counts for the 16-bit types only, for f32 it
+//   is the final one. Result and reference each err by at most k + 2 roundings of 2^-53.
 // "fp32": weights and sums in fp32, in two levels: no term passes more than k/32 + 40 roundings, those of the weight,
-// the
-//   scale and the bias included. A lane's share of a row and the shuffles after it stay below that, and so do sums over
-//   slices of 32 that are added up.
+//   the scale and the bias included. A lane's share of a row and the shuffles after it stay below that, and so do sums
+//   over slices of 32 that are added up.
 // "codebook16": the weight's codebook value is rounded to `dtype`, and tensor cores truncate where they add, so each
 //   addition counts twice.
 inline double accuracy_g(std::string_view accuracy_class, nf4_dtype_t dtype, int64_t k) {
