@@ -98,18 +98,6 @@ constexpr const auto& configs() {
   }
 }
 
-// An equal share for each of `count` takers: the first `larger` get one more than `size`.
-struct Shares {
-  int count;
-  int size;
-  int larger;
-
-  static Shares of(int64_t items, int count) {
-    return {count, static_cast<int>(items / count), static_cast<int>(items % count)};
-  }
-  constexpr int begin(int taker) const { return taker * size + (taker < larger ? taker : larger); }
-};
-
 // What the host works out for a launch; see the head of the file.
 struct Plan {
   Shares tiles;           // tiles of 16 rows among clusters

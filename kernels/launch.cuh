@@ -16,6 +16,18 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 
 // A grid of one block per tile; kernels stride over tiles, so a count beyond the hardware's limit is right too.
 inline unsigned grid_for(int64_t tiles) { return static_cast<unsigned>(std::min<int64_t>(tiles, 0x7fffffff)); }
 
+// An equal share for each of `count` takers: the first `larger` get one more than `size`.
+struct Shares {
+  int count;
+  int size;
+  int larger;
+
+  static Shares of(int64_t items, int count) {
+    return {count, static_cast<int>(items / count), static_cast<int>(items % count)};
+  }
+  constexpr int begin(int taker) const { return taker * size + (taker < larger ? taker : larger); }
+};
+
 // cudaLaunchKernelEx returns this launch's own error, where <<<>>> would leave it to be found later.
 template <class... Params, class... Args>
 int launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream, Args&&... args) {
