@@ -82,9 +82,9 @@ struct Sums {
   }
 };
 
-constexpr Config kConfigs1[] = {{16, 4, 3, 1}, {16, 4, 3, 2}, {16, 5, 3, 1},
-                                {16, 5, 3, 2}, {12, 7, 2, 1}, {12, 7, 2, 2}};
-constexpr Config kConfigs8[] = {{16, 4, 3, 1}, {16, 4, 3, 2}, {16, 5, 3, 1}, {16, 5, 2, 2}};
+constexpr Config kConfigs1[] = {{16, 4, 3, 1}, {16, 4, 3, 2}, {16, 5, 3, 1}, {12, 7, 2, 1},
+                                {12, 7, 2, 2}, {12, 8, 2, 1}, {8, 8, 3, 1}};
+constexpr Config kConfigs8[] = {{16, 4, 3, 1}, {16, 4, 3, 2}, {16, 5, 3, 1}, {12, 8, 2, 1}};
 constexpr Config kConfigs16[] = {{16, 4, 2, 1}, {16, 4, 2, 2}};
 
 template <int Cols>

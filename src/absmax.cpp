@@ -7,7 +7,7 @@ nf4_status_t nf4_pack_absmax(nf4_handle_t handle, uint8_t* absmax_codes, float* 
                              const nf4_options_t* options, nf4_stream_t stream) {
   return guarded([&] {
     check_handle(handle);
-    check_extent("count", count);
+    check_count("count", count);
     const int log2_blocksize = check_blocksize("blocksize", blocksize);
     check_data("absmax_codes", absmax_codes, 1, count);
     check_data("absmax2", absmax2, sizeof(float), (count + blocksize - 1) >> log2_blocksize);

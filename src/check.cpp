@@ -36,12 +36,11 @@ int check_blocksize(const char* name, int32_t blocksize) {
   return std::countr_zero(static_cast<uint32_t>(blocksize));
 }
 
-void check_extent(const char* name, int64_t extent) {
-  if (extent < 0 || extent > kMaxElements)
-    fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 0 to 2^60", name, extent);
-}
-
 namespace {
+
+void check_extent(const char* name, int64_t extent) {
+  if (extent < 0) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 0 or more", name, extent);
+}
 
 // a * b for a, b >= 0, or -1 if it exceeds kMaxElements.
 int64_t product(int64_t a, int64_t b) { return b != 0 && a > kMaxElements / b ? -1 : a * b; }
@@ -57,6 +56,11 @@ int64_t check_matrix(const char* rows_name, int64_t rows, const char* cols_name,
          cols);
   }
   return elements;
+}
+
+void check_count(const char* name, int64_t count) {
+  check_extent(name, count);
+  if (count > kMaxElements) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 2^60 at most", name, count);
 }
 
 void check_leading(const char* name, int64_t ld, const char* cols_name, int64_t cols, int64_t rows) {

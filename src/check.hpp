@@ -32,7 +32,7 @@ Dtype check_dtype(const char* name, nf4_dtype_t dtype);    // f32, f16 or bf16
 int check_blocksize(const char* name, int32_t blocksize);  // returns its log2
 
 // A number of elements: not negative, and within kMaxElements.
-void check_extent(const char* name, int64_t extent);
+void check_count(const char* name, int64_t count);
 
 // Rows and columns of a matrix: not negative, and rows * cols, which is returned, within kMaxElements.
 int64_t check_matrix(const char* rows_name, int64_t rows, const char* cols_name, int64_t cols);

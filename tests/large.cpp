@@ -144,12 +144,12 @@ TEST_CASE("large: products beyond 2^32 weights", "[gpu]") {
   const Pattern absmax(static_cast<size_t>(kRows * kCols / 64) * sizeof(float),
                        raw(uniform(random, kPrime, 0.5f, 1.0f), NF4_F32));
   constexpr int64_t kM = 3;
-  const std::vector<float> x = uniform(random, kM * kCols, -1.0f, 1.0f);
-  float* device_x = nullptr;
-  float* y = nullptr;
-  check_cuda(cudaMalloc(&device_x, x.size() * sizeof(float)));
-  check_cuda(cudaMemcpy(device_x, x.data(), x.size() * sizeof(float), cudaMemcpyHostToDevice));
-  check_cuda(cudaMalloc(&y, kM * kRows * sizeof(float)));
+  const std::vector<uint8_t> x = raw(uniform(random, kM * kCols, -1.0f, 1.0f), NF4_BF16);
+  void* device_x = nullptr;
+  uint16_t* y = nullptr;
+  check_cuda(cudaMalloc(&device_x, x.size()));
+  check_cuda(cudaMemcpy(device_x, x.data(), x.size(), cudaMemcpyHostToDevice));
+  check_cuda(cudaMalloc(&y, kM * kRows * sizeof *y));
   nf4_weight_t weight = NF4_WEIGHT_INIT;
   weight.rows = kRows;
   weight.cols = kCols;
@@ -157,10 +157,10 @@ TEST_CASE("large: products beyond 2^32 weights", "[gpu]") {
   weight.absmax = absmax.device();
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     const int64_t m = std::string(info.name).rfind("gemv.", 0) == 0 ? 1 : kM;
-    check_cuda(cudaMemset(y, 0xff, kM * kRows * sizeof(float)));
+    check_cuda(cudaMemset(y, 0xff, kM * kRows * sizeof *y));
     require_success(
-        nf4_gemm(backend.handle(), y, kRows, device_x, kCols, m, NF4_F32, &weight, nullptr, &options, nullptr));
-    nf4ref::Verdict verdict(NF4_F32, nf4ref::accuracy_g(info.accuracy, NF4_F32, kCols));
+        nf4_gemm(backend.handle(), y, kRows, device_x, kCols, m, NF4_BF16, &weight, nullptr, &options, nullptr));
+    nf4ref::Verdict verdict(NF4_BF16, nf4ref::accuracy_g(info.accuracy, NF4_BF16, kCols));
     for (const int64_t around : {int64_t{0}, kRows / 8, kRows / 4, kRows / 2, kRows - 3}) {
       for (int64_t n = std::max<int64_t>(0, around - 2); n < std::min(around + 3, kRows); ++n) {
         for (int64_t i = 0; i < m; ++i) {
@@ -169,9 +169,9 @@ TEST_CASE("large: products beyond 2^32 weights", "[gpu]") {
             const auto e = static_cast<size_t>(n * kCols + k);
             const int code = e % 2 == 0 ? codes.byte(e / 2) >> 4 : codes.byte(e / 2) & 15;
             reference.add(double{nf4ref::codebook(code)} * double{absmax.value<float>(e / 64)} *
-                          double{x[static_cast<size_t>(i * kCols + k)]});
+                          double{nf4ref::load(x.data(), NF4_BF16, i * kCols + k)});
           }
-          verdict.add(double{fetch(y + i * kRows + n)}, reference);
+          verdict.add(double{nf4ref::from_bf16(fetch(y + i * kRows + n))}, reference);
         }
       }
     }

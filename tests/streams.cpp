@@ -86,12 +86,10 @@ TEST_CASE("streams: each forced variant and config launches a kernel of its own"
   const Product product(1, 64, 1, 512);
   std::set<std::string> kernels;
   size_t configs = 0;
-  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
     const std::string kernel =
         captured_kernel([&](cudaStream_t stream) { return product.call(backend, &options, stream); });
     INFO(kernel);
-    const std::string family = std::string(info.name).substr(0, std::string(info.name).find('.'));
-    CHECK(kernel.find(family) != std::string::npos);
     CHECK(kernels.insert(kernel).second);
     ++configs;
   });

@@ -302,8 +302,8 @@ std::vector<Case> cases() {
   cases.data(kPack | kUnpackAbsmax, "absmax", 4, 4, FIELD(absmax));
 
   cases.extent(kPackAbsmax, "count", FIELD(scales));
-  cases.refused<int64_t>(kPackAbsmax, kInvalid, "count * 1", {(int64_t{1} << 60) + 1, INT64_MAX},
-                         "expected 2^60 elements", FIELD(scales));
+  cases.refused<int64_t>(kPackAbsmax, kInvalid, "count", {(int64_t{1} << 60) + 1, INT64_MAX}, "expected 2^60",
+                         FIELD(scales));
   cases.data(kPackAbsmax, "absmax_codes", 4, 1, FIELD(codes));
   cases.data(kPackAbsmax, "absmax2", 1, 4, FIELD(absmax2));
   cases.data(kPackAbsmax, "offset", 1, 4, FIELD(offset));

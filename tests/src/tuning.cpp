@@ -82,6 +82,9 @@ TEST_CASE("tuning: each malformed field is told with its line") {
       {"*,gemm,*,*,*,*,*,gemm.host,", "expected 10 fields"},
       {"*,gemm,*,*,*,*,*,gemm.host,,,", "expected 10 fields"},
       {",gemm,*,*,*,*,*,gemm.host,,", "device is empty"},
+      {"sm_90a,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_90a'; expected sm_ and a number"},
+      {"sm_-1,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_-1'"},
+      {"sm_0,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_0'"},
       {"*,gemv,*,*,*,*,*,gemm.host,,", "op is 'gemv'; expected pack, unpack, gemm"},
       {"*,,*,*,*,*,*,gemm.host,,", "op is ''"},
       {"*,gemm,u8,*,*,*,*,gemm.host,,", "dtype is 'u8'; expected f32, f16, bf16 or *"},
@@ -217,9 +220,8 @@ TEST_CASE("tuning: a row's device is a name, an architecture, or any") {
     bool h200, h100, host;
   };
   const Case cases[] = {
-      {"*", true, true, true},        {"sm_90", true, true, false},    {"NVIDIA H200", true, false, false},
-      {"host", false, false, true},   {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
-      {"sm_-1", false, false, false},
+      {"*", true, true, true},      {"sm_90", true, true, false},    {"NVIDIA H200", true, false, false},
+      {"host", false, false, true}, {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
   };
   const nf4::Problem problem{nf4::Op::pack, nf4::Dtype::f16, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
   for (const Case& c : cases) {
