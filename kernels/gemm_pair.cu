@@ -43,6 +43,8 @@ constexpr int kRows = 16;        // of W in a tile
 constexpr int kBlock = 64;       // weights that share an accumulator
 constexpr int kBlockBytes = 32;  // of codes
 constexpr int kTableBytes = 256 * 256;
+constexpr int kArchitecture = 90;          // clusters
+constexpr int kSharedMemory = 227 * 1024;  // that its configs may use
 
 struct Config {
   int warps;
@@ -137,7 +139,8 @@ __global__ void __launch_bounds__(configs<Cols>()[ConfigIndex].threads(), 1)
               const __grid_constant__ Weight weight,
               const T* __restrict__ bias,  // [weight.rows] or null
               const __grid_constant__ Plan plan) {
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900  // unsupported() keeps it from older devices
+#if !defined(__CUDA_ARCH__) || \
+    __CUDA_ARCH__ >= 10 * 90  // kArchitecture; unsupported() sees to it that nobody runs less
   constexpr Config config = configs<Cols>()[ConfigIndex];
   constexpr int kBlocks = config.blocks;
   constexpr int kStages = config.stages;
@@ -445,7 +448,7 @@ template <class T, int ConfigIndex, int Cols, bool Plain>
 int launch_pass(const GemmArgs& args, int64_t m0, const Device& device, Stream stream) {
   constexpr Config config = configs<Cols>()[ConfigIndex];
   constexpr int kSharedBytes = Sums<Cols>::shared_bytes(config);
-  static_assert(kSharedBytes <= 227 * 1024, "more shared memory than an SM has");
+  static_assert(kSharedBytes <= kSharedMemory, "more shared memory than an SM has");
   const auto kernel = gemm_pair<T, ConfigIndex, Cols, Plain>;
 
   // Allowed once per device; the bit is set only after CUDA agreed.
@@ -497,7 +500,8 @@ int launch_gemm_pair(const GemmArgs& args, const Device& device, int config, Str
 template <int Cols>
 const char* unsupported(const Problem& problem, const Device& device) {
   if (problem.dtype == Dtype::f32) return "pair tables hold 16-bit values, for f16 and bf16 activations";
-  if (device.compute_capability < 90) return "its shared memory and clusters need compute capability 9.0";
+  if (device.architecture < kArchitecture) return "it needs code for compute capability 9.0 or newer, on such a device";
+  if (device.shared_memory < kSharedMemory) return "it needs 227 KiB of shared memory per block";
   if (problem.k == 0 || problem.k % kBlock != 0) return "k must be a multiple of 64, and not 0";
   if (problem.blocksize < kBlock) return "blocksize must be 64 or more";
   if (problem.alignment < 16) return "pointers and leading dimensions must be aligned to 16 bytes";

@@ -22,6 +22,8 @@ struct Device {
   int compute_capability;  // 10 * major + minor, 0 for the host
   int multiprocessors;     // SMs, or hardware threads
   std::string name;
+  int architecture = 0;   // whose code the device runs, see architecture.hpp; 0 for the host
+  int shared_memory = 0;  // bytes that a block may ask for; 0 for the host
 };
 
 // A call without its pointers: all that a selection may depend on.

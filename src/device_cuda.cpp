@@ -1,5 +1,6 @@
 #include <cuda_runtime_api.h>
 
+#include "architecture.hpp"
 #include "device.hpp"
 #include "status.hpp"
 
@@ -36,7 +37,12 @@ Device query_device(int ordinal) {
     fail(NF4_ERROR_UNSUPPORTED, "device {} ({}) has compute capability {}.{}; expected 7.5 or newer", ordinal,
          properties.name, properties.major, properties.minor);
   }
-  return {ordinal, capability, properties.multiProcessorCount, properties.name};
+  int architecture = 0;
+  if (const int error = compiled_architecture(ordinal, &architecture); error != cudaSuccess) {
+    fail_cuda(NF4_ERROR_CUDA, "reading a kernel's attributes", static_cast<cudaError_t>(error), pending);
+  }
+  return {ordinal,         capability,   properties.multiProcessorCount,
+          properties.name, architecture, static_cast<int>(properties.sharedMemPerBlockOptin)};
 }
 
 void check_ready(const Device& device) {
