@@ -176,24 +176,43 @@ void check_matrix(const Backend& backend, unsigned seed) {
   });
 }
 
-// Many rows: a block of threads walks over more than one tile, or group of tiles, of them.
-void check_tall(const Backend& backend) {
+// Every config against the oracle, on those of the cases that it takes.
+void check_cases(const Backend& backend, const std::vector<Case>& cases) {
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(19);
-    for (const nf4_dtype_t dtype : {NF4_F16, NF4_BF16}) {
-      for (const int64_t m : {1, 8, 21}) {
-        for (const auto& [n, k] : {std::pair<int64_t, int64_t>{37001, 64}, {5003, 704}}) {
-          const Case c{dtype, 64, NF4_U8, true, m, n, k, 8, 0, 0};
-          if (!runs(backend, c, info)) continue;
-          INFO(c.text());
-          const Values values = random_values(random, c);
-          Run run(backend, c, values);
-          require_success(run.call(options));
-          run.check(info.accuracy);
-        }
-      }
+    for (const Case& c : cases) {
+      if (!runs(backend, c, info)) continue;
+      INFO(c.text());
+      const Values values = random_values(random, c);
+      Run run(backend, c, values);
+      require_success(run.call(options));
+      run.check(info.accuracy);
     }
   });
+}
+
+// Many rows: a block of threads walks over more than one tile, or group of tiles, of them.
+void check_tall(const Backend& backend) {
+  std::vector<Case> cases;
+  for (const nf4_dtype_t dtype : {NF4_F16, NF4_BF16}) {
+    for (const int64_t m : {1, 8, 21}) {
+      cases.push_back({dtype, 64, NF4_U8, true, m, 37001, 64, 8, 0, 0});
+      cases.push_back({dtype, 64, NF4_U8, true, m, 5003, 704, 8, 0, 0});
+    }
+  }
+  check_cases(backend, cases);
+}
+
+// Few rows and all of the ways through K: less than a warp's share, more than a block's, and a last share that is
+// partial.
+void check_small(const Backend& backend) {
+  std::vector<Case> cases;
+  for (const int64_t m : {1, 7, 19}) {
+    for (const int64_t k : {64, 2112, 9280}) {
+      cases.push_back({NF4_BF16, 64, k == 64 ? NF4_U8 : NF4_F32, true, m, 40, k, 8, 0, 0});
+    }
+  }
+  check_cases(backend, cases);
 }
 
 // Codes of -1, 0 and 1, scales that are powers of two, small integers: every product and sum is exact, so is the result
@@ -266,25 +285,6 @@ void check_special_values(const Backend& backend) {
           require_success(in_x.call(options));
           in_x.check(info.accuracy);
         }
-      }
-    }
-  });
-}
-
-// Few rows and all of the ways through K: less than a warp's share, more than a block's, and a last share that is
-// partial.
-void check_small(const Backend& backend) {
-  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
-    std::mt19937 random(29);
-    for (const int64_t m : {1, 7, 19}) {
-      for (const int64_t k : {64, 2112, 9280}) {
-        const Case c{NF4_BF16, 64, k == 64 ? NF4_U8 : NF4_F32, true, m, 40, k, 8, 0, 0};
-        if (!runs(backend, c, info)) continue;
-        INFO(c.text());
-        const Values values = random_values(random, c);
-        Run run(backend, c, values);
-        require_success(run.call(options));
-        run.check(info.accuracy);
       }
     }
   });
@@ -369,6 +369,7 @@ TEST_CASE("gemm: many rows, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_tall(Backend(0));
 }
+TEST_CASE("gemm: every way through K, host") { check_small(Backend(NF4_HOST_DEVICE)); }
 TEST_CASE("gemm: every way through K, CUDA", "[gpu][small]") {
   REQUIRE_GPU();
   check_small(Backend(0));
