@@ -15,8 +15,7 @@
  *     backend's. An output must not overlap an input. Pointers are aligned to their element (2 bytes for f16 and
  *     bf16, 4 for f32, 1 for codes); 16 bytes, as every allocator gives, allows the fastest variants.
  *   - On a CUDA device operations are ordered on the caller's stream, allocate nothing, never synchronize, and can be
- *     captured in a CUDA graph. The same call with the same variant and config on the same device gives the same
- *     bits.
+ *     captured in a CUDA graph. The same call, variant, config and device give the same bits.
  *     On the host backend they are done on return, `stream` must be NULL, and nf4_gemm takes host memory for x in
  *     fp64.
  *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed.
@@ -220,7 +219,8 @@ NF4_API nf4_status_t nf4_unpack_absmax(nf4_handle_t handle, float* absmax, const
 
 /* y [N] = W x [K] + bias [N]; x, y and bias are of `dtype`, bias may be NULL. The same as nf4_gemm with m = 1. */
 NF4_API nf4_status_t nf4_gemv(nf4_handle_t handle, void* y, const void* x, nf4_dtype_t dtype,
-                              const nf4_weight_t* weight, const void* bias, const nf4_options_t* options, nf4_stream_t stream);
+                              const nf4_weight_t* weight, const void* bias, const nf4_options_t* options,
+                              nf4_stream_t stream);
 
 /* y [m, N] = x [m, K] W^T + bias [N], leading dimensions ldy >= N and ldx >= K; x, y and bias are of `dtype`, bias may
  * be NULL. m = 0 or N = 0 does nothing; K = 0 writes the bias, or zeros. */
