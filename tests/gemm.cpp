@@ -66,7 +66,7 @@ class Run {
   void download() { arena_.download(); }
 
   // Fails unless every output is within its bound, and nothing else was written.
-  void check(const char* accuracy, double worst_allowed = 1.0) {
+  void check(const char* accuracy) {
     download();
     CHECK(arena_.trespass({y_}) == "");
     const nf4ref::Product product{values_.weight.view(), arena_.before(x_), ldx(), c_.m, c_.dtype,
@@ -75,7 +75,6 @@ class Run {
     verdict.add_all(arena_.after(y_), ldy(), nf4ref::references(product), c_.m, c_.n);
     INFO(verdict.first_violation());
     CHECK(verdict.violations() == 0);
-    CHECK(verdict.worst() <= worst_allowed);
     check_gaps();
   }
 
@@ -180,14 +179,17 @@ void check_matrix(const Backend& backend, unsigned seed) {
 void check_cases(const Backend& backend, const std::vector<Case>& cases) {
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(19);
+    int tried = 0;
     for (const Case& c : cases) {
       if (!runs(backend, c, info)) continue;
+      ++tried;
       INFO(c.text());
       const Values values = random_values(random, c);
       Run run(backend, c, values);
       require_success(run.call(options));
       run.check(info.accuracy);
     }
+    CHECK(tried > 0);
   });
 }
 
@@ -220,11 +222,13 @@ void check_small(const Backend& backend) {
 void check_exact(const Backend& backend) {
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(7);
+    int tried = 0;  // of the cases below; a variant that took none would pass unseen
     for (const nf4_dtype_t dtype : kDtypes) {
       for (const int64_t k : {1, 33, 64, 192, 3420, 14336}) {
         for (const int64_t m : {1, 5, 23}) {
           const Case c{dtype, 64, NF4_F32, true, m, 67, k, 0, 0, 0};
           if (!runs(backend, c, info)) continue;
+          ++tried;
           Values values = random_values(random, c);
           for (float& x : values.x) x = static_cast<float>(static_cast<int>(random() % 5) - 2);
           for (float& b : values.bias) b = static_cast<float>(static_cast<int>(random() % 17) - 8);
@@ -256,6 +260,7 @@ void check_exact(const Backend& backend) {
         }
       }
     }
+    CHECK(tried > 0);
   });
 }
 
@@ -266,11 +271,13 @@ void check_special_values(const Backend& backend) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(11);
+    int tried = 0;  // of the cases below; a variant that took none would pass unseen
     for (const nf4_dtype_t dtype : kDtypes) {
       for (const float special : {kNan, kInf, -kInf, 0.0f, -0.0f, 1e-40f, 60000.0f}) {
-        for (const int64_t m : {1, 9}) {
+        for (const int64_t m : {1, 5, 9}) {
           const Case c{dtype, 64, NF4_F32, false, m, 40, 256, 0, 0, 0};
           if (!runs(backend, c, info)) continue;
+          ++tried;
           INFO(c.text() << " special " << special);
           Values values = random_values(random, c);
           auto* absmax = reinterpret_cast<float*>(values.weight.absmax.data());
@@ -287,6 +294,7 @@ void check_special_values(const Backend& backend) {
         }
       }
     }
+    CHECK(tried > 0);
   });
 }
 
@@ -294,10 +302,12 @@ void check_special_values(const Backend& backend) {
 void check_metamorphic(const Backend& backend) {
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(13);
+    int tried = 0;  // of the cases below; a variant that took none would pass unseen
     for (const nf4_dtype_t dtype : kDtypes) {
-      for (const int64_t m : {1, 20}) {
+      for (const int64_t m : {1, 5, 20}) {
         const Case c{dtype, 64, NF4_F32, false, m, 48, 1024, 0, 0, 0};
         if (!runs(backend, c, info)) continue;
+        ++tried;
         const Values values = random_values(random, c);
         const auto result = [&](const Values& changed) {
           Run run(backend, c, changed);
@@ -331,15 +341,18 @@ void check_metamorphic(const Backend& backend) {
         CHECK(result(turned) == expected);
       }
     }
+    CHECK(tried > 0);
   });
 }
 
 void check_repeatable(const Backend& backend) {
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(17);
-    for (const int64_t m : {1, 20}) {
+    int tried = 0;  // of the cases below; a variant that took none would pass unseen
+    for (const int64_t m : {1, 5, 20}) {
       const Case c{NF4_BF16, 64, NF4_F32, false, m, 300, 4096, 0, 0, 0};
       if (!runs(backend, c, info)) continue;
+      ++tried;
       const Values values = random_values(random, c);
       Run run(backend, c, values);
       require_success(run.call(options));
@@ -353,6 +366,7 @@ void check_repeatable(const Backend& backend) {
       }
       CHECK(differing == 0);
     }
+    CHECK(tried > 0);
   });
 }
 
