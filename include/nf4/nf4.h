@@ -205,7 +205,8 @@ NF4_API nf4_status_t nf4_unpack(nf4_handle_t handle, void* w, int64_t ldw, nf4_d
  *   absmax_codes[i] = index of the value of `map` nearest to (absmax[i] - offset) / absmax2, by the midpoints of
  *     neighbours in fp32, a tie taking the even index.
  * A group whose absmax2 is zero or not finite gets the index of the value nearest to zero.
- * Writes count codes, ceil(count/blocksize) values of absmax2 and one offset. Empty input writes offset 0. */
+ * Writes count codes, ceil(count/blocksize) values of absmax2 and one offset. Empty input writes offset 0.
+ * bitsandbytes sums the mean in fp32, so the last bits of its offset, and with them of absmax2, may be others. */
 NF4_API nf4_status_t nf4_pack_absmax(nf4_handle_t handle, uint8_t* absmax_codes, float* absmax2, float* offset,
                                      const float* absmax, int64_t count, const float* map, int32_t blocksize,
                                      const nf4_options_t* options, nf4_stream_t stream);
