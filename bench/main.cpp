@@ -44,6 +44,7 @@ Context describe_run(Device& device, const Options& options) {
   context.facts.emplace_back(
       "cache", options.hot ? "hot: the same weights in every launch"
                            : fmt::format("cold: launches rotate through {} MB or more", device.cold_bytes() / 1000000));
+  context.facts.emplace_back("weights", options.pending ? "pending" : "constant");
   context.ceilings = device.ceilings();
   return context;
 }

@@ -179,6 +179,7 @@ size_t measure_model(Device& device, nf4_handle_t handle, const Options& options
     }
   }
 
+  constexpr bool kPending = false;
   constexpr bool kHot = true;  // one matrix of a small model fits into any cache
   Packing all;
   Totals totals;
@@ -198,7 +199,7 @@ size_t measure_model(Device& device, nf4_handle_t handle, const Options& options
     packing.before = static_cast<int64_t>(data.size());
     for (const bool nested : {false, true}) {
       problem.nested = nested;
-      Workload workload(device, handle, problem, kHot, data.data());
+      Workload workload(device, handle, problem, kHot, kPending, data.data());
       (nested ? packing.error_nested : packing.error) = quantization_error(workload, data);
       (nested ? packing.after_nested : packing.after) = problem.code_bytes() + scale_bytes(problem);
     }
@@ -210,7 +211,7 @@ size_t measure_model(Device& device, nf4_handle_t handle, const Options& options
     for (const Work& work : works) {
       problem.op = work.problem.op;
       problem.m = work.problem.m;
-      Workload workload(device, handle, problem, kHot, data.data());
+      Workload workload(device, handle, problem, kHot, kPending, data.data());
       for (const auto& contender : work.contenders) {
         if (contender->supports(problem)) totals.add(measure(workload, *contender));
       }

@@ -26,6 +26,7 @@ What to measure
   --nested            8-bit scales with second-level scales
   --variant LIST      these variants alone; "selected" is what the library chooses
   --hot               the same weights in every launch; without it, launches rotate through more memory than caches hold
+  --pending           weights not marked NF4_WEIGHT_CONSTANT, as if the stream might still write them
 
 Where and beside whom
   --device N|host     (CUDA device 0 if there is one, else the host)
@@ -117,6 +118,7 @@ Options parse_options(int argc, const char* const* argv) {
       {"-h", [&] { options.help = true; }},
       {"--nested", [&] { options.nested = true; }},
       {"--hot", [&] { options.hot = true; }},
+      {"--pending", [&] { options.pending = true; }},
   };
   using Setter = std::function<void(const std::string& option, const std::string& value)>;
   const std::map<std::string, Setter> settings = {

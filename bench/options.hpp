@@ -25,6 +25,7 @@ struct Options {
   bool nested = false;
   std::vector<std::string> variants;
   bool hot = false;
+  bool pending = false;
 
   std::optional<int32_t> device;  // NF4_HOST_DEVICE for the host; without it, CUDA device 0 if there is one
   PeerPaths peers;

@@ -19,8 +19,9 @@ bool has_codes(nf4_op_t op) { return op == NF4_OP_GEMM || op == NF4_OP_PACK || o
 Pool::Pool(Device& device, int64_t piece_bytes, int64_t pieces)
     : stride_(aligned(piece_bytes)), pieces_(pieces), buffer_(device, static_cast<size_t>(stride_ * pieces)) {}
 
-Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, const void* source)
-    : device_(device), handle_(handle), problem_(problem), sets_(count_sets(hot)) {
+Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending,
+                   const void* source)
+    : device_(device), handle_(handle), problem_(problem), pending_(pending), sets_(count_sets(hot)) {
   const nf4_op_t op = problem.op;
   const int64_t element = nf4ref::size_of(problem.dtype);
   make_scales();
@@ -100,6 +101,7 @@ nf4_weight_t Workload::weight(int set) const {
   out.codes = codes_.empty() ? nullptr : codes(set);
   out.absmax = scales(set);
   out.blocksize = problem_.blocksize;
+  out.flags = pending_ ? 0 : NF4_WEIGHT_CONSTANT;
   if (problem_.nested) {
     out.absmax_dtype = NF4_U8;
     out.absmax_map = map();

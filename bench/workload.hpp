@@ -41,9 +41,9 @@ struct Packed {
 
 class Workload {
  public:
-  // With `hot` there is one set. `source`, if not NULL, holds the weights [N, K] in the problem's dtype, in host
+  // With `hot` there is one set; without `pending` weights are marked constant. `source`, if not NULL, holds the weights [N, K] in the problem's dtype, in host
   // memory.
-  Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, const void* source = nullptr);
+  Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending, const void* source = nullptr);
 
   Device& device() const { return device_; }
   const Problem& problem() const { return problem_; }
@@ -80,6 +80,7 @@ class Workload {
   Device& device_;
   nf4_handle_t handle_;
   Problem problem_;
+  bool pending_;
   int sets_;
   Pool codes_, scales_, scales2_, dense_, absmax_;
   Buffer map_, offset_, x_, y_;

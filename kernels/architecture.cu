@@ -7,18 +7,51 @@ namespace {
 
 __global__ void witness() {}
 
-}  // namespace
-
-int compiled_architecture(int ordinal, int* architecture) {
+// Runs `query` with `ordinal` as the calling thread's device.
+template <class Query>
+int on_device(int ordinal, Query&& query) {
   int previous = 0;
   cudaError_t error = cudaGetDevice(&previous);
   if (error != cudaSuccess) return error;
   if (previous != ordinal && (error = cudaSetDevice(ordinal)) != cudaSuccess) return error;
-  cudaFuncAttributes attributes{};
-  error = cudaFuncGetAttributes(&attributes, witness);
-  *architecture = attributes.ptxVersion;
+  error = query();
   const cudaError_t restored = previous != ordinal ? cudaSetDevice(previous) : cudaSuccess;
   return error != cudaSuccess ? error : restored;
+}
+
+}  // namespace
+
+int compiled_architecture(int ordinal, int* architecture) {
+  return on_device(ordinal, [&] {
+    cudaFuncAttributes attributes{};
+    const cudaError_t error = cudaFuncGetAttributes(&attributes, witness);
+    *architecture = attributes.ptxVersion;
+    return error;
+  });
+}
+
+int resident_clusters(int ordinal, std::array<int, 4>* clusters) {
+  return on_device(ordinal, [&] {
+    cudaDeviceProp device{};
+    cudaError_t error = cudaGetDeviceProperties(&device, ordinal);
+    *clusters = {device.multiProcessorCount, 0, 0, 0};
+    if (error != cudaSuccess || device.major < 9) return error;
+    const auto shared = static_cast<int>(device.sharedMemPerBlockOptin);
+    error = cudaFuncSetAttribute(witness, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+    for (int i = 1; i < 4 && error == cudaSuccess; ++i) {
+      cudaLaunchAttribute attribute{};
+      attribute.id = cudaLaunchAttributeClusterDimension;
+      attribute.val.clusterDim = {1u << i, 1, 1};
+      cudaLaunchConfig_t config{};
+      config.gridDim = 1u << i;
+      config.blockDim = 512;
+      config.dynamicSmemBytes = static_cast<size_t>(shared);
+      config.attrs = &attribute;
+      config.numAttrs = 1;
+      error = cudaOccupancyMaxActiveClusters(&(*clusters)[static_cast<size_t>(i)], witness, &config);
+    }
+    return error;
+  });
 }
 
 }  // namespace nf4

@@ -1,5 +1,7 @@
-// Which of the architectures that the kernels were compiled for serves a device.
+// What of a device only the compiled kernels can tell.
 #pragma once
+
+#include <array>
 
 namespace nf4 {
 
@@ -7,5 +9,9 @@ namespace nf4 {
 // 90a, but 75 on a device that gets its code from PTX of compute_75. Code under a check of __CUDA_ARCH__ is there only
 // from that on. Returns a cudaError_t; the calling thread's device stays what it was.
 int compiled_architecture(int ordinal, int* architecture);
+
+// Writes how many clusters of 1, 2, 4 and 8 blocks, each of which fills an SM, run at once on device `ordinal`: 0 where
+// it has no clusters. Fewer than its SMs hold, since a cluster stays in one group of SMs. Returns a cudaError_t.
+int resident_clusters(int ordinal, std::array<int, 4>* clusters);
 
 }  // namespace nf4

@@ -10,6 +10,7 @@ namespace nf4 {
 
 std::span<const Variant> pack_cub_variants();
 std::span<const Variant> unpack_lut_variants();
+std::span<const Variant> gemm_pair_tma_variants();
 std::span<const Variant> gemm_pair_variants();
 std::span<const Variant> gemv_lut_variants();
 std::span<const Variant> gemm_tiled_variants();

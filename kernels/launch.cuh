@@ -11,6 +11,13 @@ namespace nf4 {
 
 constexpr int kWarpSize = 32;
 
+// 10 * major + minor of what device code is being compiled for.
+#if defined(__CUDA_ARCH__)
+constexpr int kCompiledArchitecture = __CUDA_ARCH__ / 10;
+#else
+constexpr int kCompiledArchitecture = 1000;
+#endif
+
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 // A grid of one block per tile; kernels stride over tiles, so a count beyond the hardware's limit is right too.
@@ -22,10 +29,15 @@ struct Shares {
   int size;
   int larger;
 
-  static Shares of(int64_t items, int count) {
+  template <class Int>
+  static constexpr Shares of(Int items, int count) {
     return {count, static_cast<int>(items / count), static_cast<int>(items % count)};
   }
   constexpr int begin(int taker) const { return taker * size + (taker < larger ? taker : larger); }
+  constexpr int taker(int item) const {
+    const int in_larger = larger * (size + 1);
+    return item < in_larger ? item / (size + 1) : larger + (item - in_larger) / size;
+  }
 };
 
 // cudaLaunchKernelEx returns this launch's own error, where <<<>>> would leave it to be found later.

@@ -2,6 +2,8 @@
 // Plain C++, so that a build without the CUDA toolkit has it too.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -24,6 +26,9 @@ struct Device {
   std::string name;
   int architecture = 0;   // whose code the device runs, see architecture.hpp; 0 for the host
   int shared_memory = 0;  // bytes that a block may ask for; 0 for the host
+  std::array<int, 4> resident_clusters{};  // of 1, 2, 4 and 8 blocks, see architecture.hpp
+
+  int clusters(int size) const { return resident_clusters[static_cast<size_t>(std::countr_zero(unsigned(size)))]; }
 };
 
 // A call without its pointers: all that a selection may depend on.
@@ -43,6 +48,7 @@ struct Weight {
   const uint8_t* codes;  // [ceil(rows * cols / 2)]
   Absmax absmax;         // [ceil(rows * cols / blocksize)]
   int log2_blocksize;
+  bool constant = false;  // NF4_WEIGHT_CONSTANT
 };
 
 struct PackArgs {

@@ -84,7 +84,9 @@ Weight check_weight(const nf4_weight_t* weight, bool codes_used) {
   const int64_t elements = check_matrix("weight->rows", weight->rows, "weight->cols", weight->cols);
   const int log2_blocksize = check_blocksize("weight->blocksize", weight->blocksize);
   const int64_t blocks = (elements + weight->blocksize - 1) >> log2_blocksize;
-  if (weight->reserved != 0) fail(NF4_ERROR_INVALID_ARGUMENT, "weight->reserved is {}; expected 0", weight->reserved);
+  if ((weight->flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) != 0) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "weight->flags is {}; expected 0 or NF4_WEIGHT_CONSTANT (1)", weight->flags);
+  }
   if (codes_used) check_data("weight->codes", weight->codes, 1, elements);
 
   Absmax absmax{weight->absmax, Dtype::u8, nullptr, nullptr, nullptr, 0};
@@ -107,7 +109,8 @@ Weight check_weight(const nf4_weight_t* weight, bool codes_used) {
     absmax.dtype = static_cast<Dtype>(weight->absmax_dtype);
     check_data("weight->absmax", weight->absmax, size_of(absmax.dtype), blocks);
   }
-  return {weight->rows, weight->cols, weight->codes, absmax, log2_blocksize};
+  return {weight->rows,   weight->cols, weight->codes, absmax, log2_blocksize,
+          weight->flags == NF4_WEIGHT_CONSTANT};
 }
 
 Problem check_problem(const nf4_problem_t* problem) {

@@ -41,8 +41,13 @@ Device query_device(int ordinal) {
   if (const int error = compiled_architecture(ordinal, &architecture); error != cudaSuccess) {
     fail_cuda(NF4_ERROR_CUDA, "reading a kernel's attributes", static_cast<cudaError_t>(error), pending);
   }
+  std::array<int, 4> clusters{};
+  if (const int error = resident_clusters(ordinal, &clusters); error != cudaSuccess) {
+    fail_cuda(NF4_ERROR_CUDA, "counting the clusters that run at once", static_cast<cudaError_t>(error), pending);
+  }
   return {ordinal,         capability,   properties.multiProcessorCount,
-          properties.name, architecture, static_cast<int>(properties.sharedMemPerBlockOptin)};
+          properties.name, architecture, static_cast<int>(properties.sharedMemPerBlockOptin),
+          clusters};
 }
 
 void check_ready(const Device& device) {

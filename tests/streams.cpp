@@ -57,9 +57,9 @@ struct Stream {
   Stream& operator=(const Stream&) = delete;
 };
 
-// The first kernel that `call` launches, found by capturing it.
+// The first kernel that `call` launches, and its launch's dimensions, found by capturing it.
 template <class Call>
-std::string captured_kernel(const Call& call) {
+std::string captured_launch(const Call& call) {
   const Stream stream;
   cudaGraph_t graph = nullptr;
   check_cuda(cudaStreamBeginCapture(stream.stream, cudaStreamCaptureModeGlobal));
@@ -73,27 +73,28 @@ std::string captured_kernel(const Call& call) {
   check_cuda(cudaGraphKernelNodeGetParams(node, &params));
   const char* name = nullptr;
   check_cuda(cudaFuncGetName(&name, params.func));
-  const std::string result = name;
+  const std::string result = std::string(name) + " grid " + std::to_string(params.gridDim.x) + " block " +
+                             std::to_string(params.blockDim.x) + " shared " + std::to_string(params.sharedMemBytes);
   check_cuda(cudaGraphDestroy(graph));
   return result;
 }
 
 }  // namespace
 
-TEST_CASE("streams: each forced variant and config launches a kernel of its own", "[gpu]") {
+TEST_CASE("streams: each forced variant and config launches in a way of its own", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);
   const Product product(1, 64, 1, 512);
-  std::set<std::string> kernels;
+  std::set<std::string> launches;
   size_t configs = 0;
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
-    const std::string kernel =
-        captured_kernel([&](cudaStream_t stream) { return product.call(backend, &options, stream); });
-    INFO(kernel);
-    CHECK(kernels.insert(kernel).second);
+    const std::string launch =
+        captured_launch([&](cudaStream_t stream) { return product.call(backend, &options, stream); });
+    INFO(launch);
+    CHECK(launches.insert(launch).second);
     ++configs;
   });
-  CHECK(kernels.size() == configs);
+  CHECK(launches.size() == configs);
 }
 
 TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
@@ -146,6 +147,59 @@ TEST_CASE("streams: a call waits for its own stream only, and does not wait itse
   release = true;
   check_cuda(cudaStreamSynchronize(blocked.stream));
   CHECK(product.right(product.x_before()));
+}
+
+TEST_CASE("streams: a product waits for the kernels that write its weights and its x", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+    for (const int64_t m : {int64_t{1}, int64_t{5}}) {
+      // Two products take turns: each packs its weights anew, from a matrix that takes longer than a launch, and the
+      // second reads what the first wrote. All of it in one go, with no wait in between.
+      constexpr int64_t kSize = 2048;
+      std::mt19937 random(7);
+      Arena arena(false);
+      const auto dense = [&] {
+        return arena.add(raw(uniform(random, static_cast<size_t>(kSize * kSize), -1.0f, 1.0f), NF4_BF16));
+      };
+      const Arena::Slot sources[2] = {dense(), dense()};
+      const Arena::Slot codes = arena.add_output(kSize * kSize / 2);
+      const Arena::Slot absmax = arena.add_output(kSize * kSize / 64 * sizeof(float));
+      const Arena::Slot x = arena.add(raw(uniform(random, static_cast<size_t>(m * kSize), -1.0f, 1.0f), NF4_BF16));
+      const Arena::Slot y = arena.add_output(static_cast<size_t>(m * kSize) * sizeof(uint16_t));
+      const Arena::Slot z = arena.add_output(static_cast<size_t>(m * kSize) * sizeof(uint16_t));
+      arena.upload();
+      nf4_weight_t weight = NF4_WEIGHT_INIT;
+      weight.rows = weight.cols = kSize;
+      weight.codes = arena.at<uint8_t>(codes);
+      weight.absmax = arena.at(absmax);
+      bool runs = true;
+      const auto round = [&](const nf4_options_t& how, bool wait) {
+        const void* from = arena.at(x);
+        for (int step = 0; step < 2; ++step) {
+          void* to = arena.at(step == 0 ? y : z);
+          require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax),
+                                   arena.at(sources[step]), kSize, NF4_BF16, kSize, kSize, 64, nullptr, nullptr));
+          if (wait) check_cuda(cudaDeviceSynchronize());
+          const nf4_status_t status = nf4_gemm(backend.handle(), to, kSize, from, kSize, m, NF4_BF16, &weight, nullptr,
+                                               &how, nullptr);
+          runs = runs && status != NF4_ERROR_UNSUPPORTED;
+          if (!runs) return;
+          require_success(status);
+          if (wait) check_cuda(cudaDeviceSynchronize());
+          from = to;
+        }
+      };
+      round(options, true);
+      if (!runs) return;
+      arena.download();
+      const std::vector<uint8_t> expected(arena.after<uint8_t>(z), arena.after<uint8_t>(z) + z.size);
+      for (int repeat = 0; repeat < 5; ++repeat) round(options, false);
+      check_cuda(cudaDeviceSynchronize());
+      arena.download();
+      CHECK(std::equal(expected.begin(), expected.end(), arena.after<uint8_t>(z)));
+    }
+  });
 }
 
 TEST_CASE("streams: eight threads with a stream each share one handle", "[gpu]") {

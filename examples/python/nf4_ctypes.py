@@ -28,7 +28,7 @@ class Weight(ctypes.Structure):
         ("absmax2", ctypes.c_void_p),
         ("absmax_offset", ctypes.c_void_p),
         ("absmax_blocksize", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
     ]
 
 

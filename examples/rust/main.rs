@@ -19,7 +19,7 @@ struct Nf4Weight {
     absmax2: *const f32,
     absmax_offset: *const f32,
     absmax_blocksize: i32,
-    reserved: i32,
+    flags: u32,
 }
 
 const F32: i32 = 0;
@@ -104,7 +104,7 @@ impl Packed {
             absmax2: null(),
             absmax_offset: null(),
             absmax_blocksize: 256,
-            reserved: 0,
+            flags: 0,
         };
         let mut y = vec![0.0f32; self.rows as usize];
         check(unsafe {

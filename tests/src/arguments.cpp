@@ -336,7 +336,8 @@ std::vector<Case> cases() {
   cases.extent(kWithWeight, "weight->cols", FIELD(weight.cols));
   cases.product(kWithWeight, "weight->rows * weight->cols is ", FIELD(weight.rows), FIELD(weight.cols));
   cases.blocksize(kWithWeight, "weight->blocksize", FIELD(weight.blocksize));
-  cases.refused<int32_t>(kWithWeight, kInvalid, "weight->reserved", {1, -1}, "expected 0", FIELD(weight.reserved));
+  cases.refused<uint32_t>(kWithWeight, kInvalid, "weight->flags", {2, 3, 1u << 31}, "expected 0 or",
+                          FIELD(weight.flags));
   cases.refused<int32_t>(kWithWeight, NF4_ERROR_UNSUPPORTED, "weight->absmax_dtype", {-1, 4}, "NF4_U8 (3) for nested",
                          FIELD(weight.absmax_dtype));
   cases.data(kWithWeight & ~kUnpackAbsmax, "weight->codes", 128, 1, FIELD(weight.codes));

@@ -1,0 +1,640 @@
+// gemm.pair and gemm.pair_tma: the fused product on the tensor cores, for up to 16 rows of x a pass, codes decoded by the
+// pair table. The two differ in how codes reach shared memory (`Copy`).
+//
+// Product. The weights are the A operand of mma.m16n8k16, x is B. K may be permuted freely inside a block of the format
+// if x is permuted alike, so the native layout serves: of a 64-weight block (32 bytes) of a row, lane t of a quad takes
+// the 16 weights in bytes 8t to 8t+7, and so 16 consecutive elements of x. Step j = 0..3 of the four that cover the
+// block takes bytes 2j and 2j+1 of them:
+//
+//     A register   row    bytes of the block        B register   x elements of the block
+//     a0           g      8t + 2j                   b0           16t + 4j, + 1
+//     a1           g + 8  8t + 2j                   b1           16t + 4j + 2, + 3
+//     a2           g      8t + 2j + 1                            column g of the operand
+//     a3           g + 8  8t + 2j + 1               (g = lane / 4, t = lane % 4)
+//
+// All of a block's products meet in one accumulator, which is multiplied by the block's absmax in fp32. Blocks of the
+// format larger than 64 are treated as several of 64.
+//
+// Packing. An operand B has 8 columns, and rows of x seldom fill them. The columns left over hold other blocks of the
+// same rows: with `Cols` rows, column p * Cols + m is row m of the p-th of 8 / Cols blocks. Multiplying block p by it
+// gives that block's sums in its own columns, and in the others nothing of use. So x takes no more room than its
+// elements do, and so few registers that it is read from shared memory for every tile.
+//
+// Work. A stage is 4 KiB of codes: 8 blocks of 16 rows, or 4 blocks of 32 rows when x fills the columns. A CTA owns a
+// range of tiles (of 16 or 32 rows); their stages, in the order of rows and then of K, are dealt to the consumer warps
+// in equal contiguous runs. Every consumer has a ring of stages of its own, which a producer warp fills, so consumers
+// never wait for one another before the end. A consumer adds up in registers while it stays in a tile; when it leaves,
+// it puts its sums into a slot of shared memory. The slots of a tile are added up at the end, in order. The CTAs of a
+// cluster share their tiles and split K; what they found meets through distributed shared memory, in rank order.
+//
+// Banks. A stage's rows lie 128 bytes apart, with 16-byte pieces exchanged: piece c of row r is at place c ^ (r % 8), the
+// copy engine's 128-byte swizzle. Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then the 8-byte reads
+// of a half warp fall into different banks.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "absmax.hpp"
+#include "codebook.hpp"
+#include "dispatch.hpp"
+#include "launch.cuh"
+#include "number.hpp"
+#include "pair_table.cuh"
+#include "ptx.cuh"
+#include "variant.hpp"
+
+namespace nf4 {
+
+constexpr int kPairBlock = 64;                   // weights that share an accumulator
+constexpr int kPairBlockBytes = kPairBlock / 2;  // of codes
+constexpr int kPairBoxBytes = 128;               // of a row, that lie together in a stage
+constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
+constexpr int kPairStageBytes = 4096;
+constexpr int kPairConsumers = 12;  // warps, at most
+constexpr int kPairProducers = 4;   // warps
+constexpr int kPairServed = kPairConsumers / kPairProducers;
+constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
+
+// The shape of the work for up to Cols rows of x: 1, 2, 4, 8 or 16.
+template <int Cols>
+struct PairShape {
+  static constexpr int kTiles = Cols >= 8 ? 2 : 1;            // of 16 rows, that share an operand B
+  static constexpr int kRows = 16 * kTiles;                   // of W in a stage
+  static constexpr int kBlocks = kPairStageBytes / (kRows * kPairBlockBytes);
+  static constexpr int kBoxes = kBlocks / kPairBoxBlocks;
+  static constexpr int kColTiles = Cols >= 8 ? Cols / 8 : 1;  // operands B side by side
+  static constexpr int kPacked = Cols >= 8 ? 1 : 8 / Cols;    // blocks in an operand B
+  static constexpr int kGroups = kBlocks / kPacked;           // of blocks in a stage; group i has blocks i + p * kGroups
+  static constexpr int kOutputs = kRows * Cols;               // of a tile, and floats in a slot
+  static constexpr int kScaleRows = 2 * kTiles;               // that a lane needs scales of,
+  static constexpr int kScaleBlocks = kBlocks / 4;            // in each those of the blocks from t * kScaleBlocks
+  static constexpr int kScaleBytes = kRows * kBlocks * static_cast<int>(sizeof(float));  // of a stage
+};
+
+// What the host works out for a launch. Offsets are bytes in shared memory.
+struct PairPlan {
+  Shares tiles;           // among clusters
+  Shares stages;          // of K, among the CTAs of a cluster
+  int cluster;            // CTAs
+  int ring;               // stages per consumer
+  int scales;             // of the rings
+  int x;                  // rows of x
+  int x_pitch;            // bytes between them
+  int barriers;           // of x, and of the rings
+  int slots;              // 0: in the holes of the pair table
+  bool constant_weights;  // they may be read before the kernels before have completed
+  uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
+};
+
+// How a producer brings the scales of a stage, [rows][blocks], into shared memory, lane l those of 4 blocks of one row.
+// PlainScales copies absmax in fp32 for blocks of 64, a multiple of 4 of them to a row.
+struct PlainScales {
+  static constexpr bool kAsync = true;
+
+  static __device__ void bring(const Weight& weight, int64_t row, int block, uint8_t* to) {
+    const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
+    const bool inside = block < row_blocks;
+    const float* from = static_cast<const float*>(weight.absmax.values) + (inside ? row * row_blocks + block : 0);
+    copy_async(shared_address(to), reinterpret_cast<const uint8_t*>(from), inside);
+  }
+};
+
+// AnyScales decodes absmax of any dtype and blocksize.
+struct AnyScales {
+  static constexpr bool kAsync = false;
+
+  static __device__ void bring(const Weight& weight, int64_t row, int block, uint8_t* to) {
+    float scales[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int64_t element = row * weight.cols + int64_t{block + i} * kPairBlock;
+      const bool inside = int64_t{block + i} * kPairBlock < weight.cols;
+      scales[i] = inside ? absmax_at(weight.absmax, element >> weight.log2_blocksize) : 0.0f;
+    }
+    *reinterpret_cast<float4*>(to) = make_float4(scales[0], scales[1], scales[2], scales[3]);
+  }
+};
+
+// A stage of a CTA's share, counted from the CTA's first: stage `stage` of K in tile `tile`.
+struct PairPosition {
+  int tile;
+  int stage;
+
+  __device__ void advance(int stages) {
+    if (++stage == stages) {
+      stage = 0;
+      ++tile;
+    }
+  }
+};
+
+// A place in a ring, and the parity of the phase that its barriers are in.
+struct PairPlace {
+  int slot = 0;
+  uint32_t parity = 0;
+
+  __device__ void advance(int ring) {
+    if (++slot == ring) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// What a CTA has to do, and where it keeps things.
+template <class Shape>
+struct PairShare {
+  const PairPlan& plan;
+  uint8_t* shared;
+  int consumers;
+  int rank;  // in the cluster
+  int tile_begin, tiles;
+  int stage_begin, stages;
+  Shares runs;  // of stages among consumers
+
+  __device__ PairShare(const PairPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
+    consumers = static_cast<int>(blockDim.x) / kWarpSize - kPairProducers;
+    rank = static_cast<int>(blockIdx.x) % plan.cluster;
+    const int cluster = static_cast<int>(blockIdx.x) / plan.cluster;
+    tile_begin = plan.tiles.begin(cluster);
+    tiles = plan.tiles.begin(cluster + 1) - tile_begin;
+    stage_begin = plan.stages.begin(rank);
+    stages = plan.stages.begin(rank + 1) - stage_begin;
+    runs = Shares::of(tiles * stages, consumers);
+  }
+
+  __device__ PairPosition begin_of(int consumer) const {
+    const int begin = runs.begin(consumer);
+    return stages > 0 ? PairPosition{begin / stages, begin % stages} : PairPosition{0, 0};
+  }
+  __device__ int run(int consumer) const { return runs.begin(consumer + 1) - runs.begin(consumer); }
+  __device__ int row(const PairPosition& at) const { return (tile_begin + at.tile) * Shape::kRows; }
+  __device__ int block(const PairPosition& at) const { return (stage_begin + at.stage) * Shape::kBlocks; }
+
+  __device__ uint32_t x_barrier() const { return shared_address(shared + plan.barriers); }
+  __device__ uint32_t full(int stage) const { return x_barrier() + 8 + stage * 16; }  // of all rings, in order
+  __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
+  __device__ uint8_t* codes(int stage) const { return shared + PairTable::kBytes + stage * kPairStageBytes; }
+  __device__ uint8_t* scales(int stage) const { return shared + plan.scales + stage * Shape::kScaleBytes; }
+
+  // Output `i` of a slot. Slots lie in rows of 32 floats, one row to a hole of the table or one after the other.
+  __device__ float* in_slot(int slot, int i) const {
+    const int element = slot * Shape::kOutputs + i;
+    uint8_t* const slots = shared + (plan.slots == 0 ? PairTable::kUsedBytes : plan.slots);
+    const int pitch = plan.slots == 0 ? PairTable::kEntryBytes : kWarpSize * static_cast<int>(sizeof(float));
+    return reinterpret_cast<float*>(slots + element / kWarpSize * pitch) + element % kWarpSize;
+  }
+};
+
+// Fills the rings of consumers `first`, first + kPairProducers, ... in turn.
+template <class Copy, class Scales, class Shape>
+__device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight, const typename Copy::Source& source,
+                             int first) {
+  constexpr int kScaleLanes = Shape::kBlocks / 4;  // of a row
+  const int lane = threadIdx.x % kWarpSize;
+  PairPosition next[kPairServed];
+  int left[kPairServed];
+#pragma unroll
+  for (int i = 0; i < kPairServed; ++i) {
+    const int consumer = first + i * kPairProducers;
+    next[i] = share.begin_of(consumer);
+    left[i] = consumer < share.consumers ? share.run(consumer) : 0;
+  }
+  PairPlace place{0, 1};
+  const int rounds = left[0];  // no run is longer than the first one's
+  for (int round = 0; round < rounds; ++round) {
+#pragma unroll
+    for (int i = 0; i < kPairServed; ++i) {
+      if (left[i] == 0) continue;
+      --left[i];
+      const int ring = (first + i * kPairProducers) * share.plan.ring;
+      const int stage = ring + place.slot;
+      if (round >= share.plan.ring) {
+        barrier_wait(share.empty(stage), place.parity);
+      } else if (round > 0 && !share.plan.constant_weights) {
+        barrier_wait(share.full(ring), 0);  // the first stages of all come sooner if nothing else is asked for
+      }
+      const int row = share.row(next[i]);
+      const int block = share.block(next[i]);
+      next[i].advance(share.stages);
+      Copy::template issue<Shape>(source, weight, block * kPairBlockBytes, row, share.codes(stage), share.full(stage));
+      Scales::bring(weight, min(int64_t{row} + lane / kScaleLanes, weight.rows - 1), block + lane % kScaleLanes * 4,
+                    share.scales(stage) + lane * 16);
+      if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
+      __syncwarp();
+      if (lane == 0) barrier_arrive(share.full(stage));
+    }
+    place.advance(share.plan.ring);
+  }
+}
+
+// Multiplies the run of one consumer, and puts its sums of each tile that it touches into slot consumer + tile.
+template <class T, int Cols>
+__device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int consumer) {
+  using Shape = PairShape<Cols>;
+  const PairPlan& plan = share.plan;
+  const uint8_t* const table = share.shared;
+  const int lane = threadIdx.x % kWarpSize;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const int g_row = 2 * (g % 4) + g / 4;  // of 16
+  const uint32_t lane4 = lane * 4;
+  int offsets[kPairBoxBlocks];  // in a stage, of the lane's 8 bytes of each block in a box
+#pragma unroll
+  for (int b = 0; b < kPairBoxBlocks; ++b)
+    offsets[b] = g_row * kPairBoxBytes + ((2 * b + t / 2) ^ g_row) * 16 + t % 2 * 8;
+  int x_offsets[Shape::kColTiles];  // of the lane's elements of x: row, block in the group, part of the block
+#pragma unroll
+  for (int c = 0; c < Shape::kColTiles; ++c)
+    x_offsets[c] = plan.x + min(c * 8 + g % Cols, m - 1) * plan.x_pitch +
+                   (g / Cols * Shape::kGroups * kPairBlock + t * 16) * static_cast<int>(sizeof(T));
+  // With one row of x, neighbouring columns lie 128 bytes apart; to meet different banks, odd ones read the second half
+  // of their elements first.
+  const int first_half = Cols == 1 ? g % 2 * 16 : 0;
+
+  float sums[Shape::kTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
+  PairPosition at = share.begin_of(consumer);
+  PairPlace place;
+  for (int left = share.run(consumer); left > 0; --left) {
+    const int stage = consumer * plan.ring + place.slot;
+    barrier_wait(share.full(stage), place.parity);
+    const uint8_t* const codes = share.codes(stage);
+    float scales[Shape::kScaleRows][Shape::kScaleBlocks];
+#pragma unroll
+    for (int r = 0; r < Shape::kScaleRows; ++r) {
+      const float* from = reinterpret_cast<const float*>(share.scales(stage)) + (r * 8 + g_row) * Shape::kBlocks +
+                          t * Shape::kScaleBlocks;
+      if constexpr (Shape::kScaleBlocks == 2) {
+        const float2 pair = *reinterpret_cast<const float2*>(from);
+        scales[r][0] = pair.x;
+        scales[r][1] = pair.y;
+      } else {
+        scales[r][0] = *from;
+      }
+    }
+    const int x_stage = at.stage * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
+#pragma unroll
+    for (int i = 0; i < Shape::kGroups; ++i) {
+      uint32_t b[Shape::kColTiles][8];
+#pragma unroll
+      for (int c = 0; c < Shape::kColTiles; ++c) {
+        const uint8_t* from = share.shared + x_offsets[c] + x_stage + i * kPairBlock * static_cast<int>(sizeof(T));
+        const uint4 low = *reinterpret_cast<const uint4*>(from + first_half);
+        const uint4 high = *reinterpret_cast<const uint4*>(from + (first_half ^ 16));
+        const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+        for (int w = 0; w < 8; ++w) b[c][w] = words[w];
+      }
+      // The scales of the blocks whose sums this lane holds: of its own, or those that another lane of the quad has.
+      float group_scales[Shape::kScaleRows];
+#pragma unroll
+      for (int r = 0; r < Shape::kScaleRows; ++r) {
+        if constexpr (Cols == 2) group_scales[r] = scales[r][i];
+        if constexpr (Cols == 4) group_scales[r] = __shfl_sync(~0u, scales[r][i % 2], (lane & ~1) + i / 2);
+        if constexpr (Cols >= 8) group_scales[r] = __shfl_sync(~0u, scales[r][0], (lane & ~3) + i);
+      }
+#pragma unroll
+      for (int p = 0; p < Shape::kPacked; ++p) {
+        const int block = i + p * Shape::kGroups;
+#pragma unroll
+        for (int tile = 0; tile < Shape::kTiles; ++tile) {
+          const uint8_t* from =
+              codes + (block / kPairBoxBlocks + tile) * 16 * kPairBoxBytes + offsets[block % kPairBoxBlocks];
+          uint2 upper = *reinterpret_cast<const uint2*>(from);
+          uint2 lower = *reinterpret_cast<const uint2*>(from + 8 * kPairBoxBytes);
+          if (Cols == 1 && p % 2 == 1) {  // as the elements of x are read
+            upper = make_uint2(upper.y, upper.x);
+            lower = make_uint2(lower.y, lower.x);
+          }
+          float dots[Shape::kColTiles][4] = {};
+          const auto step = [&](auto byte, uint32_t word0, uint32_t word1, int j) {
+            constexpr int kByte = decltype(byte)::value;
+            const uint32_t a[4] = {
+                PairTable::look_up<kByte>(table, word0, lane4), PairTable::look_up<kByte>(table, word1, lane4),
+                PairTable::look_up<kByte + 1>(table, word0, lane4), PairTable::look_up<kByte + 1>(table, word1, lane4)};
+#pragma unroll
+            for (int c = 0; c < Shape::kColTiles; ++c) mma<T>(dots[c], a, b[c][2 * j], b[c][2 * j + 1]);
+          };
+          step(Constant<0>{}, upper.x, lower.x, 0);
+          step(Constant<2>{}, upper.x, lower.x, 1);
+          step(Constant<0>{}, upper.y, lower.y, 2);
+          step(Constant<2>{}, upper.y, lower.y, 3);
+          if constexpr (Cols == 1) {  // columns 2t and 2t + 1 are blocks, whose scales the lane has
+            if (t == p / 2) {
+              sums[tile][0][0] = fmaf(dots[0][p % 2], scales[2 * tile][p % 2], sums[tile][0][0]);
+              sums[tile][0][2] = fmaf(dots[0][2 + p % 2], scales[2 * tile + 1][p % 2], sums[tile][0][2]);
+            }
+          } else if (Shape::kPacked == 1 || 2 * t / Cols == p) {
+#pragma unroll
+            for (int c = 0; c < Shape::kColTiles; ++c) {
+#pragma unroll
+              for (int e = 0; e < 4; ++e)
+                sums[tile][c][e] = fmaf(dots[c][e], group_scales[2 * tile + e / 2], sums[tile][c][e]);
+            }
+          }
+        }
+      }
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(share.empty(stage));
+    place.advance(plan.ring);
+    const int slot = consumer + at.tile;
+    at.advance(share.stages);
+    if (at.stage != 0 && left > 1) continue;
+
+    // The warp leaves the tile. Where columns were packed, sums of the same row of x are spread over lanes.
+#pragma unroll
+    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+#pragma unroll
+      for (int c = 0; c < Shape::kColTiles; ++c) {
+        float(&sum)[4] = sums[tile][c];
+#pragma unroll
+        for (int e = 0; e < 4; e += Cols == 1 ? 2 : 1) {
+          if constexpr (Cols <= 4) sum[e] += __shfl_xor_sync(~0u, sum[e], 2);
+          if constexpr (Cols <= 2) sum[e] += __shfl_xor_sync(~0u, sum[e], 1);
+        }
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = tile * 16 + half * 8 + g_row;
+          if constexpr (Cols == 1) {
+            if (t == 0) *share.in_slot(slot, row) = sum[2 * half];
+          } else if (Cols >= 8 || 2 * t < Cols) {
+            *reinterpret_cast<float2*>(share.in_slot(slot, row * Cols + c * 8 + 2 * t)) =
+                make_float2(sum[2 * half], sum[2 * half + 1]);
+          }
+        }
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[e] = 0.0f;
+      }
+    }
+  }
+}
+
+// Adds up the slots, of all CTAs of the cluster, of the tiles that fall to this one, and writes y.
+template <class T, int Cols, class Copy>
+__device__ void pair_finish(const PairShare<PairShape<Cols>>& share, T* y, int64_t ldy, int m, int64_t rows,
+                            const T* bias) {
+  using Shape = PairShape<Cols>;
+  const PairPlan& plan = share.plan;
+  const int owned = (share.tiles - share.rank + plan.cluster - 1) / plan.cluster;
+  for (int i = threadIdx.x; i < owned * Shape::kOutputs; i += blockDim.x) {
+    const int tile = share.rank + i / Shape::kOutputs * plan.cluster;
+    const int row = i % Shape::kRows;
+    const int col = i % Shape::kOutputs / Shape::kRows;
+    const int64_t out_row = int64_t{share.tile_begin + tile} * Shape::kRows + row;
+    if (col >= m || out_row >= rows) continue;
+    float total = 0.0f;
+    for (int rank = 0; rank < plan.cluster; ++rank) {
+      const int stages = plan.stages.begin(rank + 1) - plan.stages.begin(rank);
+      if (stages == 0) continue;
+      const Shares runs = Shares::of(share.tiles * stages, share.consumers);
+      const int last = runs.taker((tile + 1) * stages - 1);
+      for (int consumer = runs.taker(tile * stages); consumer <= last; ++consumer) {
+        const float* sum = share.in_slot(consumer + tile, row * Cols + col);
+        total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);
+      }
+    }
+    y[col * ldy + out_row] = from_float<T>(bias != nullptr ? total + to_float(bias[out_row]) : total);
+  }
+}
+
+template <class T, int Cols, class Copy, class Scales>
+__global__ void __launch_bounds__(kPairThreads, 1)
+    gemm_pair(T* __restrict__ y,        // [m, weight.rows]
+              int64_t ldy,              // elements
+              const T* __restrict__ x,  // [m, weight.cols]
+              int64_t ldx,              // elements
+              int m,                    // 1 to Cols
+              const __grid_constant__ Weight weight,
+              const T* __restrict__ bias,  // [weight.rows] or null
+              const __grid_constant__ PairPlan plan, const __grid_constant__ typename Copy::Source source) {
+  if constexpr (kCompiledArchitecture >= Copy::kArchitecture) {
+    using Shape = PairShape<Cols>;
+    extern __shared__ __align__(1024) uint8_t shared[];
+    const PairShare<Shape> share(plan, shared);
+    const int warp = threadIdx.x / kWarpSize;
+
+    // Up to wait_for_kernels_before() nothing may depend on what they wrote.
+    Copy::start();
+    for (int stage = threadIdx.x; stage < share.consumers * plan.ring; stage += blockDim.x) {
+      barrier_init(share.full(stage), 1 + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
+      barrier_init(share.empty(stage), 1);
+    }
+    if (threadIdx.x == 0) barrier_init(share.x_barrier(), Copy::kAsync ? share.consumers * kWarpSize : 1);
+    Copy::barriers_are_ready();
+    // Of x, what is past the end of K is zeros.
+    const int64_t x_begin = int64_t{share.stage_begin} * Shape::kBlocks * kPairBlock;
+    const int x_bytes = static_cast<int>(
+        max(min(int64_t{share.stages} * Shape::kBlocks * kPairBlock, weight.cols - x_begin), int64_t{0}) * sizeof(T));
+    const int x_room = share.stages * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
+    for (int i = x_bytes / 16 + threadIdx.x; i < x_room / 16; i += blockDim.x) {
+      for (int row = 0; row < m; ++row)
+        *reinterpret_cast<uint4*>(shared + plan.x + row * plan.x_pitch + i * 16) = make_uint4(0, 0, 0, 0);
+    }
+    __syncthreads();
+
+    if (warp >= share.consumers) {
+      if (!plan.constant_weights) Copy::wait_for_kernels_before();
+      pair_produce<Copy, Scales>(share, weight, source, warp - share.consumers);
+      Copy::wait_for_kernels_before();  // before y is written, here too
+    } else {
+      PairTable::fill(shared, plan.codebook, share.consumers);
+      Copy::wait_for_kernels_before();
+      Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
+      consumers_sync(share.consumers * kWarpSize);
+      barrier_wait(share.x_barrier(), 0);
+      pair_consume<T, Cols>(share, m, warp);
+    }
+
+    __syncthreads();
+    if (plan.cluster > 1) Copy::cluster_sync();
+    pair_finish<T, Cols, Copy>(share, y, ldy, m, weight.rows, bias);
+    if (plan.cluster > 1) Copy::cluster_sync();  // nobody leaves while others read its slots
+  }
+}
+
+// The most that a launch uses: what does not fit into shared memory is narrowed, see lay_out_pair().
+struct PairConfig {
+  int warps;    // consumers
+  int ring;     // stages per consumer
+  int cluster;  // CTAs that split K
+
+  std::string text() const {
+    return "warps=" + std::to_string(warps) + " ring=" + std::to_string(ring) + " cluster=" + std::to_string(cluster);
+  }
+  bool operator==(const PairConfig&) const = default;
+};
+
+struct PairLaunch {
+  PairPlan plan;
+  int threads;
+  int shared_bytes;
+};
+
+// Lays out shared memory and divides the work for exactly this config; false if there is no room.
+template <int Cols>
+bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfig& config, PairLaunch& launch) {
+  using Shape = PairShape<Cols>;
+  constexpr int kSlotBytes = Shape::kOutputs * static_cast<int>(sizeof(float));
+  const int64_t stages = ceil_div(k, Shape::kBlocks * kPairBlock);
+  const int64_t tiles = ceil_div(n, Shape::kRows);
+  const int rings = config.warps * config.ring;
+  PairPlan& plan = launch.plan;
+  int64_t bytes = PairTable::kBytes + int64_t{rings} * kPairStageBytes;
+  const auto take = [&](int& offset, int64_t size) {
+    offset = static_cast<int>(std::min<int64_t>(bytes, device.shared_memory));
+    bytes += ceil_div(size, 128) * 128;
+  };
+  take(plan.scales, int64_t{rings} * Shape::kScaleBytes);
+  // Rows of x lie 16 bytes apart modulo 128, so that lanes which read two of them meet different banks.
+  const int64_t x_pitch = ceil_div(stages, config.cluster) * Shape::kBlocks * kPairBlock * 2 + 16;
+  take(plan.x, Cols * x_pitch);
+  take(plan.barriers, (1 + 2 * rings) * 8);
+  if (bytes > device.shared_memory) return false;
+  plan.x_pitch = static_cast<int>(x_pitch);
+
+  // Every tile and every consumer takes a slot. They go into the table's holes, or behind the rest if that has room for
+  // more. More clusters than run at once share the tiles if need be.
+  const int64_t room = std::max<int64_t>(PairTable::kFreeBytes, device.shared_memory - bytes);
+  const int64_t most_tiles = room / kSlotBytes - config.warps;
+  if (most_tiles < 1) return false;
+  const int64_t clusters = std::max(1, device.clusters(config.cluster));
+  const int64_t count = std::min(tiles, ceil_div(tiles, clusters * most_tiles) * clusters);
+  const int64_t slot_bytes = (ceil_div(tiles, count) + config.warps) * kSlotBytes;
+  plan.slots = 0;
+  if (slot_bytes > PairTable::kFreeBytes) take(plan.slots, slot_bytes);
+
+  plan.tiles = Shares::of(tiles, static_cast<int>(count));
+  plan.stages = Shares::of(stages, config.cluster);
+  plan.cluster = config.cluster;
+  plan.ring = config.ring;
+  launch.threads = (config.warps + kPairProducers) * kWarpSize;
+  launch.shared_bytes = static_cast<int>(bytes);
+  return true;
+}
+
+// The same for the widest that fits of what the config allows: the ring gives way first, then K is split further as far
+// as the copy can, then warps go.
+template <int Cols>
+bool lay_out_pair(int64_t n, int64_t k, const Device& device, int most_cluster, PairConfig config, PairLaunch& launch) {
+  for (int warps = config.warps; warps >= kPairProducers; warps -= kPairProducers) {
+    for (int cluster = config.cluster; cluster <= most_cluster; cluster *= 2) {
+      for (int ring = config.ring; ring >= 2; --ring) {
+        if (lay_out_exactly<Cols>(n, k, device, {warps, ring, cluster}, launch)) return true;
+      }
+    }
+  }
+  return false;
+}
+
+template <class T, int Cols, class Copy, class Scales>
+int launch_pair_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, PairLaunch& launch, Stream stream) {
+  const auto kernel = gemm_pair<T, Cols, Copy, Scales>;
+  // Allowed once per device; the bit is set only after CUDA agreed.
+  static std::atomic<uint64_t> allowed{0};
+  const uint64_t bit = uint64_t{1} << (device.ordinal % 64);
+  if ((allowed.load(std::memory_order_relaxed) & bit) == 0) {
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory);
+    if (error != cudaSuccess) return static_cast<int>(error);
+    allowed.fetch_or(bit, std::memory_order_relaxed);
+  }
+  typename Copy::Source source{};
+  if (const int error = Copy::template make_source<PairShape<Cols>>(args.weight, source); error != cudaSuccess) {
+    return error;
+  }
+  PairPlan& plan = launch.plan;
+  plan.constant_weights = args.weight.constant;
+  for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
+
+  cudaLaunchAttribute attributes[2]{};
+  cudaLaunchConfig_t config{};
+  config.gridDim = static_cast<unsigned>(plan.tiles.count * plan.cluster);
+  config.blockDim = static_cast<unsigned>(launch.threads);
+  config.dynamicSmemBytes = static_cast<size_t>(launch.shared_bytes);
+  config.stream = stream;
+  config.attrs = attributes;
+  if (plan.cluster > 1) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
+    attributes[config.numAttrs++].val.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
+  }
+  if (Copy::kDependentLaunch) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  return static_cast<int>(cudaLaunchKernelEx(&config, kernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
+                                             static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, args.weight,
+                                             static_cast<const T*>(args.bias), plan, source));
+}
+
+// Passes of as many rows of x as are left, 16 at most, fewer where x has no room in shared memory.
+template <class Copy>
+int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
+  const PairConfig config = Copy::kConfigs[config_index];
+  const Weight& weight = args.weight;
+  const bool plain = weight.absmax.dtype == Dtype::f32 && 1 << weight.log2_blocksize == kPairBlock &&
+                     weight.cols % (4 * kPairBlock) == 0 &&
+                     reinterpret_cast<uintptr_t>(weight.absmax.values) % 16 == 0;
+  for (int64_t m0 = 0; m0 < args.m;) {
+    int error = cudaErrorInvalidConfiguration;
+    int m = 0;
+    const auto pass = [&](auto cols) {
+      constexpr int kCols = decltype(cols)::value;
+      PairLaunch launch;
+      if (m != 0 || (kCols > 1 && args.m - m0 <= kCols / 2)) return;  // done, or a narrower one will do
+      if (!lay_out_pair<kCols>(weight.rows, weight.cols, device, Copy::kMostCluster, config, launch)) return;
+      m = static_cast<int>(std::min<int64_t>(args.m - m0, kCols));
+      const auto run = [&](auto type, auto scales) {
+        return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales)>(args, m0, m, device, launch, stream);
+      };
+      const auto with_scales = [&](auto type) { return plain ? run(type, PlainScales{}) : run(type, AnyScales{}); };
+      error = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
+    };
+    pass(Constant<16>{});
+    pass(Constant<8>{});
+    pass(Constant<4>{});
+    pass(Constant<2>{});
+    pass(Constant<1>{});
+    if (error != cudaSuccess) return error;
+    m0 += m;
+  }
+  return cudaSuccess;
+}
+
+template <class Copy>
+const char* pair_unsupported(const Problem& problem, const Device& device) {
+  if (problem.dtype == Dtype::f32) return "pair tables hold 16-bit values, for f16 and bf16 activations";
+  if (device.architecture < Copy::kArchitecture) return Copy::kNeedsArchitecture;
+  if (problem.k == 0 || problem.k % kPairBlock != 0) return "k must be a multiple of 64, and not 0";
+  if (problem.blocksize < kPairBlock) return "blocksize must be 64 or more";
+  if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
+  if (problem.n > int64_t{1} << 30 || problem.k > int64_t{1} << 30) return "n and k must be 2^30 at most";
+  PairLaunch launch;
+  if (!lay_out_pair<1>(problem.n, problem.k, device, Copy::kMostCluster, {kPairProducers, 2, 1}, launch))
+    return "a row of x must fit into the shared memory that the pair table leaves";
+  return nullptr;
+}
+
+template <class Copy>
+std::string pair_config_text(int config) {
+  return Copy::kConfigs[config].text();
+}
+
+template <class Copy>
+constexpr Variant pair_variant(const char* name, const char* description) {
+  return {name,
+          description,
+          "codebook16",
+          Op::gemm,
+          false,
+          static_cast<int>(std::size(Copy::kConfigs)),
+          pair_config_text<Copy>,
+          pair_unsupported<Copy>,
+          nullptr,
+          erased<GemmArgs, launch_gemm_pair<Copy>>};
+}
+
+}  // namespace nf4

@@ -1,0 +1,93 @@
+// gemm.pair_tma: gemm_pair.cuh with the means of compute capability 9.0. Codes come by tensor copies, 128 bytes of each
+// row of a stage at a time; x by bulk copies; clusters split K; and the kernel starts while the one before it in the
+// stream still runs (programmatic dependent launch), so that its preparations, and with constant weights the first
+// stages, cost no time.
+#include <cuda.h>
+
+#include "families.hpp"
+#include "gemm_pair.cuh"
+
+namespace nf4 {
+
+// The driver's function, which the runtime finds, so that nothing is linked for it.
+static int encode_tensor_map(CUtensorMap* map, const uint8_t* codes, int64_t rows, int64_t row_bytes, int box_rows) {
+  using Encode = decltype(&cuTensorMapEncodeTiled);
+  static const Encode encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found{};
+#if CUDART_VERSION >= 12050
+    const cudaError_t error =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+#else
+    const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
+#endif
+    return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(function) : nullptr;
+  }();
+  if (encode == nullptr) return cudaErrorNotSupported;
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(row_bytes), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t pitch[] = {static_cast<cuuint64_t>(row_bytes)};
+  const cuuint32_t box[] = {kPairBoxBytes, static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[] = {1, 1};
+  const CUresult result =
+      encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<uint8_t*>(codes), sizes, pitch, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+struct TmaCopy {
+  static constexpr int kArchitecture = 90;
+  static constexpr const char* kNeedsArchitecture =
+      "it needs code for compute capability 9.0 or newer, on such a device";
+  static constexpr int kMostCluster = 8;
+  static constexpr bool kAsync = false;  // whether codes and x come by cp.async
+  static constexpr bool kDependentLaunch = true;
+  static constexpr PairConfig kConfigs[] = {{12, 2, 1}, {8, 3, 1}, {8, 2, 1}, {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
+  using Source = CUtensorMap;
+
+  template <class Shape>
+  static int make_source(const Weight& weight, Source& map) {
+    return encode_tensor_map(&map, weight.codes, weight.rows, weight.cols / 2, Shape::kRows);
+  }
+
+  static __device__ void start() { launch_dependents(); }
+  static __device__ void barriers_are_ready() { barrier_init_fence(); }
+  static __device__ void wait_for_kernels_before() { wait_for_dependencies(); }
+
+  // Past the ends of the matrix the copy engine writes zeros.
+  template <class Shape>
+  static __device__ void issue(const Source& map, const Weight&, int column, int row, uint8_t* stage,
+                               uint32_t barrier) {
+    if (threadIdx.x % kWarpSize != 0) return;
+    barrier_expect(barrier, kPairStageBytes);
+#pragma unroll
+    for (int box = 0; box < Shape::kBoxes; ++box)
+      copy_tensor(shared_address(stage) + box * Shape::kRows * kPairBoxBytes, &map, column + box * kPairBoxBytes, row,
+                  barrier);
+  }
+
+  template <class T>
+  static __device__ void issue_x(uint8_t* to, int pitch, const T* x, int64_t ldx, int m, int bytes, uint32_t barrier) {
+    if (threadIdx.x != 0) return;
+    if (bytes > 0) {
+      barrier_expect(barrier, m * bytes);
+      for (int row = 0; row < m; ++row) copy_bulk(shared_address(to) + row * pitch, x + row * ldx, bytes, barrier);
+    }
+    barrier_arrive(barrier);
+  }
+
+  static __device__ void cluster_sync() { cluster_barrier(); }
+  static __device__ float load_at_rank(const float* p, int rank) { return nf4::load_at_rank(shared_address(p), rank); }
+};
+
+namespace {
+
+constexpr Variant kVariants[] = {
+    pair_variant<TmaCopy>("gemm.pair_tma", "gemm.pair with tensor copies, clusters and dependent launch"),
+};
+
+}  // namespace
+
+std::span<const Variant> gemm_pair_tma_variants() { return kVariants; }
+
+}  // namespace nf4

@@ -1,0 +1,45 @@
+// The pair table: for each byte of codes its two codebook values in x's 16-bit type, so that one look-up decodes two
+// weights.
+//
+// Lane l of a warp reads only bank l (an entry is repeated for every lane), so look-ups never conflict. Entries lie 256
+// bytes apart: then one byte permute of a code word with the lane's offset is the whole address computation.
+//
+//     address = [ 0 | 0 | byte of codes | lane * 4 ]
+//
+// The upper 128 bytes of every entry's 256 are free for other use.
+#pragma once
+
+#include <cstdint>
+
+#include "launch.cuh"
+
+namespace nf4 {
+
+struct PairTable {
+  static constexpr int kEntries = 256;
+  static constexpr int kEntryBytes = 256;
+  static constexpr int kBytes = kEntries * kEntryBytes;
+  static constexpr int kUsedBytes = kWarpSize * 4;                       // of an entry
+  static constexpr int kFreeBytes = kEntries * (kEntryBytes - kUsedBytes);  // of the table, in holes of 128 bytes
+
+  // Entry e holds the value of code e >> 4 in its low half and that of e & 15 in its high half. The
+  // first `warps` warps of the block write 16 bytes a thread at a time; a barrier must follow.
+  static __device__ void fill(uint8_t* table, const uint16_t (&codebook)[16], int warps) {
+    constexpr int kPieces = kUsedBytes / 16;
+    const int lane = threadIdx.x % kWarpSize;
+    const uint32_t values = codebook[lane % 16];  // one access to parameters; lanes exchange the rest
+    for (int i = threadIdx.x; i < kEntries * kPieces; i += warps * kWarpSize) {
+      const int e = i / kPieces;
+      const uint32_t pair = __shfl_sync(~0u, values, e & 15) << 16 | __shfl_sync(~0u, values, e >> 4);
+      *reinterpret_cast<uint4*>(table + e * kEntryBytes + i % kPieces * 16) = make_uint4(pair, pair, pair, pair);
+    }
+  }
+
+  // The two weights of byte `Byte` of `codes`; `lane4` is 4 * lane.
+  template <int Byte>
+  static __device__ __forceinline__ uint32_t look_up(const uint8_t* table, uint32_t codes, uint32_t lane4) {
+    return *reinterpret_cast<const uint32_t*>(table + __byte_perm(codes, lane4, 0x5504 | Byte << 4));
+  }
+};
+
+}  // namespace nf4
