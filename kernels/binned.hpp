@@ -71,28 +71,35 @@ constexpr BinTable<T> make_bin_table() {
 template <class T>
 inline constexpr BinTable<T> kBinTable = make_bin_table<T>();
 
-// The bin of x, where `bins` is kQuarterBins / absmax to 20 bits or better.
-NF4_HD uint32_t bin_of(float x, float bins) { return float_to_bits(fmaf(x, bins, kBinBias)) >> 2 & (kBins - 1); }
+// Reads a table that lies in memory; a kernel has its own way to read one in shared memory. `at` is the entry's offset
+// in bytes.
+struct BinWords {
+  const uint32_t* words;
 
-// A number whose last 4 bits are encode(x / absmax), of an absmax in the range that in_range() makes, and an x of T.
-template <class T>
-NF4_HD uint32_t code_in_bin(float x, float absmax, uint32_t bin, const uint32_t* table) {
-  const uint32_t m = table[bin];
+  NF4_HD uint32_t first(uint32_t at) const { return words[at / 4]; }
+  NF4_HD uint32_t second(uint32_t at) const { return words[kBins + at / 4]; }
+};
+
+// Offset of the entry of x, where `bins` is kQuarterBins / absmax to 20 bits or better.
+NF4_HD uint32_t bin_of(float x, float bins) { return float_to_bits(fmaf(x, bins, kBinBias)) & (kBins - 1) * 4; }
+
+// A number whose last 4 bits are encode(x / absmax), of an absmax in range and an x of T.
+template <class T, class Table>
+NF4_HD uint32_t code_in_bin(float x, float absmax, uint32_t at, const Table& table) {
+  const uint32_t m = table.first(at);
   float excess = fmaf(bits_to_float(m), absmax, -x);  // negative if x lies above the midpoint
   if constexpr (BinTable<T>::kOnePlane) return m + (float_to_bits(excess) >> 31);
-  const uint32_t h = table[kBins + bin];
+  const uint32_t h = table.second(at);
   if constexpr (std::is_same_v<T, float>) excess = fmaf(bits_to_float(h & ~15u), absmax, excess);
   return h + (float_to_bits(excess) >> 31);
 }
 
-// A power of two that brings absmax, and with it the block, to where no product of the above is subnormal and the
-// reciprocal neither; nearly always 1. Weights that it makes subnormal are far too small to be coded as anything but 0.
-NF4_HD float in_range(float absmax) {
-  if (absmax < 0x1p-96f) return 0x1p100f;
-  return absmax < 0x1p126f ? 1.0f : 0x1p-8f;
+// In range, from 2^-96 to 2^126, neither a product of the above nor the reciprocal of absmax is subnormal.
+NF4_HD bool in_range(float absmax) {
+  return float_to_bits(absmax) - float_to_bits(0x1p-96f) < float_to_bits(0x1p126f) - float_to_bits(0x1p-96f);
 }
 
-// Within 1 ulp, for a normal x below 2^126.
+// Within 1 ulp, for an x in range.
 NF4_HD float approximate_reciprocal(float x) {
 #if defined(__CUDA_ARCH__)
   float result;
@@ -112,27 +119,31 @@ NF4_HD uint32_t push_code(uint32_t word, uint32_t code) {
 #endif
 }
 
-// The codes of 8 weights of a block, or of 4 in the low half, as they are stored: in a little-endian word, the earlier of
-// each two in the high nibble of their byte.
-template <class T, int Count>
-NF4_HD uint32_t codes_of(float (&x)[Count], float absmax, const uint32_t* table) {
-  static_assert(Count == 4 || Count == 8);
-  constexpr uint32_t kAllZero = kZeroCode * 0x11111111u >> (32 - 4 * Count);
-  if constexpr (!std::is_same_v<T, f16>) {  // f16 has no numbers out of range
-    const float factor = in_range(absmax);
-    if (factor != 1.0f) {
-      absmax *= factor;
-      for (int j = 0; j < Count; ++j) x[j] *= factor;
-    }
-  }
+// codes_of() for an absmax in range.
+template <class T, int Count, class Table>
+NF4_HD uint32_t codes_in_range(const float (&x)[Count], float absmax, const Table& table) {
   const float bins = kQuarterBins * approximate_reciprocal(absmax);
   uint32_t word = 0;
   for (int j = 0; j < Count; ++j) {
     const float weight = x[j ^ 1];
     word = push_code(word, code_in_bin<T>(weight, absmax, bin_of(weight, bins), table));
   }
-  const bool regular = absmax > 0.0f && absmax <= 0x1.fffffep127f;  // not 0, Inf or NaN
-  return regular ? word >> (32 - 4 * Count) : kAllZero;
+  return word >> (32 - 4 * Count);
+}
+
+// The codes of 8 weights of a block, or of 4 in the low half, as they are stored: in a little-endian word, the earlier of
+// each two in the high nibble of their byte.
+template <class T, int Count, class Table>
+NF4_HD uint32_t codes_of(const float (&x)[Count], float absmax, const Table& table) {
+  static_assert(Count == 4 || Count == 8);
+  if (in_range(absmax)) return codes_in_range<T>(x, absmax, table);
+  if (!(absmax > 0.0f && absmax <= 0x1.fffffep127f)) return kZeroCode * 0x11111111u >> (32 - 4 * Count);
+  // A power of two brings the block into range. Weights that it makes subnormal are far too small to be coded as
+  // anything but zero.
+  const float factor = absmax < 1.0f ? 0x1p100f : 0x1p-8f;
+  float scaled[Count];
+  for (int j = 0; j < Count; ++j) scaled[j] = x[j] * factor;
+  return codes_in_range<T>(scaled, absmax * factor, table);
 }
 
 }  // namespace nf4

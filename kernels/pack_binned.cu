@@ -14,6 +14,7 @@
 #include "dispatch.hpp"
 #include "families.hpp"
 #include "launch.cuh"
+#include "ptx.cuh"
 #include "vector.cuh"
 
 namespace nf4 {
@@ -41,6 +42,14 @@ constexpr Config kConfigs[] = {
 
 template <class T>
 __device__ const BinTable<T> kDeviceBinTable = kBinTable<T>;
+
+// The table in shared memory, at a multiple of 128 bytes, so that an entry's address is an or.
+struct SharedBins {
+  uint32_t address;
+
+  __device__ uint32_t first(uint32_t at) const { return load_shared(address | at); }
+  __device__ uint32_t second(uint32_t at) const { return load_shared<4 * kBins>(address | at); }
+};
 
 // A magnitude as a whole number that compares as the magnitude does, Inf above every number and NaN above Inf.
 template <class T>
@@ -103,7 +112,7 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads,
   static_assert(kTile % kLargestBlock == 0, "a block of the format must not pass from one CUDA block to another");
   using Word = std::conditional_t<kVector == 8, uint32_t, uint16_t>;  // of a vector's codes
 
-  __shared__ uint32_t table[BinTable<T>::kWords];
+  __shared__ __align__(4 * kBins) uint32_t words[BinTable<T>::kWords];
   __shared__ uint32_t largest_of[kWarps];
   const int lane = threadIdx.x % kWarpSize;
   const int warp = threadIdx.x / kWarpSize;
@@ -121,8 +130,9 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads,
 
   int64_t tile = int64_t{blockIdx.x} * kTile;
   if (tile + warp * kUnit < whole) load(tile + warp * kUnit);
-  for (int i = threadIdx.x; i < BinTable<T>::kWords; i += config.threads) table[i] = kDeviceBinTable<T>.words[i];
+  for (int i = threadIdx.x; i < BinTable<T>::kWords; i += config.threads) words[i] = kDeviceBinTable<T>.words[i];
   __syncthreads();
+  const SharedBins table{static_cast<uint32_t>(__cvta_generic_to_shared(words))};
   while (tile < whole) {
     const int64_t begin = tile + warp * kUnit;
     const bool has_unit = begin < whole;
@@ -130,8 +140,9 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads,
     if (has_unit) {
 #pragma unroll
       for (int step = 0; step < config.steps; ++step) largest[step] = Magnitude<T>::largest(weights[step]);
-      const int sharing = min(blocksize / kVector, kWarpSize);  // lanes of a block
-      for (int other = 1; other < sharing; other *= 2) {
+#pragma unroll
+      for (int other = 1; other < kWarpSize; other *= 2) {
+        if (blocksize <= other * kVector) break;
 #pragma unroll
         for (int step = 0; step < config.steps; ++step) {
           largest[step] = max(largest[step], __shfl_xor_sync(~0u, largest[step], other));
@@ -160,16 +171,22 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads,
     }
     if (has_unit) {
       auto* const to = reinterpret_cast<Word*>(codes + begin / 2) + lane;
-      float* const scales = absmax + (begin >> log2_blocksize);
 #pragma unroll
       for (int step = 0; step < config.steps; ++step) {
-        const int offset = step * kStep + lane * kVector;  // in the unit
-        const float scale = Magnitude<T>::value(largest[step]);
-        if (((static_cast<int>(begin) + offset) & (blocksize - 1)) == 0) scales[offset >> log2_blocksize] = scale;
         float values[kVector];
 #pragma unroll
         for (int j = 0; j < kVector; ++j) values[j] = to_float(weights[step][j]);
-        __stcs(to + step * kWarpSize, static_cast<Word>(codes_of<T>(values, scale, table)));
+        const uint32_t word = codes_of<T>(values, Magnitude<T>::value(largest[step]), table);
+        __stcs(to + step * kWarpSize, static_cast<Word>(word));
+      }
+      if (((static_cast<int>(begin) + lane * kVector) & (blocksize - 1)) == 0) {  // a block begins with the lane
+        float* const scales = absmax + ((begin + lane * kVector) >> log2_blocksize);
+#pragma unroll
+        for (int step = 0; step < config.steps; ++step) {
+          if ((step * kStep & (blocksize - 1)) == 0) {
+            scales[step * kStep >> log2_blocksize] = Magnitude<T>::value(largest[step]);
+          }
+        }
       }
     }
     tile += int64_t{gridDim.x} * kTile;

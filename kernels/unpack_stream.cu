@@ -18,6 +18,7 @@
 #include "dispatch.hpp"
 #include "families.hpp"
 #include "launch.cuh"
+#include "ptx.cuh"
 #include "table.cuh"
 #include "vector.cuh"
 
@@ -40,6 +41,24 @@ struct Config {
 constexpr Config kConfigs[] = {
     {256, 6, Grid::tiles, true},    {256, 6, Grid::resident, true}, {128, 12, Grid::tiles, true},
     {512, 3, Grid::resident, true}, {256, 4, Grid::resident, true}, {256, 6, Grid::tiles, false},
+    {256, 6, Grid::resident, false},
+};
+
+// The codebook in shared memory, at a multiple of 256 bytes: the address of a value is that of the table with its last
+// byte replaced by the value's offset, one instruction where an offset comes as a byte of a word. Every thread of the
+// block must call make().
+struct Table {
+  uint32_t address;
+
+  static __device__ Table make() {
+    __shared__ __align__(256) float values[16];
+    if (threadIdx.x < 16) values[threadIdx.x] = kDeviceCodebook[threadIdx.x];
+    __syncthreads();
+    return {static_cast<uint32_t>(__cvta_generic_to_shared(values))};
+  }
+  __device__ float at(uint32_t offsets, int byte) const {
+    return bits_to_float(load_shared(__byte_perm(offsets, address, 0x7650 | byte)));
+  }
 };
 
 // What a lane holds of a unit.
@@ -81,7 +100,7 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads,
   int64_t begin = blockIdx.x * kTile + threadIdx.x / kWarpSize * Unit::kWeights;
   Unit next;
   if (begin < whole) next = Unit::load(weight, begin, lane);
-  const SharedTable table = SharedTable::make();
+  const Table table = Table::make();
   for (; begin < whole; begin += stride) {
     const Unit unit = next;
     if (begin + stride < whole) next = Unit::load(weight, begin + stride, lane);
@@ -90,18 +109,20 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads,
     for (int step = 0; step < Unit::kSteps; ++step) {
       const int offset = step * Unit::kStep + lane * Unit::kVector;  // in the unit
       const float scale = __shfl_sync(~0u, unit.scale, offset >> weight.log2_blocksize);
+      const uint32_t even = even_offsets(unit.codes[step]);
+      const uint32_t odd = odd_offsets(unit.codes[step]);
       Vector<T> weights;
 #pragma unroll
-      for (int j = 0; j < Unit::kVector; j += 2) {
-        weights.set_pair(j, table[code_at(unit.codes[step], j)] * scale,
-                         table[code_at(unit.codes[step], j + 1)] * scale);
+      for (int byte = 0; byte < Unit::kVector / 2; ++byte) {
+        weights.set_pair(2 * byte, table.at(even, byte) * scale, table.at(odd, byte) * scale);
       }
       store_vector<config.streaming>(out + step * Unit::kStep, weights);
     }
   }
   if (blockIdx.x == gridDim.x - 1) {  // the rest, less than a unit
     for (int64_t i = whole + threadIdx.x; i < elements; i += config.threads) {
-      w[i] = from_float<T>(table[code_at(weight.codes, i)] * absmax_at(weight.absmax, i >> weight.log2_blocksize));
+      const float value = table.at(4 * code_at(weight.codes, i), 0);
+      w[i] = from_float<T>(value * absmax_at(weight.absmax, i >> weight.log2_blocksize));
     }
   }
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <limits>
 #include <random>
 #include <type_traits>
@@ -15,11 +14,14 @@
 namespace nf4test {
 namespace {
 
+template <class T>
+constexpr nf4::BinWords kTable{nf4::kBinTable<T>.words};
+
 // The code of x by its bin, which an approximate reciprocal that is off by `error` finds.
 template <class T>
 uint32_t code_of(float x, float absmax, float error) {
   const uint32_t bin = nf4::bin_of(x, nf4::kQuarterBins / absmax * (1.0f + error));
-  return nf4::code_in_bin<T>(x, absmax, bin, nf4::kBinTable<T>.words) & 15u;
+  return nf4::code_in_bin<T>(x, absmax, bin, kTable<T>) & 15u;
 }
 
 // Every ratio of two numbers of `bits` significant bits that is not far below the midpoints next to 0.
@@ -50,9 +52,7 @@ uint32_t expected_codes(const float (&x)[Count], float absmax) {
 
 template <class T, int Count>
 bool codes_agree(const float (&x)[Count], float absmax) {
-  float values[Count];
-  std::copy(std::begin(x), std::end(x), values);
-  return nf4::codes_of<T>(values, absmax, nf4::kBinTable<T>.words) == expected_codes<T>(x, absmax);
+  return nf4::codes_of<T>(x, absmax, kTable<T>) == expected_codes<T>(x, absmax);
 }
 
 template <class T>
