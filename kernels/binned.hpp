@@ -1,12 +1,13 @@
 // Coding weights without a division for each: what pack.binned computes per element.
 //
-// Ratios from -1 to 1 are cut into bins, each narrower than the least distance of two midpoints, so that a bin holds one
-// midpoint at most, and none near its edge. A ratio that is good to three digits finds the bin; the bin's entry says
-// which code lies below its midpoint; one exact comparison decides between that and the next.
+// Ratios from -1 to 1 are cut into bins, each narrower than the least distance of two midpoints, so that a bin holds
+// one midpoint at most, and none near its edge. A ratio that is good to three digits finds the bin; the bin's entry
+// says which code lies below its midpoint; one exact comparison decides between that and the next.
 //
 // The comparison. encode() holds x / absmax, rounded to fp32, against a midpoint m. Let h be half an ulp of m. The
-// rounded quotient exceeds m if and only if x > (m + h) absmax, in real numbers: the quotient rounds up past m from m + h
-// on, and is never m + h itself, since m + h has 25 significant bits, and so has (m + h) absmax at least, but x has 24.
+// rounded quotient exceeds m if and only if x > (m + h) absmax, in real numbers: the quotient rounds up past m from
+// m + h on, and is never m + h itself, since m + h has 25 significant bits, and so has (m + h) absmax at least, but x
+// has 24.
 //
 //     f32        the sign of fma(h, absmax, fma(m, absmax, -x)). Near the midpoint the inner result is exact: the
 //                remainder of a division by a quotient that is off by less than an ulp is a number of fp32. Far from it
@@ -29,11 +30,12 @@
 namespace nf4 {
 
 constexpr int kBins = 32;
-constexpr float kQuarterBins = 51.0f;  // to a ratio of 1; with the bias, keeps midpoints 0.007 from the edges of bins
-constexpr float kBinBias = 0x1.8p23f + 64.0f;  // whose ulp is 1: what is added to it is rounded to a whole number
+constexpr float kQuarterBins = 51.0f;  // to a ratio of 1; with kMiddle, keeps midpoints 0.007 from the edges of bins
+constexpr float kMiddle = 64.0f;       // quarter bins below a ratio of 0
+constexpr float kBinBias = 0x1.8p23f + kMiddle;  // its ulp is 1: what is added to it is rounded to a whole number
 
-// Entry b, in two planes: words[b] holds the bits of the midpoint m, words[kBins + b] those of h, with the code below the
-// midpoint in its last 4 bits. For bf16 the one plane is that of m, with the code in its last 4 bits.
+// Entry b, in two planes: words[b] holds the bits of the midpoint m, words[kBins + b] those of h, with the code below
+// the midpoint in its last 4 bits. For bf16 the one plane is that of m, with the code in its last 4 bits.
 template <class T>
 struct BinTable {
   static constexpr bool kOnePlane = std::is_same_v<T, bf16>;
@@ -51,7 +53,7 @@ constexpr BinTable<T> make_bin_table() {
     uint32_t h = 0;
     const uint32_t code = below;
     if (code < 15) {
-      const double steps = double{kMidpoints[code]} * kQuarterBins + 64.0;
+      const double steps = double{kMidpoints[code]} * kQuarterBins + kMiddle;
       if (static_cast<int>(steps + 0.5) / 4 == bin) {
         m = std::bit_cast<uint32_t>(kMidpoints[code]);
         h = ((m >> 23 & 0xffu) - 24) << 23;
@@ -131,8 +133,8 @@ NF4_HD uint32_t codes_in_range(const float (&x)[Count], float absmax, const Tabl
   return word >> (32 - 4 * Count);
 }
 
-// The codes of 8 weights of a block, or of 4 in the low half, as they are stored: in a little-endian word, the earlier of
-// each two in the high nibble of their byte.
+// The codes of 8 weights of a block, or of 4 in the low half, as they are stored: in a little-endian word, the earlier
+// of each two in the high nibble of their byte.
 template <class T, int Count, class Table>
 NF4_HD uint32_t codes_of(const float (&x)[Count], float absmax, const Table& table) {
   static_assert(Count == 4 || Count == 8);

@@ -7,9 +7,11 @@
 //     step 1     [ 8 weights | 8 weights | ... | 8 weights ]
 //     ...
 //
-// The largest magnitude of a block is found among the weights of a lane; among the lanes of a step that share the block,
-// by shuffles; among the steps that do; and, where a block is larger than a unit, among warps, through shared memory.
-// How weights are coded is told in binned.hpp. Look-ups never conflict: 32 bins lie in 32 banks.
+// The largest magnitude of a block is found among the weights of a lane; among the lanes of a step that share the
+// block, by shuffles; among the steps that do; and, where a block is larger than a unit, among warps, through shared
+// memory. How weights are coded is told in binned.hpp. Look-ups never conflict: 32 bins lie in 32 banks.
+#include <type_traits>
+
 #include "binned.hpp"
 #include "dispatch.hpp"
 #include "families.hpp"
@@ -105,10 +107,10 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads,
                 int64_t elements, int log2_blocksize) {
   constexpr Config config = kConfigs[ConfigIndex];
   constexpr int kVector = Vector<T>::kCount;
-  constexpr int kStep = kWarpSize * kVector;      // weights of a step
-  constexpr int kUnit = config.steps * kStep;     // of a warp
+  constexpr int kStep = kWarpSize * kVector;   // weights of a step
+  constexpr int kUnit = config.steps * kStep;  // of a warp
   constexpr int kWarps = config.threads / kWarpSize;
-  constexpr int kTile = kWarps * kUnit;           // of a CUDA block
+  constexpr int kTile = kWarps * kUnit;  // of a CUDA block
   static_assert(kTile % kLargestBlock == 0, "a block of the format must not pass from one CUDA block to another");
   using Word = std::conditional_t<kVector == 8, uint32_t, uint16_t>;  // of a vector's codes
 

@@ -1,17 +1,17 @@
 // unpack.stream: unpack as fast as memory takes the weights.
 //
-// A warp's unit is 1024 consecutive weights of 16 bits, or 512 of f32: blocks of the format cover it, or it lies in one.
-// It is unpacked in 4 steps. In each the warp makes 512 bytes of weights, 16 to a lane, which go out in one coalesced
-// store; the 4 or 2 bytes of codes that a lane needs for it are a coalesced load too:
+// A warp's unit is 1024 consecutive weights of 16 bits, or 512 of f32: blocks of the format cover it, or it lies in
+// one. It is unpacked in 4 steps. In each the warp makes 512 bytes of weights, 16 to a lane, which go out in one
+// coalesced store; the 4 or 2 bytes of codes that a lane needs for it are a coalesced load too:
 //
 //     lane            0           1       ...       31
 //     step 0     [ 8 weights | 8 weights | ... | 8 weights ]   or 4 of f32
 //     ...
 //     step 3     [ 8 weights | 8 weights | ... | 8 weights ]
 //
-// All codes of a unit are under way before the first is used, those of the next unit while this one is unpacked, and the
-// first before the table is made. Scales: lane b decodes that of the unit's block b, once, in whatever way it is stored;
-// a shuffle a step hands it to the lanes that need it. Look-ups never conflict: 16 values lie in 16 banks.
+// All codes of a unit are under way before the first is used, those of the next unit while this one is unpacked, and
+// the first before the table is made. Scales: lane b decodes that of the unit's block b, once, in whatever way it is
+// stored; a shuffle a step hands it to the lanes that need it. Look-ups never conflict: 16 values lie in 16 banks.
 #include <type_traits>
 
 #include "codebook.hpp"
@@ -39,8 +39,8 @@ struct Config {
 };
 
 constexpr Config kConfigs[] = {
-    {256, 6, Grid::tiles, true},    {256, 6, Grid::resident, true}, {128, 12, Grid::tiles, true},
-    {512, 3, Grid::resident, true}, {256, 4, Grid::resident, true}, {256, 6, Grid::tiles, false},
+    {256, 6, Grid::tiles, true},     {256, 6, Grid::resident, true}, {128, 12, Grid::tiles, true},
+    {512, 3, Grid::resident, true},  {256, 4, Grid::resident, true}, {256, 6, Grid::tiles, false},
     {256, 6, Grid::resident, false},
 };
 
@@ -133,7 +133,8 @@ int launch_unpack_stream(const UnpackArgs& args, const Device& device, int confi
     return with_config<kConfigs>(config, [&](auto index) {
       constexpr int kIndex = decltype(index)::value;
       constexpr Config kConfig = kConfigs[kIndex];
-      const int64_t tiles = ceil_div(args.weight.rows * args.weight.cols, kConfig.threads / kWarpSize * Unit<T>::kWeights);
+      const int64_t tiles =
+          ceil_div(args.weight.rows * args.weight.cols, kConfig.threads / kWarpSize * Unit<T>::kWeights);
       return launch(unpack_stream<T, kIndex>, grid_for(tiles, kConfig.grid, kConfig.blocks * device.multiprocessors),
                     kConfig.threads, stream, static_cast<T*>(args.w), args.weight);
     });

@@ -167,7 +167,7 @@ void check_round_trip(const Backend& backend) {
 }
 
 // Matrices over which every block of threads walks several times: what the host backend writes. Among the weights
-// are poisoned, empty, tiny and huge blocks, and codebook values and midpoints times the block's largest.
+// are poisoned, empty, tiny and huge blocks.
 void check_long() {
   const Backend host(NF4_HOST_DEVICE);
   const Backend backend(0);
@@ -181,7 +181,8 @@ void check_long() {
   for (size_t i = 0; i + 4096 < values.size(); i += 4096 + random() % 8192) {
     const float scale = kSpecial[random() % 8];
     for (size_t j = i; j < i + 96; ++j) {
-      const float ratio = random() % 2 != 0 ? normal(random) * 20.0f : nf4ref::codebook(static_cast<int>(random() % 16));
+      const float ratio =
+          random() % 2 != 0 ? normal(random) * 20.0f : nf4ref::codebook(static_cast<int>(random() % 16));
       values[j] = std::isfinite(scale) ? scale * ratio : values[j];
     }
     values[i + random() % 96] = scale;
