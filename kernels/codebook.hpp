@@ -61,4 +61,8 @@ NF4_HD uint32_t code_at(const uint8_t* codes, int64_t i) { return codes[i >> 1] 
 // Element i, 0 to 7, of the 8 codes in a little-endian load of their 4 bytes.
 NF4_HD uint32_t code_at(uint32_t word, int i) { return word >> (i * 4 ^ 4) & 15u; }
 
+// The same codes as offsets into a table of 4 bytes a code: byte b holds that of element 2b, or of element 2b + 1.
+NF4_HD uint32_t even_offsets(uint32_t word) { return word >> 2 & 0x3c3c3c3cu; }
+NF4_HD uint32_t odd_offsets(uint32_t word) { return word << 2 & 0x3c3c3c3cu; }
+
 }  // namespace nf4

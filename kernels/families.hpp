@@ -8,7 +8,9 @@
 
 namespace nf4 {
 
+std::span<const Variant> pack_binned_variants();
 std::span<const Variant> pack_cub_variants();
+std::span<const Variant> unpack_stream_variants();
 std::span<const Variant> unpack_lut_variants();
 std::span<const Variant> gemm_pair_tma_variants();
 std::span<const Variant> gemm_pair_variants();

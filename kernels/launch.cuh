@@ -23,6 +23,26 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 
 // A grid of one block per tile; kernels stride over tiles, so a count beyond the hardware's limit is right too.
 inline unsigned grid_for(int64_t tiles) { return static_cast<unsigned>(std::min<int64_t>(tiles, 0x7fffffff)); }
 
+// How many blocks a kernel that strides over tiles is launched with: one for each tile, or as many as the device holds
+// at a time.
+enum class Grid { tiles, resident };
+
+constexpr const char* name_of(Grid grid) { return grid == Grid::tiles ? "tiles" : "resident"; }
+
+inline unsigned grid_for(int64_t tiles, Grid grid, int64_t resident) {
+  return grid_for(grid == Grid::tiles ? tiles : std::min(tiles, resident));
+}
+
+// The blocks that an SM shall hold, for __launch_bounds__: `wanted`, as far as the threads find room.
+constexpr int resident_blocks(int threads, int wanted) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  constexpr int kThreads = 1024;
+#else
+  constexpr int kThreads = 1536;
+#endif
+  return std::min(wanted, kThreads / threads);
+}
+
 // An equal share for each of `count` takers: the first `larger` get one more than `size`.
 struct Shares {
   int count;

@@ -1,5 +1,5 @@
-// The PTX instructions that CUDA C++ has no words for. They need compute capability 8.0, from `Compute capability 9.0`
-// on 9.0.
+// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load_shared, and those
+// after `Compute capability 9.0`.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,14 @@
 #include "number.hpp"
 
 namespace nf4 {
+
+// A word of shared memory, `Offset` bytes after an address that was put together from bits, without an addition.
+template <int Offset = 0>
+__device__ __forceinline__ uint32_t load_shared(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1 + %2];" : "=r"(value) : "r"(address), "n"(Offset));
+  return value;
+}
 
 // c += a b, m16n8k16 with fp32 accumulators, a row-major and b column-major in the warp's registers (PTX ISA,
 // mma.m16n8k16).

@@ -63,7 +63,7 @@ const std::vector<int64_t> kCols = {1, 2, 7, 8, 31, 33, 63, 64, 65, 3420, 8192};
 
 void check_pack(const Backend& backend) {
   const auto rows = pairwise({kDtypes.size(), kBlocksizes.size(), kRows.size(), kCols.size(), 2, 2, 2, 2}, 3);
-  for_each_config(backend, NF4_OP_PACK, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+  for_each_config(backend, NF4_OP_PACK, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(5);
     std::normal_distribution<float> normal(0.0f, 0.02f);
     for (const auto& row : rows) {
@@ -71,10 +71,25 @@ void check_pack(const Backend& backend) {
       const int32_t blocksize = kBlocksizes[row[1]];
       const int64_t n = kRows[row[2]];
       const int64_t k = kCols[row[3]];
-      const int64_t ldw = k + (row[4] != 0 ? 5 : 0);
+      int64_t ldw = k + (row[4] != 0 ? 5 : 0);
       const auto size = static_cast<size_t>(nf4ref::size_of(dtype));
+      size_t w_skew = row[5] * size;
+      size_t codes_skew = row[6];
+      nf4_problem_t problem = NF4_PROBLEM_INIT;
+      problem.op = NF4_OP_PACK;
+      problem.dtype = dtype;
+      problem.n = n;
+      problem.k = k;
+      problem.blocksize = blocksize;
+      problem.strided = n > 1 && ldw != k;
+      if (!takes(backend, info, problem, w_skew | codes_skew)) {  // a variant may decline gaps and skews, nothing else
+        ldw = k;
+        problem.strided = 0;
+        w_skew = codes_skew = 0;
+      }
       INFO("dtype " << dtype << " blocksize " << blocksize << " " << n << "x" << k << " ldw " << ldw << " skew "
-                    << row[5] << "/" << row[6] << " special " << row[7]);
+                    << w_skew << "/" << codes_skew << " special " << row[7]);
+      REQUIRE(takes(backend, info, problem, w_skew | codes_skew));
       std::vector<float> values(static_cast<size_t>(n * ldw));
       for (float& value : values) value = normal(random);
       if (row[7] != 0) {  // poisoned, empty, tiny and huge blocks
@@ -86,11 +101,11 @@ void check_pack(const Backend& backend) {
         }
       }
       Arena arena(backend.on_host());
-      const Arena::Slot w = arena.add(raw(values, dtype), row[5] * size);
+      const Arena::Slot w = arena.add(raw(values, dtype), w_skew);
       int64_t codes_bytes = 0;
       int64_t absmax_count = 0;
       require_success(nf4_packed_size(&codes_bytes, &absmax_count, n, k, blocksize));
-      const Arena::Slot codes = arena.add_output(static_cast<size_t>(codes_bytes), row[6]);
+      const Arena::Slot codes = arena.add_output(static_cast<size_t>(codes_bytes), codes_skew);
       const Arena::Slot absmax = arena.add_output(static_cast<size_t>(absmax_count) * sizeof(float));
       arena.upload();
       require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax), arena.at(w), ldw,
@@ -151,12 +166,63 @@ void check_round_trip(const Backend& backend) {
   }
 }
 
+// Matrices over which every block of threads walks several times: what the host backend writes. Among the weights
+// are poisoned, empty, tiny and huge blocks.
+void check_long() {
+  const Backend host(NF4_HOST_DEVICE);
+  const Backend backend(0);
+  constexpr int64_t kN = 7;
+  constexpr int64_t kK = 4'000'001;
+  std::mt19937 random(43);
+  std::normal_distribution<float> normal(0.0f, 0.02f);
+  std::vector<float> values(static_cast<size_t>(kN * kK));
+  for (float& value : values) value = normal(random);
+  constexpr float kSpecial[] = {kNan, kInf, -kInf, 1e-40f, 3e38f, 1e-45f, 0.0f, 1e-30f};
+  for (size_t i = 0; i + 4096 < values.size(); i += 4096 + random() % 8192) {
+    const float scale = kSpecial[random() % 8];
+    for (size_t j = i; j < i + 96; ++j) {
+      const float ratio =
+          random() % 2 != 0 ? normal(random) * 20.0f : nf4ref::codebook(static_cast<int>(random() % 16));
+      values[j] = std::isfinite(scale) ? scale * ratio : values[j];
+    }
+    values[i + random() % 96] = scale;
+  }
+  for (const nf4_dtype_t dtype : kDtypes) {
+    const std::vector<uint8_t> stored = raw(values, dtype);
+    for (const int32_t blocksize : kBlocksizes) {
+      int64_t codes_bytes = 0;
+      int64_t absmax_count = 0;
+      require_success(nf4_packed_size(&codes_bytes, &absmax_count, kN, kK, blocksize));
+      Packed expected{std::vector<uint8_t>(static_cast<size_t>(codes_bytes)),
+                      std::vector<float>(static_cast<size_t>(absmax_count))};
+      require_success(nf4_pack(host.handle(), expected.codes.data(), expected.absmax.data(), stored.data(), kK, dtype,
+                               kN, kK, blocksize, nullptr, nullptr));
+      Arena arena(false);
+      const Arena::Slot w = arena.add(stored);
+      const Arena::Slot codes = arena.add_output(expected.codes.size());
+      const Arena::Slot absmax = arena.add_output(expected.absmax.size() * sizeof(float));
+      for_each_config(backend, NF4_OP_PACK, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+        arena.upload();
+        require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax), arena.at(w), kK,
+                                 dtype, kN, kK, blocksize, &options, nullptr));
+        arena.download();
+        INFO("dtype " << dtype << " blocksize " << blocksize);
+        CHECK(mismatches(arena, codes, absmax, expected) == 0);
+      });
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("pack: codes and absmax by definition, host") { check_pack(Backend(NF4_HOST_DEVICE)); }
 TEST_CASE("pack: codes and absmax by definition, CUDA", "[gpu][small]") {
   REQUIRE_GPU();
   check_pack(Backend(0));
+}
+TEST_CASE("pack: long matrices, CUDA", "[gpu]") {
+  REQUIRE_GPU();
+  check_long();
 }
 TEST_CASE("pack: around every midpoint, host") { check_midpoints(Backend(NF4_HOST_DEVICE)); }
 TEST_CASE("pack: around every midpoint, CUDA", "[gpu][small]") {

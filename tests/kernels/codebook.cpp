@@ -82,6 +82,8 @@ TEST_CASE("codebook: element i of packed codes, from bytes and from words") {
     uint32_t word;
     std::memcpy(&word, codes + i / 8 * 4, sizeof word);
     CHECK(nf4::code_at(word, i % 8) == static_cast<uint32_t>(i % 16));
+    const uint32_t offsets = i % 2 == 0 ? nf4::even_offsets(word) : nf4::odd_offsets(word);
+    CHECK((offsets >> (i % 8 / 2 * 8) & 0xffu) == 4 * static_cast<uint32_t>(i % 16));
   }
 }
 

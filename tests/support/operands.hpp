@@ -140,6 +140,15 @@ inline void require_success(nf4_status_t status) {
   REQUIRE(status == NF4_SUCCESS);
 }
 
+// Whether the variant takes a problem whose pointers lie `skew` bytes after a multiple of 16.
+inline bool takes(const Backend& backend, const nf4_variant_info_t& info, nf4_problem_t problem, size_t skew) {
+  const size_t addresses = 16 | skew;
+  problem.alignment = static_cast<int32_t>(addresses & (~addresses + 1));
+  int32_t supported = 0;
+  require_success(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, nullptr, 0));
+  return supported != 0;
+}
+
 inline const std::vector<nf4_dtype_t> kDtypes = {NF4_F32, NF4_F16, NF4_BF16};
 inline const std::vector<int32_t> kBlocksizes = {32, 64, 128, 256, 512, 1024, 2048, 4096};
 inline const std::vector<nf4_dtype_t> kAbsmaxDtypes = {NF4_F32, NF4_F16, NF4_BF16, NF4_U8};
