@@ -154,17 +154,17 @@ void check_round_trip(const Backend& backend) {
 }  // namespace
 
 TEST_CASE("pack: codes and absmax by definition, host") { check_pack(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: codes and absmax by definition, CUDA", "[gpu][small]") {
+TEST_CASE("pack: codes and absmax by definition, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_pack(Backend(0));
 }
 TEST_CASE("pack: around every midpoint, host") { check_midpoints(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: around every midpoint, CUDA", "[gpu][small]") {
+TEST_CASE("pack: around every midpoint, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_midpoints(Backend(0));
 }
 TEST_CASE("pack: undoes unpack, host") { check_round_trip(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: undoes unpack, CUDA", "[gpu][small]") {
+TEST_CASE("pack: undoes unpack, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_round_trip(Backend(0));
 }
