@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 
-FIRST, ROUNDS = 20, 200  # in the first rounds the interpreter settles
+FIRST, ROUNDS = 20, 520  # in the first rounds the interpreter settles
 path = os.path.realpath(sys.argv[1])
 
 
