@@ -125,7 +125,8 @@ if [[ $record ]]; then
   {
     echo "# GPU tests, ${device:-no GPU}, $begun"
     echo
-    echo "Commit $commit; \`tests/gpu.sh ${steps[*]}\`, limit $limit s a run${sanitizer:+; $("$sanitizer" --version | tail -1)}."
+    echo "Commit $commit; \`tests/gpu.sh ${steps[*]}\`, limit $limit s a run of a sanitizer" \
+      "${sanitizer:+($("$sanitizer" --version | tail -1))}."
     echo
     echo '| what | outcome | time |'
     echo '| --- | --- | --- |'

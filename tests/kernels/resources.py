@@ -1,7 +1,7 @@
 """Holds what every kernel takes of a multiprocessor, as ptxas reported it when the library was built, against the table
 resources.csv: registers, static shared memory, stack and spills.
 
-    python3 resources.py NVCC_VERSION TABLE OBJECT ...             compares; exits with 77 for another nvcc than the table's
+    python3 resources.py NVCC_VERSION TABLE OBJECT ...             compares; 77 if the table is of another nvcc
     python3 resources.py --update NVCC_VERSION TABLE OBJECT ...    writes the table anew
 
 Beside each object lies the report that cmake/ptxas_report.sh kept.
