@@ -12,7 +12,8 @@ function(nf4_compile_options target)
   if(NF4_SANITIZE)
     # Instrumented code makes GCC 12 see uninitialized reads in its own <functional>.
     target_compile_options(${target} PRIVATE
-      $<$<COMPILE_LANGUAGE:C,CXX>:-Wno-maybe-uninitialized -fsanitize=${NF4_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
+      $<$<CXX_COMPILER_ID:GNU>:$<$<COMPILE_LANGUAGE:C,CXX>:-Wno-maybe-uninitialized>>
+      $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${NF4_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
     target_link_options(${target} PRIVATE -fsanitize=${NF4_SANITIZE})
   endif()
 endfunction()

@@ -14,6 +14,10 @@ command_from python3 python3
 command_from pkg-config pkg-config
 command_from readelf binutils
 command_from rustc rustc
+command_from abidiff abigail-tools
+command_from clang++ clang
+command_from clang-format clang-format
+command_from clang-tidy clang-tidy
 package catch2
 package libbenchmark-dev
 package libfmt-dev

@@ -31,7 +31,7 @@ struct TuningRow {
   std::optional<double> microseconds;  // as measured when the row was made
   int line;                            // in the file, for explanations
 
-  bool matches(const Problem& problem, const Device& device) const;
+  bool matches(const Problem& problem, const Device& on) const;
 };
 
 struct TuningTable {

@@ -97,12 +97,12 @@ void check_unpack_absmax(const Backend& backend) {
 }  // namespace
 
 TEST_CASE("pack_absmax: by definition, host") { check_pack_absmax(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack_absmax: by definition, CUDA", "[gpu][small]") {
+TEST_CASE("pack_absmax: by definition, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_pack_absmax(Backend(0));
 }
 TEST_CASE("unpack_absmax: each storage of the scales, host") { check_unpack_absmax(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("unpack_absmax: each storage of the scales, CUDA", "[gpu][small]") {
+TEST_CASE("unpack_absmax: each storage of the scales, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_unpack_absmax(Backend(0));
 }

@@ -9,13 +9,17 @@
 
 namespace nf4test {
 
-// Whether CUDA device 0 can be used. Where it cannot, records the running test as skipped.
-bool gpu_or_skip(const char* test);
+// Records that the running test, or a part of it, cannot be done here: it is reported as skipped, by name, and, unless
+// something in it fails, never as passed.
+void skip(const char* reason);
+
+// Whether CUDA device 0 can be used. Where it cannot, the running test is skipped.
+bool gpu_or_skip();
 
 }  // namespace nf4test
 
-// First line of a test tagged [gpu]: without a GPU the test is reported as skipped, by name, and never as passed.
-#define REQUIRE_GPU()                                                                            \
-  do {                                                                                           \
-    if (!::nf4test::gpu_or_skip(Catch::getResultCapture().getCurrentTestName().c_str())) return; \
+// First line of a test tagged [gpu].
+#define REQUIRE_GPU()                      \
+  do {                                     \
+    if (!::nf4test::gpu_or_skip()) return; \
   } while (false)

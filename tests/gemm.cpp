@@ -390,7 +390,7 @@ TEST_CASE("gemm: many rows, CUDA", "[gpu]") {
   check_tall(Backend(0));
 }
 TEST_CASE("gemm: every way through K, host") { check_small(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: every way through K, CUDA", "[gpu][small]") {
+TEST_CASE("gemm: every way through K, CUDA", "[gpu][deep]") {
   REQUIRE_GPU();
   check_small(Backend(0));
 }
@@ -400,12 +400,12 @@ TEST_CASE("gemm: exact where arithmetic is, CUDA", "[gpu]") {
   check_exact(Backend(0));
 }
 TEST_CASE("gemm: special values, host") { check_special_values(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: special values, CUDA", "[gpu][small]") {
+TEST_CASE("gemm: special values, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_special_values(Backend(0));
 }
 TEST_CASE("gemm: scaled and permuted operands, host") { check_metamorphic(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: scaled and permuted operands, CUDA", "[gpu][small]") {
+TEST_CASE("gemm: scaled and permuted operands, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_metamorphic(Backend(0));
 }

@@ -166,12 +166,12 @@ TEST_CASE("golden: the dynamic map is bitsandbytes'") {
 TEST_CASE("golden: codes, absmax and unpacked weights are bitsandbytes', host") {
   check_golden(Backend(NF4_HOST_DEVICE));
 }
-TEST_CASE("golden: codes, absmax and unpacked weights are bitsandbytes', CUDA", "[gpu][small]") {
+TEST_CASE("golden: codes, absmax and unpacked weights are bitsandbytes', CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_golden(Backend(0));
 }
 TEST_CASE("golden: nested scales are bitsandbytes', host") { check_golden_nested(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("golden: nested scales are bitsandbytes', CUDA", "[gpu][small]") {
+TEST_CASE("golden: nested scales are bitsandbytes', CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_golden_nested(Backend(0));
 }

@@ -216,7 +216,7 @@ void check_long() {
 }  // namespace
 
 TEST_CASE("pack: codes and absmax by definition, host") { check_pack(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: codes and absmax by definition, CUDA", "[gpu][small]") {
+TEST_CASE("pack: codes and absmax by definition, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_pack(Backend(0));
 }
@@ -225,12 +225,12 @@ TEST_CASE("pack: long matrices, CUDA", "[gpu]") {
   check_long();
 }
 TEST_CASE("pack: around every midpoint, host") { check_midpoints(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: around every midpoint, CUDA", "[gpu][small]") {
+TEST_CASE("pack: around every midpoint, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_midpoints(Backend(0));
 }
 TEST_CASE("pack: undoes unpack, host") { check_round_trip(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: undoes unpack, CUDA", "[gpu][small]") {
+TEST_CASE("pack: undoes unpack, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_round_trip(Backend(0));
 }

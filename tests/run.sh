@@ -14,3 +14,10 @@ if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/default/CMakeCache.txt; then
   cmake --build build/no-cuda
   ctest --test-dir build/no-cuda/examples --output-on-failure
 fi
+
+# The fuzzers, from their seeds, for a quarter of a minute each.
+if command -v clang++ >/dev/null; then
+  cmake --preset fuzz
+  cmake --build --preset fuzz
+  ctest --preset fuzz -j "$(nproc)"
+fi

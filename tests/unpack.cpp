@@ -110,7 +110,7 @@ void check_long() {
 }  // namespace
 
 TEST_CASE("unpack: exact fp32 arithmetic, host") { check_unpack(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("unpack: exact fp32 arithmetic, CUDA", "[gpu][small]") {
+TEST_CASE("unpack: exact fp32 arithmetic, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_unpack(Backend(0));
 }

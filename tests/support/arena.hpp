@@ -1,10 +1,16 @@
 // All operands of one call side by side in one piece of memory, on the host or on the GPU, with canaries between them.
 // After the call every byte that is not an output must be what it was.
+//
+// compute-sanitizer knows allocations, not operands. For it NF4_TEST_MEMORY=apart gives each operand on the GPU an
+// allocation of its own, so that memcheck sees an access beside one, and NF4_TEST_MEMORY=unwritten also leaves outputs
+// as they were allocated, so that initcheck sees a read of one.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -51,15 +57,13 @@ class Arena {
   struct Slot {
     size_t offset = 0;
     size_t size = 0;
+    size_t skew = 0;
+    size_t number = 0;  // among the arena's operands
     bool null = true;
   };
 
-  explicit Arena(bool on_host) : on_host_(on_host) {}
-  ~Arena() {
-#if NF4_HAVE_CUDA
-    if (!on_host_) cudaFree(base_);
-#endif
-  }
+  explicit Arena(bool on_host) : on_host_(on_host), placement_(on_host ? Placement::together : placement()) {}
+  ~Arena() { free_device(); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
@@ -75,6 +79,7 @@ class Arena {
   Slot add_output(size_t size, size_t skew = 0) {
     const Slot slot = reserve(size, skew);
     std::memset(image_.data() + slot.offset, 0xff, slot.size);
+    operands_.back().output = true;
     return slot;
   }
 
@@ -89,21 +94,42 @@ class Arena {
       std::memcpy(base_, image_.data(), image_.size());
     } else {
 #if NF4_HAVE_CUDA
-      check_cuda(cudaFree(base_));
-      check_cuda(cudaMalloc(&base_, image_.size()));
-      check_cuda(cudaMemcpy(base_, image_.data(), image_.size(), cudaMemcpyHostToDevice));
+      free_device();
+      if (placement_ == Placement::together) {
+        check_cuda(cudaMalloc(&base_, image_.size()));
+        check_cuda(cudaMemcpy(base_, image_.data(), image_.size(), cudaMemcpyHostToDevice));
+        return;
+      }
+      for (Operand& operand : operands_) {
+        const Slot& slot = operand.slot;
+        if (slot.size == 0) continue;
+        check_cuda(cudaMalloc(&operand.base, slot.skew + slot.size));
+        if (operand.output && placement_ == Placement::unwritten) continue;
+        check_cuda(cudaMemcpy(at(slot), image_.data() + slot.offset, slot.size, cudaMemcpyHostToDevice));
+      }
 #endif
     }
   }
 
   // Fetches everything back once the call is done.
   void download() {
+    if (placement_ == Placement::together) {
+      fetch(result_.data(), base_, result_.size());
+    } else {
+      for (const Operand& operand : operands_) download(operand.slot);
+    }
+  }
+
+  // Fetches one operand back.
+  void download(const Slot& slot) { fetch(result_.data() + slot.offset, at(slot), slot.size); }
+
+  // Fills an output with 0xff again.
+  void poison(const Slot& slot) {
     if (on_host_) {
-      std::memcpy(result_.data(), base_, result_.size());
+      std::memset(at(slot), 0xff, slot.size);
     } else {
 #if NF4_HAVE_CUDA
-      check_cuda(cudaDeviceSynchronize());
-      check_cuda(cudaMemcpy(result_.data(), base_, result_.size(), cudaMemcpyDeviceToHost));
+      check_cuda(cudaMemset(at(slot), 0xff, slot.size));
 #endif
     }
   }
@@ -111,7 +137,10 @@ class Arena {
   // The operand where the call sees it.
   template <class T = void>
   T* at(const Slot& slot) const {
-    return slot.null ? nullptr : reinterpret_cast<T*>(static_cast<std::byte*>(base_) + slot.offset);
+    if (slot.null) return nullptr;
+    if (placement_ == Placement::together) return reinterpret_cast<T*>(static_cast<std::byte*>(base_) + slot.offset);
+    void* const base = operands_[slot.number].base;  // null if it is empty
+    return base != nullptr ? reinterpret_cast<T*>(static_cast<std::byte*>(base) + slot.skew) : nullptr;
   }
 
   // The operand as uploaded, and as downloaded; in host memory.
@@ -139,13 +168,58 @@ class Arena {
  private:
   static constexpr size_t kCanary = 256;
 
+  enum class Placement { together, apart, unwritten };
+
+  static Placement placement() {
+    const char* value = std::getenv("NF4_TEST_MEMORY");
+    const std::string text = value != nullptr ? value : "";
+    if (text.empty()) return Placement::together;
+    if (text == "apart") return Placement::apart;
+    if (text == "unwritten") return Placement::unwritten;
+    throw std::runtime_error("NF4_TEST_MEMORY is '" + text + "'; expected apart or unwritten");
+  }
+
+  struct Operand {
+    Slot slot;
+    bool output = false;
+    void* base = nullptr;  // of its own allocation, where operands lie apart
+  };
+
   Slot reserve(size_t size, size_t skew) {
     const size_t offset = (image_.size() + kCanary + 255) / 256 * 256 + skew;
     image_.resize(offset + size, std::byte{0xa5});
-    return {offset, size, false};
+    const Slot slot{offset, size, skew, operands_.size(), false};
+    operands_.push_back({slot, false, nullptr});
+    return slot;
+  }
+
+  void fetch(std::byte* to, const void* from, size_t size) {
+    if (size == 0) return;
+    if (on_host_) {
+      std::memcpy(to, from, size);
+    } else {
+#if NF4_HAVE_CUDA
+      check_cuda(cudaDeviceSynchronize());
+      check_cuda(cudaMemcpy(to, from, size, cudaMemcpyDeviceToHost));
+#endif
+    }
+  }
+
+  void free_device() {
+#if NF4_HAVE_CUDA
+    if (on_host_) return;
+    cudaFree(base_);
+    base_ = nullptr;
+    for (Operand& operand : operands_) {
+      cudaFree(operand.base);
+      operand.base = nullptr;
+    }
+#endif
   }
 
   bool on_host_;
+  Placement placement_;
+  std::vector<Operand> operands_;
   std::vector<std::byte> image_;
   std::vector<std::byte> result_;
   std::vector<std::byte> host_;

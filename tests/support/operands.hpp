@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -112,16 +113,25 @@ class ArenaWeight {
   Arena::Slot codes_, absmax_, map_, absmax2_, offset_;
 };
 
+// Whether the variant is to be tested: NF4_TEST_VARIANT limits a run to the one that it names.
+inline bool wanted(const char* variant) {
+  const char* only = std::getenv("NF4_TEST_VARIANT");
+  return only == nullptr || std::string(only) == variant;
+}
+
 // Every variant of `op` on the backend with each of its configs: calls test(info, options).
 template <class Test>
 void for_each_config(const Backend& backend, nf4_op_t op, const Test& test) {
   size_t variants = 0;
   REQUIRE(nf4_variant_count(backend.handle(), op, &variants) == NF4_SUCCESS);
   REQUIRE(variants > 0);
+  bool any_wanted = false;
   for (size_t v = 0; v < variants; ++v) {
     nf4_variant_info_t info{};
     info.struct_size = sizeof info;
     REQUIRE(nf4_variant_info(backend.handle(), op, v, &info) == NF4_SUCCESS);
+    if (!wanted(info.name)) continue;
+    any_wanted = true;
     for (int32_t c = 0; c < info.configs; ++c) {
       char config[64];
       REQUIRE(nf4_variant_config(backend.handle(), info.name, static_cast<size_t>(c), config, sizeof config) ==
@@ -133,6 +143,7 @@ void for_each_config(const Backend& backend, nf4_op_t op, const Test& test) {
       test(info, options);
     }
   }
+  if (!any_wanted) skip("NF4_TEST_VARIANT names none of its variants");
 }
 
 inline void require_success(nf4_status_t status) {

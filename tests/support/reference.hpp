@@ -311,7 +311,8 @@ class Verdict {
   // Where y or the reference is NaN or infinite: y must be what the reference is, but may overflow where its type or
   // the fp32 sums on the way to it can.
   bool right_without_number(double y, const Reference& reference, double allowed) const {
-    if (std::isnan(reference.y)) return !std::isfinite(y);  // a poisoned block shows as NaN or Inf, by the order of sums
+    if (std::isnan(reference.y))
+      return !std::isfinite(y);  // a poisoned block shows as NaN or Inf, by the order of sums
     if (std::isinf(reference.y)) return y == reference.y;
     if (reference.s > FLT_MAX) return true;
     const bool same_side = std::signbit(y) == std::signbit(reference.y);

@@ -1,0 +1,171 @@
+// What is launched: on the caller's stream and the handle's device, within the limits of hardware, and by small shapes
+// every kernel that there is.
+#include <algorithm>
+#include <set>
+
+#include "runtime.hpp"
+#include "support/calls.hpp"
+
+namespace nf4test {
+namespace {
+
+const auto kStream = reinterpret_cast<nf4_stream_t>(uintptr_t{0x5eed});
+
+bool all_on_the_stream() {
+  const auto& launches = fake_cuda::launches();
+  return !launches.empty() && std::all_of(launches.begin(), launches.end(), [](const fake_cuda::Launch& launch) {
+    return launch.stream == kStream && launch.device == fake_cuda::current_device();
+  });
+}
+
+// An aligned address that nothing reads.
+template <class T>
+T* somewhere(int operand) {
+  return reinterpret_cast<T*>(uintptr_t{1} << 62 | static_cast<uintptr_t>(operand) << 12);
+}
+
+nf4_weight_t somewhere_weight(int64_t rows, int64_t cols, int32_t blocksize, nf4_dtype_t absmax_dtype) {
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  weight.rows = rows;
+  weight.cols = cols;
+  weight.blocksize = blocksize;
+  weight.absmax_dtype = absmax_dtype;
+  weight.codes = somewhere<uint8_t>(1);
+  weight.absmax = somewhere<void>(2);
+  weight.absmax_map = somewhere<float>(3);
+  weight.absmax2 = somewhere<float>(4);
+  weight.absmax_offset = somewhere<float>(5);
+  return weight;
+}
+
+// An operation on an n x k matrix, on memory that is not there.
+nf4_status_t call_somewhere(const Backend& backend, nf4_op_t op, nf4_dtype_t dtype, int64_t m, int64_t n, int64_t k,
+                            int32_t blocksize, nf4_dtype_t absmax_dtype, const nf4_options_t* options) {
+  const nf4_weight_t weight = somewhere_weight(n, k, blocksize, absmax_dtype);
+  switch (op) {
+    case NF4_OP_PACK:
+      return nf4_pack(backend.handle(), somewhere<uint8_t>(6), somewhere<float>(7), somewhere<void>(8), k, dtype, n, k,
+                      blocksize, options, kStream);
+    case NF4_OP_UNPACK:
+      return nf4_unpack(backend.handle(), somewhere<void>(6), k, dtype, &weight, options, kStream);
+    case NF4_OP_GEMM:
+      return nf4_gemm(backend.handle(), somewhere<void>(6), n, somewhere<void>(7), k, m, dtype, &weight, nullptr,
+                      options, kStream);
+    case NF4_OP_PACK_ABSMAX:
+      return nf4_pack_absmax(backend.handle(), somewhere<uint8_t>(6), somewhere<float>(7), somewhere<float>(8),
+                             somewhere<float>(9), n * k, somewhere<float>(10), blocksize, options, kStream);
+    default:
+      return nf4_unpack_absmax(backend.handle(), somewhere<float>(6), &weight, options, kStream);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("launches: small shapes reach every kernel") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  fake_cuda::clear();
+  for (const nf4_op_t op : kAllOps) {
+    for_each_call(backend, op, small_shapes(op), [](Call&, const nf4_variant_info_t&, const nf4_options_t&) {});
+  }
+  std::set<std::string_view> launched;
+  for (const fake_cuda::Launch& launch : fake_cuda::launches()) launched.insert(launch.kernel);
+  std::vector<std::string_view> missing;
+  for (const std::string_view kernel : fake_cuda::kernels()) {
+    const bool asked_only =
+        kernel.find("7witness") != std::string_view::npos;  // of kernels/architecture.cu, never launched
+    if (launched.count(kernel) == 0 && !asked_only) missing.push_back(kernel);
+  }
+  CAPTURE(missing);
+  CHECK(missing.empty());
+  CHECK(launched.size() > 100);
+  WARN(launched.size() << " kernels launched");
+}
+
+TEST_CASE("launches: on the caller's stream and the handle's device") {
+  fake_cuda::reset({fake_cuda::kH200, fake_cuda::kH200});
+  REQUIRE(cudaSetDevice(1) == cudaSuccess);
+  const Backend backend(1);
+  for (const nf4_op_t op : kAllOps) {
+    for_each_call(backend, op, small_shapes(op),
+                  [&](Call& call, const nf4_variant_info_t&, const nf4_options_t& options) {
+                    fake_cuda::clear();
+                    require_success(call.run(backend, &options, kStream));
+                    CHECK(all_on_the_stream());
+                  });
+  }
+}
+
+// Sizes around the limits of 31 and 32 bits and up to the largest that nf4.h takes, on devices from the oldest on: what
+// is launched fits the device, or the variant says that it cannot.
+TEST_CASE("launches: extreme shapes stay within the limits of every device") {
+  constexpr fake_cuda::Device kDevices[] = {
+      {75, 75, 64 << 10, 40}, {80, 80, 163 << 10, 108}, {86, 80, 99 << 10, 84},    {89, 80, 99 << 10, 128},
+      fake_cuda::kH200,       {90, 75, 227 << 10, 132}, {100, 90, 227 << 10, 148}, {120, 75, 99 << 10, 1}};
+  const std::vector<int64_t> sizes = {1,
+                                      63,
+                                      64,
+                                      4096,
+                                      (int64_t{1} << 30),
+                                      (int64_t{1} << 31) - 64,
+                                      (int64_t{1} << 31) - 1,
+                                      (int64_t{1} << 31),
+                                      (int64_t{1} << 32) + 64,
+                                      (int64_t{1} << 40),
+                                      (int64_t{1} << 60)};
+  int64_t launches = 0;
+  for (const fake_cuda::Device& device : kDevices) {
+    fake_cuda::reset({device});
+    const Backend backend(0);
+    for (const nf4_op_t op : kAllOps) {
+      int64_t defaults = 0;  // calls that no variant was forced on: each must find one
+      const auto try_shapes = [&](const nf4_options_t* options) {
+        for (const int64_t n : sizes) {
+          for (const int64_t k : sizes) {
+            if (n > (int64_t{1} << 60) / k) continue;
+            for (const int64_t m : {1, 8, 33, 1000}) {
+              if (m > 1 && (op != NF4_OP_GEMM || m > (int64_t{1} << 60) / std::max(n, k))) continue;
+              const nf4_dtype_t absmax_dtype = n % 2 == 0 ? NF4_U8 : NF4_F32;
+              const nf4_dtype_t dtype = m % 2 == 0 ? NF4_F32 : NF4_BF16;
+              INFO("capability " << device.capability << " op " << op << " m " << m << " n " << n << " k " << k);
+              fake_cuda::clear();
+              const nf4_status_t status =
+                  call_somewhere(backend, op, dtype, m, n, k, m == 8 ? 4096 : 64, absmax_dtype, options);
+              if (options != nullptr && status == NF4_ERROR_UNSUPPORTED) continue;
+              require_success(status);
+              REQUIRE(fake_cuda::violations() == std::vector<std::string>{});
+              REQUIRE(all_on_the_stream());
+              launches += static_cast<int64_t>(fake_cuda::launches().size());
+              defaults += options == nullptr;
+            }
+          }
+        }
+      };
+      try_shapes(nullptr);
+      CHECK(defaults > 50);
+      for_each_config(backend, op,
+                      [&](const nf4_variant_info_t&, const nf4_options_t& options) { try_shapes(&options); });
+    }
+  }
+  WARN(launches << " launches");
+}
+
+TEST_CASE("launches: empty shapes launch nothing but the offset of no scales and the bias of no columns") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  const auto launches = [&](nf4_op_t op, int64_t m, int64_t n, int64_t k) {
+    fake_cuda::clear();
+    require_success(call_somewhere(backend, op, NF4_BF16, m, n, k, 64, NF4_F32, nullptr));
+    return fake_cuda::launches().size();
+  };
+  for (const nf4_op_t op : {NF4_OP_PACK, NF4_OP_UNPACK, NF4_OP_UNPACK_ABSMAX}) {
+    CHECK(launches(op, 1, 0, 64) == 0);
+    CHECK(launches(op, 1, 64, 0) == 0);
+  }
+  CHECK(launches(NF4_OP_PACK_ABSMAX, 1, 0, 64) == 1);
+  CHECK(launches(NF4_OP_GEMM, 0, 64, 64) == 0);
+  CHECK(launches(NF4_OP_GEMM, 1, 0, 64) == 0);
+  CHECK(launches(NF4_OP_GEMM, 1, 64, 0) == 1);
+}
+
+}  // namespace nf4test

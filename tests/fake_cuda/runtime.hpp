@@ -1,0 +1,59 @@
+// A CUDA runtime without a GPU, linked in place of NVIDIA's: it has as many devices as a test asks for, checks launches
+// against the limits that hardware has, runs no kernel, and makes the call that a test names fail. Device memory is
+// host memory. Not for several threads at once.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <memory_resource>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fake_cuda {
+
+struct Device {
+  int capability;     // 90
+  int architecture;   // of the code that it runs: 90, or 75 where it gets PTX
+  int shared_memory;  // bytes that a block may ask for
+  int multiprocessors;
+};
+
+inline constexpr Device kH200{90, 90, 227 << 10, 132};
+
+struct Launch {
+  std::string_view kernel;  // mangled
+  unsigned grid, block, cluster;
+  size_t shared_memory;
+  cudaStream_t stream;
+  int device;
+};
+
+// Starts anew: these devices, the first of them current, no error pending.
+void reset(const std::vector<Device>& devices);
+
+// Forgets which calls were made.
+void clear();
+
+// Makes call number `number` from now on fail with `error`; 1 is the next, 0 none. Calls that cannot fail by themselves
+// do not count: those that ask for errors and their names.
+void fail_call(int number, cudaError_t error = cudaErrorUnknown);
+
+// Leaves an error behind, as an earlier failing call of somebody else would.
+void set_pending(cudaError_t error);
+cudaError_t pending();
+
+int current_device();
+
+// Since the last clear(): the names of the calls that counted, the name of the one that was made to fail, "" if it did
+// not come to that, the launches that succeeded, and what was wrong with those that broke a limit.
+const std::pmr::vector<std::string_view>& calls();
+std::string_view failed_call();
+const std::pmr::vector<Launch>& launches();
+const std::vector<std::string>& violations();
+
+// The mangled names of all kernels in the program.
+const std::pmr::set<std::string_view>& kernels();
+
+}  // namespace fake_cuda

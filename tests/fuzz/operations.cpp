@@ -1,0 +1,241 @@
+// The operations, with arguments of any kind: each call must succeed if and only if nf4.h allows its arguments, which
+// this file works out for itself, write nothing when it fails, and touch nothing but its operands.
+#include "input.hpp"
+
+namespace nf4fuzz {
+namespace {
+
+constexpr const char* kVariants[] = {"pack.host", "unpack.host", "gemm.host", "pack_absmax.host", "unpack_absmax.host"};
+
+// Options, and whether a call of `op` may be given them. A call that has nothing to do does not select a variant.
+class Options {
+ public:
+  Options(Input& input, nf4_op_t op) {
+    if (!input.rarely(3)) return;
+    given_ = true;
+    options_.struct_size = input.struct_size(sizeof options_);
+    known_ = options_.struct_size == sizeof options_;
+    if (input.rarely(2)) {
+      const int32_t variant = input.rarely(4) ? input.enumerator(4) : op;
+      const bool real = variant >= NF4_OP_PACK && variant <= NF4_OP_UNPACK_ABSMAX;
+      options_.variant = real ? kVariants[variant] : "gemm.nonsense";
+      known_ = known_ && real;
+      fits_ = variant == op;
+    }
+    if (input.rarely(4)) {
+      config_ = input.text(8);
+      options_.config = config_.c_str();
+      known_ = known_ && options_.variant != nullptr && options_.config[0] == '\0';
+    }
+    if (input.rarely(4)) {
+      options_.workspace = workspace_ + input.size(1);
+      known_ = known_ && options_.workspace == workspace_;
+    }
+    if (input.rarely(4)) {
+      options_.workspace_size = input.size(SIZE_MAX);
+      known_ = known_ && (options_.workspace != nullptr || options_.workspace_size == 0);
+    }
+  }
+
+  const nf4_options_t* get() const { return given_ ? &options_ : nullptr; }
+  bool valid(bool nothing_to_do) const { return known_ && (fits_ || nothing_to_do); }
+
+ private:
+  alignas(256) uint8_t workspace_[256];
+  nf4_options_t options_ = NF4_OPTIONS_INIT;
+  std::string config_;
+  bool given_ = false;
+  bool known_ = true;
+  bool fits_ = true;
+};
+
+// What all operations take.
+struct Common {
+  nf4_handle_t handle;
+  nf4_stream_t stream;
+  bool valid;
+
+  explicit Common(Input& input)
+      : handle(input.rarely(64) ? nullptr : host_handle()),
+        stream(input.rarely(64) ? reinterpret_cast<nf4_stream_t>(uintptr_t{256}) : nullptr),
+        valid(handle != nullptr && stream == nullptr) {}
+};
+
+// A weight view with memory of its own.
+class Weight {
+ public:
+  Weight(Input& input, bool codes_used)
+      : view_(make_view(input)),
+        matrix_(is_matrix(view_.rows, view_.cols)),
+        elements_(matrix_ ? Wide{view_.rows} * view_.cols : 0),
+        blocks_(is_blocksize(view_.blocksize) ? ceil_div(elements_, view_.blocksize) : 0),
+        nested_(view_.absmax_dtype == NF4_U8),
+        codes_(input, codes_used ? ceil_div(elements_, 2) : 0, 1),
+        absmax_(input, blocks_, size_of(view_.absmax_dtype)),
+        map_(input, nested_ && blocks_ > 0 ? 256 : 0, sizeof(float)),
+        absmax2_(input, nested_ ? ceil_div(blocks_, std::max(view_.absmax_blocksize, 1)) : 0, sizeof(float)),
+        offset_(input, nested_ && blocks_ > 0 ? 1 : 0, sizeof(float)),
+        null_(input.rarely(64)) {
+    view_.codes = codes_.get<uint8_t>();
+    view_.absmax = absmax_.get<void>();
+    view_.absmax_map = map_.get<float>();
+    view_.absmax2 = absmax2_.get<float>();
+    view_.absmax_offset = offset_.get<float>();
+    const bool scales =
+        nested_ ? is_blocksize(view_.absmax_blocksize) && map_.valid() && absmax2_.valid() && offset_.valid()
+                : is_float(view_.absmax_dtype);
+    valid_ = !null_ && view_.struct_size == sizeof view_ && matrix_ && is_blocksize(view_.blocksize) &&
+             view_.reserved == 0 && scales && absmax_.valid() && (!codes_used || codes_.valid());
+  }
+
+  const nf4_weight_t* get() const { return null_ ? nullptr : &view_; }
+  bool valid() const { return valid_; }
+  int64_t rows() const { return view_.rows; }
+  int64_t cols() const { return view_.cols; }
+  Wide elements() const { return elements_; }
+  Wide blocks() const { return blocks_; }
+
+ private:
+  static nf4_weight_t make_view(Input& input) {
+    nf4_weight_t view = NF4_WEIGHT_INIT;
+    view.struct_size = input.struct_size(sizeof view);
+    view.rows = input.extent();
+    view.cols = input.extent();
+    view.blocksize = input.blocksize();
+    view.absmax_dtype = input.enumerator(NF4_U8);
+    view.absmax_blocksize = input.blocksize();
+    view.reserved = input.rarely(64) ? 1 : 0;
+    return view;
+  }
+
+  nf4_weight_t view_;
+  bool matrix_;
+  Wide elements_, blocks_;
+  bool nested_;
+  Operand codes_, absmax_, map_, absmax2_, offset_;
+  bool null_;
+  bool valid_;
+};
+
+// Elements from the first of the first row to the last of the last.
+Wide span(Wide rows, Wide leading, Wide cols) { return rows > 0 && cols > 0 ? (rows - 1) * leading + cols : 0; }
+
+void pack(Input& input) {
+  const Common common(input);
+  const nf4_dtype_t dtype = input.enumerator(NF4_BF16);
+  const int64_t rows = input.extent();
+  const int64_t cols = input.extent();
+  const int64_t ldw = input.leading(cols);
+  const int32_t blocksize = input.blocksize();
+  const bool sizes = is_matrix(rows, cols) && is_leading(ldw, cols, rows) && is_blocksize(blocksize);
+  const Wide elements = sizes ? Wide{rows} * cols : 0;
+  const Operand codes(input, ceil_div(elements, 2), 1, true);
+  const Operand absmax(input, ceil_div(elements, blocksize), sizeof(float), true);
+  const Operand w(input, sizes ? span(rows, ldw, cols) : 0, size_of(dtype));
+  const Options options(input, NF4_OP_PACK);
+  const nf4_status_t status = nf4_pack(common.handle, codes.get<uint8_t>(), absmax.get<float>(), w.get<void>(), ldw,
+                                       dtype, rows, cols, blocksize, options.get(), common.stream);
+  check_status(status, common.valid && is_float(dtype) && sizes && codes.valid() && absmax.valid() && w.valid() &&
+                           options.valid(elements == 0));
+  FUZZ_CHECK(status == NF4_SUCCESS || (codes.untouched() && absmax.untouched()));
+}
+
+void unpack(Input& input) {
+  const Common common(input);
+  const nf4_dtype_t dtype = input.enumerator(NF4_BF16);
+  const Weight weight(input, true);
+  const int64_t ldw = input.leading(weight.cols());
+  const bool sizes = is_matrix(weight.rows(), weight.cols()) && is_leading(ldw, weight.cols(), weight.rows());
+  const Operand w(input, sizes ? span(weight.rows(), ldw, weight.cols()) : 0, size_of(dtype), true);
+  const Options options(input, NF4_OP_UNPACK);
+  const nf4_status_t status =
+      nf4_unpack(common.handle, w.get<void>(), ldw, dtype, weight.get(), options.get(), common.stream);
+  check_status(status, common.valid && is_float(dtype) && weight.valid() && sizes && w.valid() &&
+                           options.valid(weight.elements() == 0));
+  FUZZ_CHECK(status == NF4_SUCCESS || w.untouched());
+}
+
+void pack_absmax(Input& input) {
+  const Common common(input);
+  const int64_t count = input.extent();
+  const int32_t blocksize = input.blocksize();
+  const bool sizes = is_matrix(1, count) && is_blocksize(blocksize);
+  const Wide elements = sizes ? count : 0;
+  const Operand codes(input, elements, 1, true);
+  const Operand absmax2(input, ceil_div(elements, blocksize), sizeof(float), true);
+  const Operand offset(input, 1, sizeof(float), true);
+  const Operand absmax(input, elements, sizeof(float));
+  const Operand map(input, elements > 0 ? 256 : 0, sizeof(float));
+  const Options options(input, NF4_OP_PACK_ABSMAX);
+  const nf4_status_t status =
+      nf4_pack_absmax(common.handle, codes.get<uint8_t>(), absmax2.get<float>(), offset.get<float>(),
+                      absmax.get<float>(), count, map.get<float>(), blocksize, options.get(), common.stream);
+  check_status(status, common.valid && sizes && codes.valid() && absmax2.valid() && offset.valid() && absmax.valid() &&
+                           map.valid() && options.valid(false));
+  FUZZ_CHECK(status == NF4_SUCCESS || (codes.untouched() && absmax2.untouched() && offset.untouched()));
+}
+
+void unpack_absmax(Input& input) {
+  const Common common(input);
+  const Weight weight(input, false);
+  const Operand out(input, weight.blocks(), sizeof(float), true);
+  const Options options(input, NF4_OP_UNPACK_ABSMAX);
+  const nf4_status_t status =
+      nf4_unpack_absmax(common.handle, out.get<float>(), weight.get(), options.get(), common.stream);
+  check_status(status, common.valid && weight.valid() && out.valid() && options.valid(weight.blocks() == 0));
+  FUZZ_CHECK(status == NF4_SUCCESS || out.untouched());
+}
+
+void product(Input& input, bool gemv) {
+  const Common common(input);
+  const nf4_dtype_t dtype = input.enumerator(NF4_BF16);
+  const Weight weight(input, true);
+  const int64_t n = weight.rows();
+  const int64_t k = weight.cols();
+  const int64_t m = gemv ? 1 : input.extent();
+  const int64_t ldx = gemv ? k : input.leading(k);
+  const int64_t ldy = gemv ? n : input.leading(n);
+  const bool sizes =
+      is_matrix(n, k) && is_matrix(m, k) && is_matrix(m, n) && is_leading(ldx, k, m) && is_leading(ldy, n, m);
+  const bool empty = sizes && (m == 0 || n == 0);
+  const Operand y(input, sizes ? span(m, ldy, n) : 0, size_of(dtype), true);
+  const Operand x(input, sizes && !empty ? span(m, ldx, k) : 0, size_of(dtype));
+  const Operand bias_memory(input, sizes && !empty ? n : 0, size_of(dtype));
+  void* const bias = input.rarely(2) ? bias_memory.get<void>() : nullptr;
+  const Options options(input, NF4_OP_GEMM);
+  const nf4_status_t status = gemv ? nf4_gemv(common.handle, y.get<void>(), x.get<void>(), dtype, weight.get(), bias,
+                                              options.get(), common.stream)
+                                   : nf4_gemm(common.handle, y.get<void>(), ldy, x.get<void>(), ldx, m, dtype,
+                                              weight.get(), bias, options.get(), common.stream);
+  check_status(status, common.valid && is_float(dtype) && weight.valid() && sizes && y.valid() && x.valid() &&
+                           (bias == nullptr || bias_memory.valid()) && options.valid(empty));
+  FUZZ_CHECK(status == NF4_SUCCESS || y.untouched());
+}
+
+}  // namespace
+}  // namespace nf4fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace nf4fuzz;
+  Input input(data, size);
+  switch (input.enumerator(5)) {
+    case 0:
+      pack(input);
+      break;
+    case 1:
+      unpack(input);
+      break;
+    case 2:
+      pack_absmax(input);
+      break;
+    case 3:
+      unpack_absmax(input);
+      break;
+    case 4:
+      product(input, true);
+      break;
+    default:
+      product(input, false);
+  }
+  return 0;
+}

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Compares the ABI of the header in the include folder $3 with that of the release in the folder $2: its functions and
+# types by abidiff, its constants and layouts one by one. $1 is a C compiler. New functions and constants are no
+# difference. With `--update` as $4 it makes what is in $2 anew instead.
+set -euo pipefail
+compiler=$1 release=$2 include=$3
+here=$(dirname "$0")
+work=$(mktemp -d)
+trap 'rm -r "$work"' EXIT
+
+# ABI of the header in the include folder $1, to $2.abi and $2.constants.
+describe() {
+  python3 "$here/stub.py" "$1/nf4/nf4.h" >"$work/stub.c"
+  "$compiler" -std=c99 -g -shared -fPIC -I"$1" "$work/stub.c" -o "$work/libnf4.so.1"
+  (cd "$work" && abidw --no-corpus-path --no-comp-dir-path --short-locs --out-file "$2.abi" libnf4.so.1)
+  python3 "$here/constants.py" "$1/nf4/nf4.h" >"$work/constants.c"
+  "$compiler" -std=c99 -I"$1" "$work/constants.c" -o "$work/constants"
+  "$work/constants" >"$2.constants"
+}
+
+if [[ ${4:-} == --update ]]; then
+  mkdir -p "$release/nf4"
+  cp "$include/nf4/nf4.h" "$release/nf4/nf4.h"
+  describe "$include" "$(realpath "$release")/nf4"
+  exit
+fi
+describe "$include" "$work/new"
+abidiff --no-added-syms "$release/nf4.abi" "$work/new.abi"
+missing=$(grep -vxFf "$work/new.constants" "$release/nf4.constants") && {
+  echo "no longer so:"
+  echo "$missing"
+  exit 1
+}
+echo "$(wc -l <"$release/nf4.constants") constants, sizes and offsets as in ${release##*/}"
