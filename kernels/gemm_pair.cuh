@@ -51,11 +51,14 @@ namespace nf4 {
 constexpr int kPairBlock = 64;                   // weights that share an accumulator
 constexpr int kPairBlockBytes = kPairBlock / 2;  // of codes
 constexpr int kPairBoxBytes = 128;               // of a row, that lie together in a stage
+constexpr int kMapSize = 256;  // of nested absmax
 constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
 constexpr int kPairStageBytes = 4096;
 constexpr int kPairConsumers = 12;  // warps, at most
 constexpr int kPairProducers = 4;   // warps
 constexpr int kPairServed = kPairConsumers / kPairProducers;
+constexpr int kConsumersBarrier = 1;
+constexpr int kProducersBarrier = 2;
 constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
 
 // The shape of the work for up to Cols rows of x: 1, 2, 4, 8 or 16.
@@ -85,6 +88,7 @@ struct PairPlan {
   int x_pitch;            // bytes between them
   int barriers;           // of x, and of the rings
   int slots;              // 0: in the holes of the pair table
+  int map;                // of nested absmax
   bool constant_weights;  // they may be read before the kernels before have completed
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
 };
@@ -101,7 +105,7 @@ class PlainScales {
     inside_ = block < row_blocks;
     from_ = static_cast<const float*>(weight.absmax.values) + (inside_ ? row * row_blocks + block : 0);
   }
-  __device__ void store(const Weight&, uint8_t* to) const {
+  __device__ void store(const Weight&, const float*, float, uint8_t* to) const {
     copy_async(shared_address(to), reinterpret_cast<const uint8_t*>(from_), inside_);
   }
 
@@ -117,45 +121,45 @@ class AnyScales {
 
   __device__ void read(const Weight& weight, int64_t row, int block) {
     const Absmax& absmax = weight.absmax;
+    const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
+    const int64_t element = row * weight.cols + int64_t{block} * kPairBlock;
+    inside_ = min(max(row_blocks - block, 0), 4);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int64_t col = int64_t{block + i} * kPairBlock;
-      inside_[i] = col < weight.cols;
-      if (!inside_[i]) continue;
-      const int64_t index = (row * weight.cols + col) >> weight.log2_blocksize;
-      if (absmax.dtype == Dtype::f32) {
-        stored_[i] = __ldg(static_cast<const uint32_t*>(absmax.values) + index);
-      } else if (absmax.dtype == Dtype::u8) {
+      if (i >= inside_) continue;
+      const int64_t index = (element + i * kPairBlock) >> weight.log2_blocksize;
+      if (absmax.dtype == Dtype::u8) {
         stored_[i] = __ldg(static_cast<const uint8_t*>(absmax.values) + index);
         level2_[i] = __ldg(absmax.absmax2 + (index >> absmax.log2_blocksize));
+      } else if (absmax.dtype == Dtype::f32) {
+        stored_[i] = __ldg(static_cast<const uint32_t*>(absmax.values) + index);
       } else {
         stored_[i] = __ldg(static_cast<const uint16_t*>(absmax.values) + index);
       }
     }
   }
-  __device__ void store(const Weight& weight, uint8_t* to) const {
+  __device__ void store(const Weight& weight, const float* map, float offset, uint8_t* to) const {
     const Absmax& absmax = weight.absmax;
     float scales[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (!inside_[i]) {
-        scales[i] = 0.0f;
-      } else if (absmax.dtype == Dtype::f32) {
-        scales[i] = __uint_as_float(stored_[i]);
-      } else if (absmax.dtype == Dtype::u8) {
-        scales[i] = nested_absmax(__ldg(absmax.map + stored_[i]), level2_[i], __ldg(absmax.offset));
-      } else {
-        const auto bits = static_cast<uint16_t>(stored_[i]);
-        scales[i] = absmax.dtype == Dtype::f16 ? to_float(f16{bits}) : to_float(bf16{bits});
+      scales[i] = __uint_as_float(stored_[i]);
+      if (absmax.dtype == Dtype::u8) {
+        scales[i] = nested_absmax(map[stored_[i] & 255], level2_[i], offset);
+      } else if (absmax.dtype == Dtype::f16) {
+        scales[i] = to_float(f16{static_cast<uint16_t>(stored_[i])});
+      } else if (absmax.dtype == Dtype::bf16) {
+        scales[i] = to_float(bf16{static_cast<uint16_t>(stored_[i])});
       }
+      if (i >= inside_) scales[i] = 0.0f;
     }
     *reinterpret_cast<float4*>(to) = make_float4(scales[0], scales[1], scales[2], scales[3]);
   }
 
  private:
-  uint32_t stored_[4];
-  float level2_[4];
-  bool inside_[4];
+  uint32_t stored_[4] = {};
+  float level2_[4] = {};
+  int inside_ = 0;  // of the 4 blocks, how many the row has
 };
 
 // A stage of a CTA's share, counted from the CTA's first: stage `stage` of K in tile `tile`.
@@ -237,6 +241,14 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
   const int lane = threadIdx.x % kWarpSize;
   PairPosition next[kPairServed];
   int left[kPairServed];
+  // Nested scales: their map goes to shared memory, where any of its values is near.
+  float* const map = reinterpret_cast<float*>(share.shared + share.plan.map);
+  float offset = 0.0f;
+  if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8) {
+    for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize) map[i] = __ldg(weight.absmax.map + i);
+    offset = __ldg(weight.absmax.offset);
+    barrier_sync(kProducersBarrier, kPairProducers * kWarpSize);
+  }
   Scales scales[kPairServed];  // of the next stage
   const auto read_scales = [&](int i) {
     scales[i].read(weight, min(int64_t{share.row(next[i])} + lane / kScaleLanes, weight.rows - 1),
@@ -265,7 +277,7 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
       }
       Copy::template issue<Shape>(source, weight, share.block(next[i]) * kPairBlockBytes, share.row(next[i]),
                                   share.codes(stage), share.full(stage));
-      scales[i].store(weight, share.scales(stage) + lane * 16);
+      scales[i].store(weight, map, offset, share.scales(stage) + lane * 16);
       next[i].advance(share.stages);
       if (left[i] > 0) read_scales(i);
       if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
@@ -489,7 +501,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
       PairTable::fill(shared, plan.codebook, share.consumers);
       Copy::wait_for_kernels_before();
       Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
-      consumers_sync(share.consumers * kWarpSize);
+      barrier_sync(kConsumersBarrier, share.consumers * kWarpSize);
       barrier_wait(share.x_barrier(), 0);
       pair_consume<T, Cols>(share, m, warp);
     }
@@ -538,6 +550,7 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
   const int64_t x_pitch = ceil_div(stages, config.cluster) * Shape::kBlocks * kPairBlock * 2 + 16;
   take(plan.x, Cols * x_pitch);
   take(plan.barriers, (1 + 2 * rings) * 8);
+  take(plan.map, kMapSize * static_cast<int>(sizeof(float)));
   if (bytes > device.shared_memory) return false;
   plan.x_pitch = static_cast<int>(x_pitch);
 

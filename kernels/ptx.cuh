@@ -46,8 +46,10 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-// Waits for the first `threads` threads of the block.
-__device__ __forceinline__ void consumers_sync(int threads) { asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory"); }
+// Waits until `threads` threads of the block have come to its barrier `id`, 1 to 15.
+__device__ __forceinline__ void barrier_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 
 // A barrier in shared memory that copies arrive at. Shared addresses are 32-bit, as shared_address() gives them.
 __device__ __forceinline__ uint32_t shared_address(const void* p) {

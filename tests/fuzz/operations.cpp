@@ -85,7 +85,7 @@ class Weight {
         nested_ ? is_blocksize(view_.absmax_blocksize) && map_.valid() && absmax2_.valid() && offset_.valid()
                 : is_float(view_.absmax_dtype);
     valid_ = !null_ && view_.struct_size == sizeof view_ && matrix_ && is_blocksize(view_.blocksize) &&
-             view_.reserved == 0 && scales && absmax_.valid() && (!codes_used || codes_.valid());
+             (view_.flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) == 0 && scales && absmax_.valid() && (!codes_used || codes_.valid());
   }
 
   const nf4_weight_t* get() const { return null_ ? nullptr : &view_; }
@@ -104,7 +104,7 @@ class Weight {
     view.blocksize = input.blocksize();
     view.absmax_dtype = input.enumerator(NF4_U8);
     view.absmax_blocksize = input.blocksize();
-    view.reserved = input.rarely(64) ? 1 : 0;
+    view.flags = input.rarely(64) ? 2 : input.flip() ? NF4_WEIGHT_CONSTANT : 0;
     return view;
   }
 

@@ -22,7 +22,7 @@ class Weight(ctypes.Structure):  # nf4_weight_t
     _fields_ = [("struct_size", ctypes.c_size_t), ("rows", ctypes.c_int64), ("cols", ctypes.c_int64),
                 ("codes", ctypes.c_void_p), ("absmax", ctypes.c_void_p), ("blocksize", ctypes.c_int32),
                 ("absmax_dtype", ctypes.c_int32), ("absmax_map", ctypes.c_void_p), ("absmax2", ctypes.c_void_p),
-                ("absmax_offset", ctypes.c_void_p), ("absmax_blocksize", ctypes.c_int32), ("reserved", ctypes.c_int32)]
+                ("absmax_offset", ctypes.c_void_p), ("absmax_blocksize", ctypes.c_int32), ("flags", ctypes.c_uint32)]
 
 
 nf4 = ctypes.CDLL(os.environ["NF4_LIBRARY"])
