@@ -5,12 +5,13 @@
     y = handle.gemm(x, weight)            # x [m, K] times W^T
 """
 
-from ._array import HOST
+from ._array import HOST, Bfloat16
 from ._handle import Handle, Weight
 from ._library import BLOCKSIZES, Error, codebook, dynamic_map, packed_size, version
 
 __all__ = [
     "BLOCKSIZES",
+    "Bfloat16",
     "Error",
     "HOST",
     "Handle",

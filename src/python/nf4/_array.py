@@ -44,6 +44,18 @@ class Buffer:
         return self.count * _ITEMSIZE[self.dtype]
 
 
+class Bfloat16:
+    """A numpy array of uint16 that holds the bits of bfloat16, a type that numpy lacks."""
+
+    def __init__(self, bits):
+        if bits.dtype != "uint16":
+            raise TypeError(f"bits are {bits.dtype}; expected uint16")
+        self.bits = bits
+
+    def to_float32(self):
+        return (self.bits.astype("uint32") << 16).view("float32")
+
+
 class _DLDevice(ctypes.Structure):
     _fields_ = [("type", ctypes.c_int32), ("id", ctypes.c_int32)]
 
@@ -123,11 +135,13 @@ def _cuda_device_of(array):
 def buffer(array, what):
     """`array` as a Buffer. `what` names the argument in the error message."""
     try:
+        if isinstance(array, Bfloat16):
+            return _from_interface(array, dict(array.bits.__array_interface__, typestr="<bfloat16"), HOST)
         if hasattr(array, "__array_interface__"):
-            if array.dtype.name == "bfloat16":  # ml_dtypes: numpy knows it as two bytes without a meaning
-                strides = tuple(stride // 2 for stride in array.strides)
-                return Buffer(array.ctypes.data, BF16, array.shape, strides, HOST, array)
-            return _from_interface(array, array.__array_interface__, HOST)
+            interface = array.__array_interface__
+            if getattr(array, "dtype", None) == "bfloat16":  # ml_dtypes': to numpy two bytes without a meaning
+                interface = dict(interface, typestr="<bfloat16")
+            return _from_interface(array, interface, HOST)
         if hasattr(array, "__dlpack__"):
             return _from_dlpack(array)
         interface = getattr(array, "__cuda_array_interface__", None)

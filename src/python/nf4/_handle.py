@@ -5,7 +5,7 @@ import ctypes
 import math
 from ctypes import byref
 
-from ._array import HOST, NAMES, buffer
+from ._array import HOST, NAMES, Bfloat16, buffer
 from ._library import BF16, F16, F32, U8, DeviceInfoStruct, OptionsStruct, WeightStruct, check, dynamic_map, library, packed_size
 
 _DTYPES = {name: dtype for dtype, name in NAMES.items() if dtype != U8}
@@ -89,7 +89,7 @@ class Weight:
 class Handle:
     """A CUDA device, or the host backend: nf4_handle_t. Threads and streams may share one.
 
-    On the host, results that no `out` is given for are new numpy arrays. On CUDA every result needs its array, since
+    On the host, results that no `out` is given for are new numpy arrays (a nf4.Bfloat16 if x has that type). On CUDA every result needs its array, since
     the library allocates nothing, and the work is ordered on `stream`: a cudaStream_t as an int, 0 is the legacy
     default stream. The arrays must be ready on that stream, and the device must be the thread's current one.
     """
@@ -242,11 +242,7 @@ def _new_array(shape, dtype):
     import numpy as np
 
     if dtype == BF16:
-        try:
-            import ml_dtypes
-        except ImportError:
-            raise TypeError("numpy has no bfloat16: give `out`, or install ml_dtypes") from None
-        return np.empty(shape, ml_dtypes.bfloat16)
+        return Bfloat16(np.empty(shape, np.uint16))
     return np.empty(shape, {F32: np.float32, F16: np.float16, U8: np.uint8}[dtype])
 
 
