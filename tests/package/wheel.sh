@@ -27,4 +27,6 @@ handle = nf4.Handle()
 w = np.eye(64, dtype=np.float32)
 assert np.array_equal(handle.unpack(handle.pack(w)), w)
 assert importlib.metadata.version("nf4") == ".".join(map(str, nf4.version()))
+(entry,) = importlib.metadata.entry_points(group="bitsandbytes.backends")
+assert entry.value == "nf4.plugin:autoload", entry
 PYTHON
