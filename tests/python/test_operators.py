@@ -59,6 +59,7 @@ class OperatorTest(unittest.TestCase):
             ("pack", (self.w, 64)),
             ("unpack", (self.codes, self.absmax, [N, K], torch.bfloat16)),
             ("pack_absmax", (self.absmax, self.map, 256)),
+            ("gemm", (self.x, self.codes, self.absmax, [N, K])),
             ("gemm", (self.x, self.codes, self.absmax, [N, K], 64, self.bias)),
             ("gemm", (self.x, self.codes, codes, [N, K], 64, None, self.map, absmax2, offset, 256)),
         ):

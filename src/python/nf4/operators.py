@@ -97,7 +97,7 @@ def _fake_gemm(x, codes, absmax, shape, blocksize=64, bias=None, *_, **__):
 def _save_for_backward(ctx, inputs, output):
     x, codes, absmax, shape, blocksize, bias, absmax_map, absmax2, absmax_offset, absmax_blocksize = inputs
     ctx.save_for_backward(codes, absmax, absmax_map, absmax2, absmax_offset)
-    ctx.shape, ctx.blocksize, ctx.absmax_blocksize = shape, blocksize, absmax_blocksize
+    ctx.shape, ctx.blocksize, ctx.absmax_blocksize, ctx.has_bias = shape, blocksize, absmax_blocksize, bias is not None
 
 
 def _backward(ctx, grad):
@@ -106,7 +106,7 @@ def _backward(ctx, grad):
     if ctx.needs_input_grad[0]:
         w = torch.ops.nf4.unpack(codes, absmax, ctx.shape, grad.dtype, ctx.blocksize, *nested, ctx.absmax_blocksize)
         grad_x = grad @ w
-    if ctx.needs_input_grad[5]:
+    if ctx.has_bias and ctx.needs_input_grad[5]:  # a caller that left the bias out has no such entry
         grad_bias = grad.reshape(-1, ctx.shape[0]).sum(0)
     return grad_x, None, None, None, None, grad_bias, None, None, None, None
 
