@@ -6,8 +6,8 @@
 The models have their full size and random weights, made as NF4 on the GPU layer by layer, so nothing is downloaded and
 no dense copy exists. Needs torch with CUDA, transformers, bitsandbytes, and the package nf4 (docs/huggingface.md).
 
-Modes: graph is one CUDA graph per decoding step with a static cache; eager is generate() with a dynamic cache; prefill is
-one pass over --prompt tokens. Each result is the median of --rounds, in which the contenders take turns.
+Modes: graph is one CUDA graph per decoding step with a static cache; eager is generate() with a dynamic cache; prefill
+is one pass over --prompt tokens. Each result is the median of --rounds, in which the contenders take turns.
 """
 
 import argparse
@@ -266,10 +266,12 @@ def call_overhead(device):
 
 
 def check_trained(path, device):
-    """all-MiniLM-L6-v2, a small trained encoder: how far its sentence embeddings are from each other, and from dense ones."""
+    """How far the sentence embeddings of all-MiniLM-L6-v2, a small trained encoder, are apart, and from dense ones."""
     from safetensors.torch import load_file
 
-    config = transformers.BertConfig(hidden_size=384, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=12)
+    config = transformers.BertConfig(
+        hidden_size=384, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=12
+    )
     model = transformers.BertModel(config, add_pooling_layer=False).eval().to(device)
     missing, _ = model.load_state_dict(load_file(path), strict=False)
     if missing:

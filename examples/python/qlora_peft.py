@@ -1,5 +1,5 @@
-"""QLoRA with peft: trains adapters on a model in NF4 with nested scales. Nothing in it knows of the package nf4; with that
-installed, forward and backward run on libnf4.
+"""QLoRA with peft: trains adapters on a model in NF4 with nested scales. Nothing in it knows of the package nf4; with
+that installed, forward and backward run on libnf4.
 
     python3 qlora_peft.py MODEL TEXT.txt
 """

@@ -1,5 +1,5 @@
-"""A script for transformers and bitsandbytes as it always was. With the package nf4 installed it is faster: no line of it
-knows. NF4_DISABLE=1 runs it without.
+"""A script for transformers and bitsandbytes as it always was. With the package nf4 installed it is faster: no line of
+it knows. NF4_DISABLE=1 runs it without.
 
     python3 transformers_generate.py MODEL "a prompt"
 """
@@ -12,9 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 
 def main(name, prompt):
-    config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-    )
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(name)
     model = AutoModelForCausalLM.from_pretrained(name, quantization_config=config, device_map={"": 0})
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)

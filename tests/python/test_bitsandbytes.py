@@ -1,6 +1,6 @@
-"""The plug-in in a real bitsandbytes, on the CPU: the replacements are told that the host is a device of theirs, and held
-against bitsandbytes' own kernels for the CPU. Needs torch and bitsandbytes 0.49 or newer, whose CPU kernels round as its
-CUDA kernels do."""
+"""The plug-in in a real bitsandbytes, on the CPU: the replacements are told that the host is a device of theirs, and
+held against bitsandbytes' own kernels for the CPU. Needs torch and bitsandbytes 0.49 or newer, whose CPU kernels round
+as its CUDA kernels do."""
 
 import copy
 import ctypes
@@ -180,6 +180,15 @@ class ForwardTest(CpuTest):
                 self.assert_short(layer, self.x)
                 self.assertIs(layer._nf4_plan, plan)
 
+    def test_offset_in_bfloat16(self):
+        """It is converted, not read as float32."""
+        layer = self.layer(nested=True, bias=False)
+        state = layer.weight.quant_state
+        state.offset = state.offset.bfloat16()
+        y = self.assert_short(layer, self.x)
+        w = F.dequantize_4bit(layer.weight.data, state)
+        self.assertTrue(torch.allclose(y, self.x @ w.T, atol=1e-5))
+
     def test_moved(self):
         """A plan is of no use once the tensors lie elsewhere."""
         layer = self.layer()
@@ -352,8 +361,8 @@ class WholeTest(CpuTest):
 
         with mock.patch("torch.cuda.is_available", lambda: False), FakeTensorMode():  # no context of CUDA
             y = torch.ops.bitsandbytes.dequantize_4bit.default(
-                torch.empty(512, 1, dtype=torch.uint8, device="cuda"), torch.empty(16, device="cuda"), 64, "nf4", [16, 64],
-                torch.bfloat16,
+                torch.empty(512, 1, dtype=torch.uint8, device="cuda"), torch.empty(16, device="cuda"), 64, "nf4",
+                [16, 64], torch.bfloat16,
             )  # fmt: skip
         self.assertEqual((y.shape, y.dtype), ((16, 64), torch.bfloat16))
 

@@ -244,9 +244,7 @@ class BadFileTest(FolderTest):
             "'x' lies at bytes 24 to 0": header(entry.join(['{"x":', "}"]).replace("[0,24]", "[24,0]")),
             "'x' lies at bytes 0 to 1000": header(entry.join(['{"x":', "}"]).replace("[0,24]", "[0,1000]")),
             "'x' has 24 bytes, but F32 .* takes 36": header(entry.join(['{"x":', "}"]).replace("[2,3]", "[3,3]")),
-            "takes 3402823669": header(
-                entry.join(['{"x":', "}"]).replace("[2,3]", f"[{2**63 - 1},{2**63 - 1}]")
-            ),
+            "takes 3402823669": header(entry.join(['{"x":', "}"]).replace("[2,3]", f"[{2**63 - 1},{2**63 - 1}]")),
             "'y' begins at byte 0; expected 24": header('{"x":' + entry + ',"y":' + entry + "}"),
         }
         for message, content in cases.items():

@@ -85,7 +85,10 @@ class OperatorTest(unittest.TestCase):
         cases = [
             ("x is \\[2, 3, 50\\]", lambda: ops.gemm(self.x[..., :50], self.codes, self.absmax, [N, K])),
             ("x is torch.float64", lambda: ops.gemm(self.x.double(), self.codes, self.absmax, [N, K])),
-            ("bias is torch.float32 \\[3\\]", lambda: ops.gemm(self.x, self.codes, self.absmax, [N, K], 64, self.bias[:3])),
+            (
+                "bias is torch.float32 \\[3\\]",
+                lambda: ops.gemm(self.x, self.codes, self.absmax, [N, K], 64, self.bias[:3]),
+            ),
             ("codes has 5 elements", lambda: ops.gemm(self.x, self.codes[:5], self.absmax, [N, K])),
             ("codes is not contiguous", lambda: ops.gemm(self.x, self.codes.repeat(2)[::2], self.absmax, [N, K])),
             ("absmax has 1 elements", lambda: ops.unpack(self.codes, self.absmax[:1], [N, K], torch.float32)),

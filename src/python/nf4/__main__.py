@@ -47,7 +47,9 @@ def quantize(arguments):
     finally:
         bar.close()
     before, after = os.path.getsize(arguments.input), os.path.getsize(arguments.output)
-    print(f"{arguments.output}: packed {len(packed)} matrices, {before} bytes to {after} ({before / after:.2f}x smaller)")
+    print(
+        f"{arguments.output}: packed {len(packed)} matrices, {before} bytes to {after} ({before / after:.2f}x smaller)"
+    )
     print('For transformers, the model\'s config.json needs "quantization_config":')
     print(json.dumps(checkpoint.quantization_config(nested=arguments.nested)))
 

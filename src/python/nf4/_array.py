@@ -150,5 +150,6 @@ def buffer(array, what):
     except TypeError as error:
         raise TypeError(f"{what} is {error}") from None
     raise TypeError(
-        f"{what} is a {type(array).__name__}; expected a numpy array, or one with __dlpack__ or __cuda_array_interface__"
+        f"{what} is a {type(array).__name__}; "
+        "expected a numpy array, or one with __dlpack__ or __cuda_array_interface__"
     )

@@ -6,7 +6,19 @@ import math
 from ctypes import byref
 
 from ._array import HOST, NAMES, Bfloat16, buffer
-from ._library import BF16, F16, F32, U8, DeviceInfoStruct, OptionsStruct, WeightStruct, check, dynamic_map, library, packed_size
+from ._library import (
+    BF16,
+    F16,
+    F32,
+    U8,
+    DeviceInfoStruct,
+    OptionsStruct,
+    WeightStruct,
+    check,
+    dynamic_map,
+    library,
+    packed_size,
+)
 
 _DTYPES = {name: dtype for dtype, name in NAMES.items() if dtype != U8}
 
@@ -89,8 +101,9 @@ class Weight:
 class Handle:
     """A CUDA device, or the host backend: nf4_handle_t. Threads and streams may share one.
 
-    On the host, results that no `out` is given for are new numpy arrays (a nf4.Bfloat16 if x has that type). On CUDA every result needs its array, since
-    the library allocates nothing, and the work is ordered on `stream`: a cudaStream_t as an int, 0 is the legacy
+    On the host, results that no `out` is given for are new numpy arrays (a nf4.Bfloat16 if x has that type). On CUDA
+    every result needs its array, since the library allocates nothing, and the work is ordered on `stream`: a
+    cudaStream_t as an int, 0 is the legacy
     default stream. The arrays must be ready on that stream, and the device must be the thread's current one.
     """
 
@@ -131,7 +144,7 @@ class Handle:
         }
 
     def pack(self, w, *, blocksize=64, nested=False, codes=None, absmax=None, stream=None, variant=None, config=None):
-        """Packs w [rows, cols] and returns a Weight; nested also quantizes its scales, as bitsandbytes' compress_statistics.
+        """Packs w [rows, cols] and returns a Weight; nested quantizes its scales too (compress_statistics).
 
         `codes` and `absmax` are the outputs: ceil(rows*cols/2) of uint8, one float32 for each block. A nested weight
         has more of them, so on CUDA call pack_absmax by itself."""
@@ -159,7 +172,7 @@ class Handle:
 
     def pack_absmax(self, absmax, *, absmax_map=None, blocksize=256, codes=None, absmax2=None, offset=None,
                     stream=None, variant=None, config=None):  # fmt: skip
-        """Nested quantization of scales. Returns (codes, absmax2, offset, absmax_map); the map is bitsandbytes' unless given."""
+        """Nested quantization of scales. Returns (codes, absmax2, offset, absmax_map); the map is bitsandbytes'."""
         absmax_ = _contiguous(absmax, "absmax", dtype=F32)
         self._owns("absmax", absmax_)
         count = absmax_.count
@@ -183,7 +196,7 @@ class Handle:
         return out
 
     def gemm(self, x, weight, *, bias=None, out=None, stream=None, variant=None, config=None):
-        """out = x W^T + bias, for x [..., K] and out [..., N] of the same dtype. Only rows of x [m, K] may lie apart."""
+        """out = x W^T + bias, for x [..., K] and out [..., N] of the same dtype. Rows of x [m, K] may lie apart."""
         x_, m, k, ldx = self._matrix(x, "x")
         self._owns("weight", weight)
         if k != weight.cols:

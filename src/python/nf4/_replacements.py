@@ -39,8 +39,8 @@ class Devices(dict):
 
 
 class Codes:
-    """Which code tables are NF4's. gemv_4bit takes the 16 values of a 4-bit type, and not its name: they lie on the GPU,
-    so each tensor is read once and remembered while it lives."""
+    """Which code tables are NF4's. gemv_4bit takes the 16 values of a 4-bit type, and not its name: they lie on the
+    GPU, so each tensor is read once and remembered while it lives."""
 
     def __init__(self):
         self.known = {}  # by address: a weak reference to the tensor there, and whether it is NF4's
@@ -104,8 +104,10 @@ class Operators:
 
     def gemm_4bit(self, A, B, shapeB, absmax, blocksize, quant_type, bias=None, absmax_8bit=None, absmax_code=None,
                   absmax_offset=None):  # fmt: skip
-        if (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2 and A.shape[-1] == shapeB[1]
+        if (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
+                and A.shape[-1] == shapeB[1]
                 and (bias is None or (bias.dtype == A.dtype and bias.is_contiguous()))):  # fmt: skip
+            absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
             weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
             return _tensors.gemm(A, weight, shapeB[0], bias)
         return self.originals["gemm_4bit"](A, B, shapeB, absmax, blocksize, quant_type, bias, absmax_8bit, absmax_code,
@@ -143,7 +145,7 @@ class Operators:
 
     def quantize_4bit(self, A, blocksize, quant_type, quant_storage):
         if quant_type == "nf4" and self._usable(A, blocksize, A.dtype):
-            # The shape that its fake implementation says, which may be too small for an odd count: pack() then refuses.
+            # The shape that its fake implementation says; too small for some counts, which pack() then refuses.
             codes = torch.empty(((A.numel() + 1) // (quant_storage.itemsize * 2), 1), device=A.device,
                                 dtype=quant_storage)  # fmt: skip
             return codes, _tensors.pack(A, blocksize, codes)
@@ -187,8 +189,8 @@ def _weight(B, shape, absmax, blocksize, absmax_8bit=None, absmax_code=None, abs
 
 
 def _original_kernels():
-    """The kernels that bitsandbytes registered for CUDA, by name. The dispatcher does not give them away in every version
-    of torch, so their module is run once more, beside itself, with a register_kernel that collects them."""
+    """The kernels that bitsandbytes registered for CUDA, by name. The dispatcher does not give them away in every
+    version of torch, so their module is run once more, beside itself, with a register_kernel that collects them."""
     spec = importlib.util.find_spec("bitsandbytes.backends.cuda.ops")
     if spec is None:
         return {}
@@ -229,7 +231,7 @@ def _register(kernels):
 class Plan:
     """What a Linear4bit needs for a product, and the objects that show whether it still holds."""
 
-    __slots__ = ("parameter", "state", "absmax", "codes", "weight", "rows", "cols", "device", "dtype")
+    __slots__ = ("parameter", "state", "absmax", "codes", "offset", "weight", "rows", "cols", "device")
 
     def __reduce__(self):
         return type(None), ()  # addresses: in a copy or a pickle of the module there is none
@@ -245,8 +247,9 @@ def _plan(module, devices):
     """A Plan for `module`, or None if it is none of ours."""
     parameter = module._parameters.get("weight")
     state = getattr(parameter, "quant_state", None)
-    if (state is None or state.quant_type != "nf4" or state.blocksize not in _BLOCKSIZES or len(state.shape) != 2
-            or (state.nested and state.state2.blocksize not in _BLOCKSIZES) or not module.compute_type_is_set):  # fmt: skip
+    if state is None or state.quant_type != "nf4" or state.blocksize not in _BLOCKSIZES or len(state.shape) != 2:
+        return None
+    if not module.compute_type_is_set or (state.nested and state.state2.blocksize not in _BLOCKSIZES):
         return None
     plan = Plan()
     plan.parameter, plan.state, plan.absmax = parameter, state, state.absmax
@@ -259,16 +262,17 @@ def _plan(module, devices):
         return None
     if state.nested:
         second = state.state2
+        plan.offset = state.offset.float()  # a model that was cast to bf16 may have cast it too
         plan.weight = _tensors.weight(codes, state.absmax, plan.rows, plan.cols, state.blocksize, second.code,
-                                      second.absmax, state.offset, second.blocksize)  # fmt: skip
+                                      second.absmax, plan.offset, second.blocksize)  # fmt: skip
     else:
         plan.weight = _tensors.weight(codes, state.absmax, plan.rows, plan.cols, state.blocksize)
     return plan
 
 
 def _short_forward(original, devices):
-    """A Linear4bit.forward that goes straight to the library where that is all there is to it: a plain tensor on a usable
-    device, no gradients, nothing that watches operators. Everything else is the original's."""
+    """A Linear4bit.forward that goes straight to the library where that is all there is to it: a plain tensor on a
+    usable device, no gradients, nothing that watches operators. Everything else is the original's."""
     gemm = _tensors.gemm
     dtypes = _tensors.DTYPES
 
@@ -320,7 +324,7 @@ def _value(argument):
 
 
 class Symbols:
-    """Stand-ins for functions of bitsandbytes' C library `native`, with their arguments. `functions` has them by name."""
+    """Stand-ins for functions of bitsandbytes' C library `native`, with their arguments. `functions` has them."""
 
     def __init__(self, native, devices, codes):
         self.devices, self.codes = devices, codes

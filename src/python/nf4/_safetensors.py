@@ -1,4 +1,4 @@
-"""Safetensors files: 8 bytes of header length, a JSON header, then the data. Reads and writes them a piece at a time."""
+"""Safetensors files: 8 bytes of header length, a JSON header, then the data. Read and written a piece at a time."""
 
 import contextlib
 import json
@@ -115,8 +115,8 @@ class Reader:
 
 
 class Writer:
-    """Writes `tensors` (name, dtype, shape) to `path`, in any order. The file appears at the end of the with block, whole,
-    or not at all if that raises."""
+    """Writes `tensors` (name, dtype, shape) to `path`, in any order. The file appears at the end of the with block,
+    whole, or not at all if that raises."""
 
     def __init__(self, path, tensors, metadata):
         self.path = path

@@ -62,14 +62,16 @@ def _part(what, tensor, count, device, itemsize=1):
     if not tensor.is_contiguous():
         raise ValueError(f"{what} is not contiguous")
     if tensor.numel() * itemsize < count:
-        raise ValueError(f"{what} has {tensor.numel()} elements of {tensor.dtype}; expected {-(-count // itemsize)} or more")
+        raise ValueError(
+            f"{what} has {tensor.numel()} elements of {tensor.dtype}; expected {-(-count // itemsize)} or more"
+        )
     return tensor.data_ptr()
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def struct(*fields):
-    """A reference to the nf4_weight_t of these fields: rows, cols, blocksize, codes, absmax, absmax_dtype, and if nested
-    absmax_map, absmax2, absmax_offset, absmax_blocksize. It is all addresses and sizes, so it cannot go stale."""
+    """A reference to the nf4_weight_t of these fields, in the order of _FIELDS, of which the last four are for a nested
+    one. It is all addresses and sizes, so it cannot go stale."""
     return byref(WeightStruct(**dict(zip(_FIELDS, fields))))
 
 

@@ -1,6 +1,6 @@
 """Checkpoints in safetensors whose linear layers are NF4, as transformers and bitsandbytes load them.
 
-docs/format.md tells the keys of a layer. quantize() writes them, layers() reads them, inspect() also measures the error.
+docs/format.md tells the keys of a layer. quantize() writes them, layers() reads them, error() measures the error.
 """
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 
 from ._array import Bfloat16
 from ._handle import Handle, Weight
-from ._library import BLOCKSIZES, Error, codebook, dynamic_map, packed_size
+from ._library import BLOCKSIZES, Error, codebook, packed_size
 from ._safetensors import FileError, Reader, Tensor, Writer
 
 INCLUDE = r"(^|\.)weight$"
@@ -146,7 +146,9 @@ def selected(tensors, include=INCLUDE, exclude=EXCLUDE):
     ]  # fmt: skip
 
 
-def quantize(source, target, *, blocksize=64, nested=False, include=INCLUDE, exclude=EXCLUDE, device=None, progress=None):
+def quantize(
+    source, target, *, blocksize=64, nested=False, include=INCLUDE, exclude=EXCLUDE, device=None, progress=None
+):
     """Packs the selected matrices of the file `source`, copies all else, and writes `target`, whole or not at all.
 
     `device` is the number of a CUDA device; None is the host. progress(done, all), in bytes read, is called on the way.
@@ -158,7 +160,9 @@ def quantize(source, target, *, blocksize=64, nested=False, include=INCLUDE, exc
         raise ValueError(f"{target} is both the input and the output")
     packed = selected(reader.tensors.values(), include, exclude)
     if not packed:
-        raise FileError(f"{source}: no matrix of {', '.join(_DTYPES)} whose name matches {include!r} and not {exclude!r}")
+        raise FileError(
+            f"{source}: no matrix of {', '.join(_DTYPES)} whose name matches {include!r} and not {exclude!r}"
+        )
     names = {tensor.name for tensor in packed}
     tensors = [tensor for tensor in reader.tensors.values() if tensor.name not in names]
     for tensor in packed:
@@ -239,7 +243,8 @@ def _need(tensors, name, dtypes, count):
         raise ValueError(f"lacks {name}")
     if tensor.dtype not in dtypes or tensor.count != count:
         raise ValueError(
-            f"has {name} as {tensor.dtype} {list(tensor.shape)}; expected {' or '.join(dtypes)}, {count} of them")
+            f"has {name} as {tensor.dtype} {list(tensor.shape)}; expected {' or '.join(dtypes)}, {count} of them"
+        )
     return tensor
 
 
@@ -303,6 +308,7 @@ def layers(reader):
 
 def weight(reader, layer):
     """The nf4.Weight of a layer of an open file."""
+
     def part(name, dtype):
         return _typed(reader.bytes(reader.tensors[f"{layer.name}{name}"]), dtype)
 

@@ -17,8 +17,10 @@ _NESTED = "Tensor? absmax_map=None, Tensor? absmax2=None, Tensor? absmax_offset=
 _SCHEMAS = {
     "pack": "(Tensor w, int blocksize=64) -> (Tensor codes, Tensor absmax)",
     "unpack": f"(Tensor codes, Tensor absmax, int[] shape, ScalarType dtype, int blocksize=64, {_NESTED}) -> Tensor",
-    "pack_absmax": "(Tensor absmax, Tensor absmax_map, int blocksize=256) -> (Tensor codes, Tensor absmax2, Tensor offset)",
-    "gemm": f"(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, Tensor? bias=None, {_NESTED}) -> Tensor",
+    "pack_absmax": "(Tensor absmax, Tensor absmax_map, int blocksize=256) "
+    "-> (Tensor codes, Tensor absmax2, Tensor offset)",
+    "gemm": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, Tensor? bias=None, "
+    f"{_NESTED}) -> Tensor",
 }
 
 _library = torch.library.Library("nf4", "DEF")

@@ -4,7 +4,7 @@ bitsandbytes calls autoload() at the end of its import, by the entry point group
 replaced, as far as a version has it:
 
     the kernels of its torch operators      from 0.46 on; their fake implementations stay, so torch.compile traces them
-    Linear4bit.forward                      a short way for products without gradients, which spares the CPU most of a call
+    Linear4bit.forward                      a short way for products without gradients, for the CPU's sake
     C functions, bound by name              what bitsandbytes 0.45 calls, and what Unsloth binds by ctypes
 
 Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
@@ -82,8 +82,10 @@ def _enable():
         _replacements = Replacements()
         if not _announced:
             _announced = True
-            log.info("bitsandbytes %s uses libnf4 for NF4 on CUDA (nf4.status() tells what was replaced, NF4_DISABLE=1 opts out)",
-                     _version("bitsandbytes"))  # fmt: skip
+            log.info(
+                "bitsandbytes %s uses libnf4 for NF4 on CUDA (nf4.status() tells for what, NF4_DISABLE=1 opts out)",
+                _version("bitsandbytes"),
+            )
 
 
 def disable():

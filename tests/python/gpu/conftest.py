@@ -1,5 +1,5 @@
-"""Tests of the plug-in on a GPU, for pytest. They need torch with CUDA, bitsandbytes, and this package with a libnf4 that
-was built with CUDA; those of models need transformers, and one peft. docs/testing.md says how to run them."""
+"""Tests of the plug-in on a GPU, for pytest. They need torch with CUDA, bitsandbytes, and this package with a libnf4
+that was built with CUDA; those of models need transformers, and one peft. docs/testing.md says how to run them."""
 
 import contextlib
 

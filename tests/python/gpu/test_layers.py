@@ -208,7 +208,8 @@ def test_c_functions(dtype, name):
     )
     assert torch.equal(out, F.dequantize_4bit(packed, state))
     gemv = getattr(native, f"cgemm_4bit_inference_naive_{name}")
-    for packed, state in ((packed, state), F.quantize_4bit(out, quant_type="fp4")):
+    for quant_type in ("nf4", "fp4"):
+        packed, state = F.quantize_4bit(out, quant_type=quant_type)
         x = torch.randn(1, 1024, device="cuda", dtype=dtype)
         y = torch.full((1, 512), torch.nan, device="cuda", dtype=dtype)
         gemv(number(512), number(1), number(1024), pointer(x), pointer(packed), pointer(state.absmax),

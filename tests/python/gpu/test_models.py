@@ -111,7 +111,7 @@ def test_qlora(folder):
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_packed_checkpoint(folder, tmp_path, nested):
-    """What python -m nf4 quantize writes on the GPU is loaded as it is, and is what bitsandbytes makes while it loads."""
+    """What python -m nf4 quantize writes on the GPU loads as it is, and is what bitsandbytes makes while it loads."""
     from nf4 import checkpoint
 
     source, target = folder / "model.safetensors", tmp_path / "model.safetensors"
