@@ -105,7 +105,7 @@ class Operators:
     def gemm_4bit(self, A, B, shapeB, absmax, blocksize, quant_type, bias=None, absmax_8bit=None, absmax_code=None,
                   absmax_offset=None):  # fmt: skip
         if (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
-                and A.shape[-1] == shapeB[1]
+                and A.shape[-1] == shapeB[1] and A.get_device() == B.get_device()
                 and (bias is None or (bias.dtype == A.dtype and bias.is_contiguous()))):  # fmt: skip
             absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
             weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
@@ -114,19 +114,19 @@ class Operators:
                                            absmax_offset)  # fmt: skip
 
     def gemv_4bit(self, A, B, shapeB, absmax, code, blocksize):
-        if self._is_our_gemv(A, shapeB, code, blocksize):
+        if self._is_our_gemv(A, B, shapeB, code, blocksize):
             return _tensors.gemm(A, _weight(B, shapeB, absmax, blocksize), shapeB[0])
         return self.originals["gemv_4bit"](A, B, shapeB, absmax, code, blocksize)
 
     def gemv_4bit_out(self, A, B, shapeB, absmax, code, blocksize, out):
-        if self._is_our_gemv(A, shapeB, code, blocksize):
+        if self._is_our_gemv(A, B, shapeB, code, blocksize):
             out.copy_(_tensors.gemm(A, _weight(B, shapeB, absmax, blocksize), shapeB[0]))
         else:
             self.originals["gemv_4bit.out"](A, B, shapeB, absmax, code, blocksize, out)
 
-    def _is_our_gemv(self, A, shapeB, code, blocksize):
+    def _is_our_gemv(self, A, B, shapeB, code, blocksize):
         return (self._usable(A, blocksize, A.dtype) and len(shapeB) == 2 and A.shape[-1] == shapeB[1]
-                and self.codes.is_nf4(code))  # fmt: skip
+                and A.get_device() == B.get_device() and self.codes.is_nf4(code))  # fmt: skip
 
     def dequantize_4bit(self, A, absmax, blocksize, quant_type, shape, dtype):
         if quant_type == "nf4" and self._usable(A, blocksize, dtype):
@@ -178,6 +178,8 @@ class Operators:
             if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
                 return None  # it would be written by the graph, and be gone with it
             zero = self.zeros[device] = torch.zeros((), device=device)
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()  # other streams read it too
         return zero
 
 
