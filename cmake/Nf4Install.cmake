@@ -2,6 +2,12 @@
 # them holds an absolute path of this build, so that the installed tree can be moved.
 include(CMakePackageConfigHelpers)
 
+# A Python wheel holds the shared library alone, once: it knows no symbolic links.
+if(SKBUILD)
+  install(FILES $<TARGET_FILE:nf4> DESTINATION nf4 RENAME libnf4.so)
+  return()
+endif()
+
 install(TARGETS nf4 nf4_static EXPORT nf4-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}

@@ -104,7 +104,7 @@ class Weight {
     view.blocksize = input.blocksize();
     view.absmax_dtype = input.enumerator(NF4_U8);
     view.absmax_blocksize = input.blocksize();
-    view.flags = input.rarely(64) ? 2 : input.flip() ? NF4_WEIGHT_CONSTANT : 0;
+    view.flags = input.rarely(64) ? 2 : input.rarely(2) ? NF4_WEIGHT_CONSTANT : 0;
     return view;
   }
 

@@ -120,8 +120,13 @@ typedef struct nf4_weight_t {
   const float* absmax2;       /* nested only: ceil(blocks/absmax_blocksize) second-level scales */
   const float* absmax_offset; /* nested only: one value, the mean that was taken off before quantizing */
   int32_t absmax_blocksize;   /* nested only: 32 to 4096, a power of two; bitsandbytes uses 256 */
-  int32_t reserved;           /* 0 */
+  uint32_t flags;             /* NF4_WEIGHT_CONSTANT or 0 */
 } nf4_weight_t;
+
+/* A flag of nf4_weight_t: nothing that the call's stream has yet to finish writes what the view points to. Everything
+ * that did was finished when the call was made or, in a CUDA graph, when the graph was launched. Then a product may
+ * begin to read the weights while the kernel before it still runs. True of the weights of a loaded model. */
+enum { NF4_WEIGHT_CONSTANT = 1 };
 
 #define NF4_WEIGHT_INIT {sizeof(nf4_weight_t), 0, 0, NULL, NULL, 64, NF4_F32, NULL, NULL, NULL, 256, 0}
 

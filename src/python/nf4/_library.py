@@ -1,0 +1,149 @@
+"""libnf4.so by ctypes: the structs and functions of nf4.h, and a failed call as an exception."""
+
+import ctypes
+import os
+import pathlib
+from ctypes import POINTER, byref, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+
+SUCCESS = 0
+UNSUPPORTED = 3
+NO_DEVICE = 8
+
+F32, F16, BF16, U8 = range(4)
+
+BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+class Error(RuntimeError):
+    """A call that libnf4 refused or that failed. `status` is its nf4_status_t, `name` that status's name."""
+
+    def __init__(self, status, message):
+        super().__init__(message)
+        self.status = status
+        self.name = library().nf4_status_string(status).decode()
+
+
+class Struct(ctypes.Structure):
+    """A struct of nf4.h, which begins with its own size."""
+
+    def __init__(self, **fields):
+        super().__init__(struct_size=ctypes.sizeof(self), **fields)
+
+
+class WeightStruct(Struct):
+    """nf4_weight_t"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("rows", c_int64),
+        ("cols", c_int64),
+        ("codes", c_void_p),
+        ("absmax", c_void_p),
+        ("blocksize", c_int32),
+        ("absmax_dtype", c_int32),
+        ("absmax_map", c_void_p),
+        ("absmax2", c_void_p),
+        ("absmax_offset", c_void_p),
+        ("absmax_blocksize", c_int32),
+        ("flags", c_uint32),
+    ]
+
+
+class OptionsStruct(Struct):
+    """nf4_options_t"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("variant", c_char_p),
+        ("config", c_char_p),
+        ("workspace", c_void_p),
+        ("workspace_size", c_size_t),
+    ]
+
+
+class DeviceInfoStruct(Struct):
+    """nf4_device_info_t"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("device", c_int32),
+        ("compute_capability", c_int32),
+        ("multiprocessors", c_int32),
+        ("reserved", c_int32),
+        ("name", ctypes.c_char * 128),
+    ]
+
+
+_handle, _data, _stream = c_void_p, c_void_p, c_void_p
+_weight, _options = POINTER(WeightStruct), POINTER(OptionsStruct)
+
+# Without argtypes, ctypes would pass 64-bit sizes and pointers as 32-bit ints.
+_PROTOTYPES = {
+    "nf4_create": [POINTER(c_void_p), c_int32],
+    "nf4_destroy": [_handle],
+    "nf4_device_info": [_handle, POINTER(DeviceInfoStruct)],
+    "nf4_codebook": [POINTER(c_float)],
+    "nf4_dynamic_map": [POINTER(c_float)],
+    "nf4_packed_size": [POINTER(c_int64), POINTER(c_int64), c_int64, c_int64, c_int32],
+    "nf4_pack": [_handle, _data, _data, _data, c_int64, c_int32, c_int64, c_int64, c_int32, _options, _stream],
+    "nf4_unpack": [_handle, _data, c_int64, c_int32, _weight, _options, _stream],
+    "nf4_pack_absmax": [_handle, _data, _data, _data, _data, c_int64, _data, c_int32, _options, _stream],
+    "nf4_unpack_absmax": [_handle, _data, _weight, _options, _stream],
+    "nf4_gemm": [_handle, _data, c_int64, _data, c_int64, c_int64, c_int32, _weight, _data, _options, _stream],
+}
+
+_library = None
+
+
+def _find():
+    """NF4_LIBRARY, else the library that came with the package, else the system's."""
+    path = os.environ.get("NF4_LIBRARY")
+    if path:
+        return path
+    packaged = pathlib.Path(__file__).with_name("libnf4.so")
+    return str(packaged) if packaged.exists() else "libnf4.so.1"
+
+
+def library():
+    """The loaded library. Raises OSError if there is none."""
+    global _library
+    if _library is None:
+        loaded = ctypes.CDLL(_find())
+        for name, argtypes in _PROTOTYPES.items():
+            getattr(loaded, name).argtypes = argtypes
+        loaded.nf4_status_string.restype = c_char_p
+        loaded.nf4_last_error_message.restype = c_char_p
+        _library = loaded
+    return _library
+
+
+def check(status):
+    if status != SUCCESS:
+        raise Error(status, library().nf4_last_error_message().decode())
+
+
+def version():
+    """The library's version, (major, minor, patch)."""
+    number = library().nf4_version()
+    return number // 10000, number // 100 % 100, number % 100
+
+
+def codebook():
+    """The 16 values of NF4, a list of floats."""
+    values = (c_float * 16)()
+    check(library().nf4_codebook(values))
+    return list(values)
+
+
+def dynamic_map():
+    """bitsandbytes' signed dynamic 8-bit map, the usual absmax_map of nested quantization: 256 floats."""
+    values = (c_float * 256)()
+    check(library().nf4_dynamic_map(values))
+    return list(values)
+
+
+def packed_size(rows, cols, blocksize=64):
+    """How much memory a packed [rows, cols] takes: bytes of codes, and number of absmax values."""
+    codes, absmax = c_int64(), c_int64()
+    check(library().nf4_packed_size(byref(codes), byref(absmax), rows, cols, blocksize))
+    return codes.value, absmax.value

@@ -1,0 +1,181 @@
+"""libnf4 on torch tensors: one handle a device, on CUDA the current stream, on the CPU the host backend.
+
+What operators.py and plugin.py are made of. A call costs microseconds of the CPU for each layer of each token, so what
+can be looked up is, and arguments that only a caller of these two could get wrong are checked in the lookup alone.
+"""
+
+import functools
+from ctypes import byref
+
+import torch
+
+from ._handle import Handle
+from ._library import BF16, F16, F32, U8, WeightStruct, check, library, packed_size
+
+DTYPES = {torch.float32: F32, torch.float16: F16, torch.bfloat16: BF16}
+
+# From so many rows of x on, unpacking and a dense product are faster than the products of libnf4, which go over the
+# weights once for each 16 rows. For W of 28672 x 8192 on an H200: 322 us for 64 rows, against 119 for the dense product
+# and about 150 for unpacking.
+DENSE_ROWS = 49
+
+_current_device = getattr(torch._C, "_cuda_getDevice", None)
+_raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+
+_handles = {}
+
+
+def handle(index):
+    """The nf4_handle_t of CUDA device `index`, or of the host for -1, which is what Tensor.get_device() says of both.
+    Raises nf4.Error where there is none to be had."""
+    found = _handles.get(index)
+    if found is None:
+        found = _handles[index] = Handle(index)
+    return found.pointer
+
+
+def current_device():
+    """CUDA's, or the host where there is none."""
+    return _current_device() if torch.cuda.is_available() else -1
+
+
+def run(index, function, *arguments):
+    """Calls a function of the library whose last argument is the stream, on the current stream of device `index`."""
+    if index < 0:
+        check(function(*arguments, None))
+    elif index != _current_device():
+        with torch.cuda.device(index):
+            run(index, function, *arguments)
+    else:
+        status = function(*arguments, _raw_stream(index))
+        if status:
+            check(status)
+
+
+# ---- weights
+
+
+def _part(what, tensor, count, device, itemsize=1):
+    """The address of a part of a weight. The message of the ValueError says what is wrong with it."""
+    if tensor.get_device() != device:
+        raise ValueError(f"{what} is on {tensor.device}; expected it where the others are")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{what} is not contiguous")
+    if tensor.numel() * itemsize < count:
+        raise ValueError(
+            f"{what} has {tensor.numel()} elements of {tensor.dtype}; expected {-(-count // itemsize)} or more"
+        )
+    return tensor.data_ptr()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def struct(*fields):
+    """A reference to the nf4_weight_t of these fields, in the order of _FIELDS, of which the last four are for a nested
+    one. It is all addresses and sizes, so it cannot go stale."""
+    return byref(WeightStruct(**dict(zip(_FIELDS, fields))))
+
+
+_FIELDS = ("rows", "cols", "blocksize", "codes", "absmax", "absmax_dtype", "absmax_map", "absmax2", "absmax_offset",
+           "absmax_blocksize")  # fmt: skip
+
+
+_packed_size = functools.lru_cache(maxsize=1 << 12)(packed_size)
+
+
+def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, absmax_offset=None,
+           absmax_blocksize=256):  # fmt: skip
+    """A reference to the nf4_weight_t of these tensors, which must live as long as it is used. ValueError or nf4.Error
+    says what is wrong with them."""
+    device = codes.get_device()
+    codes_bytes, blocks = _packed_size(rows, cols, blocksize)
+    codes_pointer = _part("codes", codes, codes_bytes, device, codes.element_size())
+    if absmax_map is None:
+        dtype = DTYPES.get(absmax.dtype)
+        if dtype is None:
+            raise ValueError(f"absmax is {absmax.dtype}; expected float32, float16 or bfloat16, or a map with it")
+        absmax_pointer = _part("absmax", absmax, blocks, device)
+        return struct(rows, cols, blocksize, codes_pointer, absmax_pointer, dtype)
+    if absmax.dtype != torch.uint8:
+        raise ValueError(f"absmax is {absmax.dtype}; expected uint8, since it has a map")
+    for what, tensor in (("absmax_map", absmax_map), ("absmax2", absmax2), ("absmax_offset", absmax_offset)):
+        if tensor is None or tensor.dtype != torch.float32:
+            raise ValueError(f"{what} is {None if tensor is None else tensor.dtype}; expected float32")
+    return struct(
+        rows, cols, blocksize, codes_pointer,
+        _part("absmax", absmax, blocks, device), U8,
+        _part("absmax_map", absmax_map, 256, device),
+        _part("absmax2", absmax2, -(-blocks // absmax_blocksize), device),
+        _part("absmax_offset", absmax_offset, 1, device),
+        absmax_blocksize,
+    )  # fmt: skip
+
+
+# ---- operations
+
+
+def gemm(x, weight, rows, bias=None):
+    """x [..., K] W^T + bias, for the W [rows, K] that `weight` refers to, which the caller knows to fit x and bias."""
+    if not x.is_contiguous():
+        x = x.contiguous()
+    shape = x.shape
+    cols = shape[-1]
+    m = x.numel() // cols if cols else shape[:-1].numel()
+    index = x.get_device()
+    if m >= DENSE_ROWS and index >= 0:
+        w = unpack(weight, (rows, cols), x.dtype, x.device)
+        return torch.nn.functional.linear(x, w, bias)
+    out = x.new_empty((*shape[:-1], rows))
+    run(index, library().nf4_gemm, handle(index), out.data_ptr(), rows, x.data_ptr(), cols, m, DTYPES[x.dtype], weight,
+        None if bias is None else bias.data_ptr(), None)  # fmt: skip
+    return out
+
+
+def unpack(weight, shape, dtype, device, out=None):
+    """The matrix that `weight` refers to, in `out`, which is contiguous, or in a new tensor."""
+    if out is None:
+        out = torch.empty(shape, dtype=dtype, device=device)
+    index = out.get_device()
+    run(index, library().nf4_unpack, handle(index), out.data_ptr(), weight._obj.cols, DTYPES[dtype], weight, None)
+    return out
+
+
+def pack(w, blocksize, codes):
+    """Packs `w`, of any shape, into the memory of `codes`. Returns absmax."""
+    w = w.contiguous()
+    count = w.numel()
+    codes_bytes, blocks = _packed_size(1, count, blocksize)
+    index = w.get_device()
+    _part("codes", codes, codes_bytes, index, codes.element_size())
+    absmax = torch.empty(blocks, dtype=torch.float32, device=w.device)
+    run(index, library().nf4_pack, handle(index), codes.data_ptr(), absmax.data_ptr(), w.data_ptr(), count,
+        DTYPES[w.dtype], 1, count, blocksize, None)  # fmt: skip
+    return absmax
+
+
+def pack_absmax(absmax, absmax_map, blocksize):
+    """Nested quantization of `absmax`. Returns codes, absmax2 and offset."""
+    absmax = absmax.contiguous()
+    index, count = absmax.get_device(), absmax.numel()
+    map_pointer = _part("absmax_map", absmax_map, 256, index)
+    codes = torch.empty(count, dtype=torch.uint8, device=absmax.device)
+    absmax2 = torch.empty(-(-count // blocksize), dtype=torch.float32, device=absmax.device)
+    offset = torch.empty((), dtype=torch.float32, device=absmax.device)
+    run(index, library().nf4_pack_absmax, handle(index), codes.data_ptr(), absmax2.data_ptr(), offset.data_ptr(),
+        absmax.data_ptr(), count, map_pointer, blocksize, None)  # fmt: skip
+    return codes, absmax2, offset
+
+
+def unpack_absmax(codes, absmax_map, absmax2, offset, blocksize, out):
+    """The scales that nested `codes` stand for, in float32, in `out`, which is contiguous."""
+    index, count = codes.get_device(), codes.numel()
+    smallest = 32  # so that a weight of as many blocks as there are codes is small
+    weight = struct(
+        1, smallest * count, smallest, None,
+        _part("codes", codes, count, index), U8,
+        _part("absmax_map", absmax_map, 256, index),
+        _part("absmax2", absmax2, -(-count // blocksize), index),
+        _part("offset", offset, 1, index),
+        blocksize,
+    )  # fmt: skip
+    run(index, library().nf4_unpack_absmax, handle(index), out.data_ptr(), weight, None)
+    return out

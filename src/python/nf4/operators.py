@@ -1,0 +1,128 @@
+"""torch.ops.nf4: the operations as torch operators, on CUDA and, by the host backend, on the CPU.
+
+    codes, absmax = torch.ops.nf4.pack(w, 64)
+    y = torch.ops.nf4.gemm(x, codes, absmax, w.shape)
+
+Importing this module defines them. They have fake implementations, so torch.compile and torch.export trace them, and
+gemm is differentiable with respect to x and bias. A nested weight gives absmax as uint8, and its map, absmax2 and
+offset as well.
+"""
+
+import torch
+
+from . import _tensors
+
+_NESTED = "Tensor? absmax_map=None, Tensor? absmax2=None, Tensor? absmax_offset=None, int absmax_blocksize=256"
+
+_SCHEMAS = {
+    "pack": "(Tensor w, int blocksize=64) -> (Tensor codes, Tensor absmax)",
+    "unpack": f"(Tensor codes, Tensor absmax, int[] shape, ScalarType dtype, int blocksize=64, {_NESTED}) -> Tensor",
+    "pack_absmax": "(Tensor absmax, Tensor absmax_map, int blocksize=256) "
+    "-> (Tensor codes, Tensor absmax2, Tensor offset)",
+    "gemm": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, Tensor? bias=None, "
+    f"{_NESTED}) -> Tensor",
+}
+
+_library = torch.library.Library("nf4", "DEF")
+
+
+def _check_float(what, dtype):
+    if dtype not in _tensors.DTYPES:
+        raise ValueError(f"{what} is {dtype}; expected float32, float16 or bfloat16")
+
+
+def _check_gemm(x, shape, bias):
+    _check_float("x", x.dtype)
+    if len(shape) != 2:
+        raise ValueError(f"shape is {list(shape)}; expected [N, K]")
+    if x.dim() == 0 or x.shape[-1] != shape[1]:
+        raise ValueError(f"x is {list(x.shape)}; expected [..., {shape[1]}]")
+    if bias is not None and (bias.dtype != x.dtype or bias.shape != (shape[0],)):
+        raise ValueError(f"bias is {bias.dtype} {list(bias.shape)}; expected {x.dtype} [{shape[0]}]")
+
+
+def _pack(w, blocksize=64):
+    _check_float("w", w.dtype)
+    codes = torch.empty((w.numel() + 1) // 2, dtype=torch.uint8, device=w.device)
+    return codes, _tensors.pack(w, blocksize, codes)
+
+
+def _unpack(codes, absmax, shape, dtype, blocksize=64, absmax_map=None, absmax2=None, absmax_offset=None,
+            absmax_blocksize=256):  # fmt: skip
+    _check_float("dtype", dtype)
+    count = torch.Size(shape).numel()
+    weight = _tensors.weight(codes, absmax, 1, count, blocksize, absmax_map, absmax2, absmax_offset, absmax_blocksize)
+    return _tensors.unpack(weight, shape, dtype, codes.device)
+
+
+def _pack_absmax(absmax, absmax_map, blocksize=256):
+    for what, tensor in (("absmax", absmax), ("absmax_map", absmax_map)):
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"{what} is {tensor.dtype}; expected float32")
+    return _tensors.pack_absmax(absmax, absmax_map, blocksize)
+
+
+def _gemm(x, codes, absmax, shape, blocksize=64, bias=None, absmax_map=None, absmax2=None, absmax_offset=None,
+          absmax_blocksize=256):  # fmt: skip
+    _check_gemm(x, shape, bias)
+    if x.get_device() != codes.get_device():
+        raise ValueError(f"x is on {x.device}; expected {codes.device}, where the codes are")
+    weight = _tensors.weight(codes, absmax, *shape, blocksize, absmax_map, absmax2, absmax_offset, absmax_blocksize)
+    return _tensors.gemm(x, weight, shape[0], None if bias is None else bias.contiguous())
+
+
+# ---- what they would return, for tracing
+
+
+def _fake_pack(w, blocksize=64):
+    codes_bytes, blocks = (w.numel() + 1) // 2, -(-w.numel() // blocksize)
+    return w.new_empty(codes_bytes, dtype=torch.uint8), w.new_empty(blocks, dtype=torch.float32)
+
+
+def _fake_unpack(codes, absmax, shape, dtype, *_, **__):
+    return codes.new_empty(shape, dtype=dtype)
+
+
+def _fake_pack_absmax(absmax, absmax_map, blocksize=256):
+    count = absmax.numel()
+    return absmax.new_empty(count, dtype=torch.uint8), absmax.new_empty(-(-count // blocksize)), absmax.new_empty(())
+
+
+def _fake_gemm(x, codes, absmax, shape, blocksize=64, bias=None, *_, **__):
+    _check_gemm(x, shape, bias)
+    return x.new_empty((*x.shape[:-1], shape[0]))
+
+
+# ---- gradients of gemm
+
+
+def _save_for_backward(ctx, inputs, output):
+    x, codes, absmax, shape, blocksize, bias, absmax_map, absmax2, absmax_offset, absmax_blocksize = inputs
+    ctx.save_for_backward(codes, absmax, absmax_map, absmax2, absmax_offset)
+    ctx.shape, ctx.blocksize, ctx.absmax_blocksize, ctx.has_bias = shape, blocksize, absmax_blocksize, bias is not None
+
+
+def _backward(ctx, grad):
+    codes, absmax, *nested = ctx.saved_tensors
+    grad_x = grad_bias = None
+    if ctx.needs_input_grad[0]:
+        w = torch.ops.nf4.unpack(codes, absmax, ctx.shape, grad.dtype, ctx.blocksize, *nested, ctx.absmax_blocksize)
+        grad_x = grad @ w
+    if ctx.has_bias and ctx.needs_input_grad[5]:  # a caller that left the bias out has no such entry
+        grad_bias = grad.reshape(-1, ctx.shape[0]).sum(0)
+    return grad_x, None, None, None, None, grad_bias, None, None, None, None
+
+
+def _define():
+    kernels = {"pack": _pack, "unpack": _unpack, "pack_absmax": _pack_absmax, "gemm": _gemm}
+    fakes = {"pack": _fake_pack, "unpack": _fake_unpack, "pack_absmax": _fake_pack_absmax, "gemm": _fake_gemm}
+    for name, schema in _SCHEMAS.items():
+        _library.define(name + schema)
+        kernel = torch._disable_dynamo(kernels[name])
+        for key in ("CPU", "CUDA"):
+            _library.impl(name, kernel, key)
+        torch.library.register_fake(f"nf4::{name}", fakes[name], lib=_library)
+    torch.library.register_autograd("nf4::gemm", _backward, setup_context=_save_for_backward, lib=_library)
+
+
+_define()

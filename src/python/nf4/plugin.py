@@ -1,0 +1,121 @@
+"""Lets bitsandbytes use libnf4 for NF4 on CUDA.
+
+bitsandbytes calls autoload() at the end of its import, by the entry point group "bitsandbytes.backends". What is
+replaced, as far as a version has it:
+
+    the kernels of its torch operators      from 0.46 on; their fake implementations stay, so torch.compile traces them
+    Linear4bit.forward                      a short way for products without gradients, for the CPU's sake
+    C functions, bound by name              what bitsandbytes 0.45 calls, and what Unsloth binds by ctypes
+
+Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
+"""
+
+import importlib.metadata
+import logging
+import os
+import threading
+
+log = logging.getLogger("nf4")
+
+_lock = threading.RLock()
+_replacements = None  # what enable() put in place, with how to undo it
+_reason = "nf4.enable() was not called, and bitsandbytes has not been imported"
+_announced = False
+
+
+def _opted_out():
+    return os.environ.get("NF4_DISABLE", "") not in ("", "0")
+
+
+def _obstacle():
+    """Why this process cannot use libnf4 in bitsandbytes, or None. Does not initialize CUDA."""
+    if _opted_out():
+        return "NF4_DISABLE is set"
+    try:
+        import torch
+    except ImportError as error:
+        return f"torch cannot be imported: {error}"
+    if torch.version.hip is not None:
+        return "this torch is built for ROCm"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    from . import _library
+
+    try:
+        _library.library()
+    except (OSError, AttributeError) as error:
+        return f"libnf4 cannot be loaded: {error}"
+    return None
+
+
+def autoload():
+    """The entry point. Never raises, since that would abort the import of bitsandbytes."""
+    global _reason
+    try:
+        _enable()
+    except Exception as error:
+        _reason = f"{type(error).__name__}: {error}"
+        log.warning("bitsandbytes keeps its own kernels: %s", _reason, exc_info=log.isEnabledFor(logging.DEBUG))
+
+
+def enable():
+    """See nf4.enable. Unlike autoload, it raises what goes wrong."""
+    try:
+        import bitsandbytes  # noqa: F401  which may have called autoload
+    except ImportError as error:
+        raise RuntimeError(f"bitsandbytes cannot be imported: {error}") from error
+    _enable()
+    return status()
+
+
+def _enable():
+    global _replacements, _reason, _announced
+    with _lock:
+        if _replacements is not None:
+            return
+        _reason = _obstacle()
+        if _reason is not None:
+            log.debug("bitsandbytes keeps its own kernels: %s", _reason)
+            return
+        from ._replacements import Replacements
+
+        _replacements = Replacements()
+        if not _announced:
+            _announced = True
+            log.info(
+                "bitsandbytes %s uses libnf4 for NF4 on CUDA (nf4.status() tells for what, NF4_DISABLE=1 opts out)",
+                _version("bitsandbytes"),
+            )
+
+
+def disable():
+    """See nf4.disable."""
+    global _replacements, _reason
+    with _lock:
+        if _replacements is not None:
+            _replacements.undo()
+            _replacements = None
+            _reason = "nf4.disable() was called"
+    return status()
+
+
+def status():
+    """See nf4.status: `enabled`; `reason`, why not; `replaced`, what is; `unusable_devices`, those that libnf4
+    refused, and why; versions."""
+    with _lock:
+        enabled = _replacements is not None
+        return {
+            "enabled": enabled,
+            "reason": _reason,
+            "replaced": list(_replacements.names) if enabled else [],
+            "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
+            "bitsandbytes": _version("bitsandbytes"),
+            "nf4": _version("nf4"),
+        }
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,253 @@
+"""Operators, layers and C functions of bitsandbytes on libnf4, against bitsandbytes' own and float64."""
+
+import ctypes
+import threading
+
+import bitsandbytes as bnb
+import bitsandbytes.functional as F
+import pytest
+import torch
+from conftest import DTYPES, assert_product, bitsandbytes_alone, unpack64
+
+import nf4
+
+
+def quantized(rows, cols, dtype=torch.bfloat16, **options):
+    w = (torch.randn(rows, cols, device="cuda") * 0.02).to(dtype)
+    return F.quantize_4bit(w, quant_type="nf4", **options)
+
+
+def linear(rows, cols, dtype=torch.bfloat16, bias=True, nested=False, storage=torch.uint8, quant_type="nf4"):
+    layer = bnb.nn.Linear4bit(cols, rows, bias=bias, compute_dtype=dtype, quant_type=quant_type,
+                              compress_statistics=nested, quant_storage=storage)  # fmt: skip
+    return layer.to(dtype).cuda().requires_grad_(False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("lead", [(1,), (1, 1), (3,), (2, 4), (17,), (64,), (300,)])
+def test_products(dtype, nested, lead):
+    for rows, cols in ((256, 512), (1000, 1024), (48, 100)):
+        layer = linear(rows, cols, dtype, nested=nested)
+        x = torch.randn(*lead, cols, device="cuda", dtype=dtype)
+        w = unpack64(layer.weight.data, layer.weight.quant_state)
+        short = layer(x)
+        assert layer.__dict__["_nf4_plan"] is not None
+        assert_product(short, x, w, layer.bias)
+        by_operator = bnb.matmul_4bit(x, layer.weight, quant_state=layer.weight.quant_state, bias=layer.bias)
+        if hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
+            assert torch.equal(short, by_operator)
+        assert_product(by_operator, x, w, layer.bias)
+
+
+@pytest.mark.parametrize("blocksize", [64, 128, 256, 512, 1024, 2048, 4096])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bytes_are_bitsandbytes(dtype, blocksize):
+    w = (torch.randn(300, 1024, device="cuda") * 0.02).to(dtype)
+    with bitsandbytes_alone():
+        theirs, state = F.quantize_4bit(w, quant_type="nf4", blocksize=blocksize)
+        unpacked = F.dequantize_4bit(theirs, state)
+    ours, absmax = F.quantize_4bit(w, quant_type="nf4", blocksize=blocksize)
+    assert torch.equal(absmax.absmax, state.absmax)
+    # An approximate reciprocal there, a division here: docs/format.md.
+    assert (ours != theirs).sum() <= (1 if dtype == torch.float32 else 0)
+    assert torch.equal(F.dequantize_4bit(theirs, state), unpacked)
+
+
+@pytest.mark.parametrize("storage", [torch.uint8, torch.bfloat16, torch.float16, torch.float32])
+def test_quant_storage(storage):
+    layer = linear(256, 512, storage=storage)
+    assert layer.weight.dtype == storage
+    with bitsandbytes_alone():
+        theirs, _ = F.quantize_4bit(F.dequantize_4bit(layer.weight.data, layer.weight.quant_state), quant_type="nf4",
+                                    quant_storage=storage)  # fmt: skip
+    assert torch.equal(layer.weight.data.view(torch.uint8), theirs.view(torch.uint8))
+    x = torch.randn(3, 512, device="cuda", dtype=torch.bfloat16)
+    assert_product(layer(x), x, unpack64(layer.weight.data, layer.weight.quant_state), layer.bias)
+
+
+def test_nested_scales():
+    packed, state = quantized(512, 4096, compress_statistics=True)
+    ours = F.dequantize_blockwise(state.absmax, state.state2)
+    unpacked = F.dequantize_4bit(packed, state)
+    with bitsandbytes_alone():
+        assert torch.equal(F.dequantize_blockwise(state.absmax, state.state2), ours)
+        assert torch.equal(F.dequantize_4bit(packed, state), unpacked)
+
+
+def test_not_contiguous():
+    layer = linear(256, 512)
+    wide = torch.randn(6, 4, 1024, device="cuda", dtype=torch.bfloat16)
+    for x in (wide[..., :512], wide[..., :512].transpose(0, 1), wide[..., ::2], wide[:, ::2, 512:]):
+        assert not x.is_contiguous()
+        assert torch.equal(layer(x), layer(x.contiguous()))
+        assert torch.equal(bnb.matmul_4bit(x, layer.weight, quant_state=layer.weight.quant_state, bias=layer.bias),
+                           layer(x))  # fmt: skip
+
+
+def test_empty():
+    layer = linear(256, 512)
+    assert layer(torch.empty(2, 0, 512, device="cuda", dtype=torch.bfloat16)).shape == (2, 0, 256)
+
+
+def test_fp4_is_left_alone():
+    layer = linear(256, 512, quant_type="fp4")
+    for lead in ((1,), (8,)):
+        x = torch.randn(*lead, 512, device="cuda", dtype=torch.bfloat16)
+        y = layer(x)
+        with bitsandbytes_alone():
+            assert torch.equal(layer(x), y)
+
+
+def test_autocast():
+    layer = linear(256, 512, torch.float32)
+    layer.compute_dtype = None
+    x = torch.randn(4, 512, device="cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        y = layer(x)
+        with bitsandbytes_alone():
+            assert layer(x).dtype == y.dtype
+
+
+def test_gradients():
+    layer = linear(256, 512).requires_grad_(False)
+    x = torch.randn(2, 5, 512, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    grad = torch.randn(2, 5, 256, device="cuda", dtype=torch.bfloat16)
+    (ours,) = torch.autograd.grad(layer(x), x, grad)
+    with bitsandbytes_alone():
+        (theirs,) = torch.autograd.grad(layer(x), x, grad)
+    assert torch.equal(ours, theirs)  # the same unpacked weights, and the same dense product
+
+
+def test_streams():
+    """Work goes to the caller's stream: what that stream did before is seen, and others do not disturb."""
+    layer = linear(4096, 4096)
+    inputs = [torch.randn(1, 4096, device="cuda", dtype=torch.bfloat16) for _ in range(8)]
+    expected = [layer(x) for x in inputs]
+    failures = []
+
+    def work(x, y):
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream), torch.no_grad():
+            late = torch.zeros_like(x)
+            for _ in range(20):
+                late.zero_()
+                torch.cuda._sleep(1_000_000)
+                late.copy_(x)
+                if not torch.equal(layer(late), y):
+                    failures.append(x)
+        stream.synchronize()
+
+    torch.cuda.synchronize()
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, expected)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+def test_second_device():
+    layer = linear(256, 512).to("cuda:1")
+    x = torch.randn(1, 512, device="cuda:1", dtype=torch.bfloat16)
+    assert torch.cuda.current_device() == 0
+    y = layer(x)
+    assert y.device == x.device and torch.cuda.current_device() == 0
+    assert_product(y, x, unpack64(layer.weight.data, layer.weight.quant_state), layer.bias)
+
+
+@pytest.mark.parametrize("m", [1, 8, 64])
+def test_cuda_graph(m):
+    """Captured without a call before, as some do."""
+    layer = linear(1024, 2048, nested=True)
+    x = torch.randn(m, 2048, device="cuda", dtype=torch.bfloat16)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad():
+        if m == 64:
+            layer(x)  # cuBLAS allocates its workspace in its first call
+        with torch.cuda.graph(graph):
+            y = layer(x)
+        for _ in range(3):
+            x.copy_(torch.randn_like(x))
+            graph.replay()
+            assert torch.equal(y, layer(x))
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_compile(mode):
+    layers = torch.nn.Sequential(linear(512, 256), torch.nn.SiLU(), linear(256, 512, nested=True))
+    compiled = torch.compile(layers, mode=mode, fullgraph=True)
+    with torch.no_grad():
+        for m in (1, 1, 1, 8, 8):
+            x = torch.randn(m, 256, device="cuda", dtype=torch.bfloat16)
+            torch.testing.assert_close(compiled(x), layers(x), rtol=0.02, atol=0.02)
+
+
+def test_operator_is_traced():
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode():
+        y = torch.ops.bitsandbytes.dequantize_4bit.default(
+            torch.empty(512, 1, dtype=torch.uint8, device="cuda"), torch.empty(16, device="cuda"), 64, "nf4", [16, 64],
+            torch.bfloat16,
+        )  # fmt: skip
+    assert (y.shape, y.dtype) == ((16, 64), torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype,name", [(torch.float16, "fp16"), (torch.bfloat16, "bf16")])
+def test_c_functions(dtype, name):
+    """As Unsloth calls them."""
+    native = bnb.functional.lib
+    packed, state = quantized(512, 1024, dtype)
+    stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+    number, pointer = ctypes.c_int32, lambda tensor: ctypes.c_void_p(tensor.data_ptr())
+    out = torch.full((512, 1024), torch.nan, device="cuda", dtype=dtype)
+    getattr(native, f"cdequantize_blockwise_{name}_nf4")(
+        None, pointer(packed), pointer(state.absmax), pointer(out), number(64), number(out.numel()), stream
+    )
+    assert torch.equal(out, F.dequantize_4bit(packed, state))
+    gemv = getattr(native, f"cgemm_4bit_inference_naive_{name}")
+    for quant_type in ("nf4", "fp4"):
+        packed, state = F.quantize_4bit(out, quant_type=quant_type)
+        x = torch.randn(1, 1024, device="cuda", dtype=dtype)
+        y = torch.full((1, 512), torch.nan, device="cuda", dtype=dtype)
+        gemv(number(512), number(1), number(1024), pointer(x), pointer(packed), pointer(state.absmax),
+             pointer(state.code), pointer(y), number(512), number(512), number(512), number(64), stream)  # fmt: skip
+        w = unpack64(packed, state) if state.quant_type == "nf4" else F.dequantize_4bit(packed, state).double()
+        assert_product(y, x, w)
+
+
+def test_handle():
+    """The ctypes layer by itself, on arrays of torch."""
+    handle = nf4.Handle(0)
+    w = torch.randn(48, 100, device="cuda", dtype=torch.bfloat16)
+    codes = torch.empty(2400, device="cuda", dtype=torch.uint8)
+    absmax = torch.empty(75, device="cuda")
+    stream = torch.cuda.current_stream().cuda_stream
+    weight = handle.pack(w, codes=codes, absmax=absmax, stream=stream)
+    x = torch.randn(3, 100, device="cuda", dtype=torch.bfloat16)
+    y = torch.full((3, 48), torch.nan, device="cuda", dtype=torch.bfloat16)
+    handle.gemm(x, weight, out=y, stream=stream)
+    _, state = F.quantize_4bit(w, quant_type="nf4")
+    assert_product(y, x, unpack64(codes, state))
+    with pytest.raises(ValueError, match="out is None; expected an array on CUDA device 0"):
+        handle.gemm(x, weight, stream=stream)
+    with pytest.raises(ValueError, match="x is on the host; expected CUDA device 0"):
+        handle.gemm(x.cpu(), weight, out=y, stream=stream)
+    with pytest.raises(nf4.Error) as raised:
+        handle.gemm(x, weight, out=y, stream=stream, variant="gemm.none")
+    assert raised.value.name == "NF4_ERROR_UNKNOWN_VARIANT"
+
+
+def test_operators():
+    import nf4.operators  # noqa: F401
+
+    ops = torch.ops.nf4
+    w = torch.randn(256, 512, device="cuda", dtype=torch.bfloat16)
+    codes, absmax = ops.pack(w)
+    x = torch.randn(2, 3, 512, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    _, state = F.quantize_4bit(w, quant_type="nf4")
+    assert_product(ops.gemm(x, codes, absmax, [256, 512]).detach(), x.detach(), unpack64(codes, state))
+    torch.library.opcheck(ops.gemm.default, (x, codes, absmax, [256, 512]))
+    torch.library.opcheck(ops.unpack.default, (codes, absmax, [256, 512], torch.float16))

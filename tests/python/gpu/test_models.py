@@ -1,0 +1,133 @@
+"""Whole models of transformers on libnf4, against plain bitsandbytes. The weights are random, and the models small."""
+
+import json
+
+import pytest
+import torch
+from conftest import bitsandbytes_alone
+
+transformers = pytest.importorskip("transformers")
+
+STEPS = 12
+BATCH, LENGTH = 2, 64
+
+
+def dense():
+    config = transformers.LlamaConfig(
+        hidden_size=512, intermediate_size=1408, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=4,
+        vocab_size=2048, max_position_embeddings=512, tie_word_embeddings=False, initializer_range=0.05,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    return transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    dense().save_pretrained(folder)
+    return folder
+
+
+def load(folder, nested=False):
+    config = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_use_double_quant=nested,
+    )  # fmt: skip
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        folder, quantization_config=config, device_map={"": 0}, dtype=torch.bfloat16
+    )
+
+
+def tokens(count=LENGTH):
+    return torch.randint(0, 2048, (BATCH, count), device="cuda", generator=torch.Generator("cuda").manual_seed(2))
+
+
+def distance(a, b):
+    return ((a.double() - b.double()).norm() / b.double().norm()).item()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_logits(folder, nested):
+    """Nearer to float64 on the same packed weights than bitsandbytes is, or as near."""
+    model = load(folder, nested)
+    x = tokens(1)
+    with torch.no_grad():
+        ours = model(x).logits
+        with bitsandbytes_alone():
+            theirs = model(x).logits
+            exact = dense().double().cuda()
+            import bitsandbytes.functional as F
+
+            for name, module in model.named_modules():
+                if hasattr(module, "quant_state"):
+                    weight = F.dequantize_4bit(module.weight.data, module.weight.quant_state)
+                    exact.get_submodule(name).weight.copy_(weight)
+            reference = exact(x).logits
+    assert distance(ours, reference) < 1.2 * distance(theirs, reference)
+    assert distance(ours, reference) < 0.05
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_generate(folder, cache):
+    """The tokens are those of a loop without any cache, but where two logits are as good as equal."""
+    model = load(folder)
+    x = tokens(16)
+    options = {} if cache == "dynamic" else {"cache_implementation": "static"}
+    out = model.generate(x, max_new_tokens=24, min_new_tokens=24, do_sample=False, pad_token_id=0, **options)
+    assert out.shape == (BATCH, 40)
+    with torch.no_grad():
+        logits = model(out).logits[:, 15:-1].float()
+    chosen = logits.gather(2, out[:, 16:, None])[..., 0]
+    assert (logits.amax(dim=2) - chosen).max() < 0.02 * logits.std()
+
+
+def losses(folder, peft):
+    torch.manual_seed(3)
+    model = load(folder, nested=True)
+    model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    model = peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+    x = tokens()
+    curve = []
+    for _ in range(STEPS):
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = model(input_ids=x, labels=x).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        curve.append(loss.item())
+    return curve
+
+
+def test_qlora(folder):
+    peft = pytest.importorskip("peft")
+    ours = losses(folder, peft)
+    with bitsandbytes_alone():
+        theirs = losses(folder, peft)
+    print("\nlosses", [f"{a:.3f}/{b:.3f}" for a, b in zip(ours, theirs)])
+    assert theirs[-1] < 0.8 * theirs[0]
+    assert ours == pytest.approx(theirs, rel=0.01)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_packed_checkpoint(folder, tmp_path, nested):
+    """What python -m nf4 quantize writes on the GPU loads as it is, and is what bitsandbytes makes while it loads."""
+    from nf4 import checkpoint
+
+    source, target = folder / "model.safetensors", tmp_path / "model.safetensors"
+    checkpoint.quantize(str(source), str(target), nested=nested, device=0)
+    host = tmp_path / "host.safetensors"
+    checkpoint.quantize(str(source), str(host), nested=nested)
+    assert target.read_bytes() == host.read_bytes()
+    host.unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = checkpoint.quantization_config(nested=nested)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    packed = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, device_map={"": 0}, dtype=torch.bfloat16)
+    x = tokens(8)
+    with torch.no_grad():
+        theirs = load(folder, nested)(x).logits
+        if nested:  # the offset's last bits
+            assert distance(packed(x).logits, theirs) < 0.02
+        else:
+            assert torch.equal(packed(x).logits, theirs)

@@ -1,0 +1,107 @@
+"""torch.ops.nf4 on the CPU, where the host backend answers. Needs torch."""
+
+import unittest
+
+import nf4
+import support
+
+try:
+    import torch
+except ImportError:
+    torch = None
+else:
+    import nf4.operators  # noqa: F401
+
+    ops = torch.ops.nf4
+
+N, K = 48, 100
+
+
+@unittest.skipIf(torch is None, "no torch")
+class OperatorTest(unittest.TestCase):
+    def setUp(self):
+        torch.manual_seed(1)
+        self.w = torch.randn(N, K)
+        self.codes, self.absmax = ops.pack(self.w)
+        self.unpacked = ops.unpack(self.codes, self.absmax, [N, K], torch.float32)
+        self.x = torch.randn(2, 3, K, requires_grad=True)
+        self.bias = torch.randn(N, requires_grad=True)
+        self.map = torch.tensor(nf4.dynamic_map())
+
+    def test_values(self):
+        expected = support.unpack(self.codes.numpy(), self.absmax.numpy(), N, K, 64)
+        self.assertTrue(torch.equal(self.unpacked, torch.from_numpy(expected)))
+        for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)):
+            x, bias = self.x.detach().to(dtype), self.bias.detach().to(dtype)
+            y = ops.gemm(x, self.codes, self.absmax, [N, K], 64, bias)
+            exact = x.double() @ self.unpacked.double().T + bias.double()
+            self.assertEqual((y.shape, y.dtype), ((2, 3, N), dtype))
+            self.assertLess((y.double() - exact).abs().max() / exact.abs().max(), tolerance)
+
+    def test_nested(self):
+        codes, absmax2, offset = ops.pack_absmax(self.absmax, self.map)
+        nested = {"absmax_map": self.map, "absmax2": absmax2, "absmax_offset": offset}
+        y = ops.gemm(self.x, self.codes, codes, [N, K], **nested)
+        w = ops.unpack(self.codes, codes, [N, K], torch.float32, **nested)
+        self.assertTrue(torch.allclose(y, self.x @ w.T, atol=1e-4))
+        self.assertFalse(torch.equal(w, self.unpacked))
+
+    def test_not_contiguous(self):
+        x = torch.randn(K, 5).T
+        self.assertFalse(x.is_contiguous())
+        y = ops.gemm(x, self.codes, self.absmax, [N, K])
+        self.assertTrue(torch.equal(y, ops.gemm(x.contiguous(), self.codes, self.absmax, [N, K])))
+
+    def test_opcheck(self):
+        """Schemas, fake implementations, autograd and tracing, by torch's own checks."""
+        codes, absmax2, offset = ops.pack_absmax(self.absmax, self.map)
+        for name, arguments in (
+            ("pack", (self.w, 64)),
+            ("unpack", (self.codes, self.absmax, [N, K], torch.bfloat16)),
+            ("pack_absmax", (self.absmax, self.map, 256)),
+            ("gemm", (self.x, self.codes, self.absmax, [N, K])),
+            ("gemm", (self.x, self.codes, self.absmax, [N, K], 64, self.bias)),
+            ("gemm", (self.x, self.codes, codes, [N, K], 64, None, self.map, absmax2, offset, 256)),
+        ):
+            with self.subTest(name=name):
+                torch.library.opcheck(getattr(ops, name).default, arguments)
+
+    def test_gradients(self):
+        y = ops.gemm(self.x, self.codes, self.absmax, [N, K], 64, self.bias)
+        grad = torch.randn_like(y)
+        got = torch.autograd.grad(y, (self.x, self.bias), grad)
+        expected = torch.autograd.grad(self.x @ self.unpacked.T + self.bias, (self.x, self.bias), grad)
+        for a, b in zip(got, expected):
+            self.assertTrue(torch.allclose(a, b, atol=1e-5))
+
+    def test_compile(self):
+        def layer(x):
+            return torch.relu(ops.gemm(x, self.codes, self.absmax, [N, K], 64, self.bias)) + 1
+
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        self.assertTrue(torch.equal(compiled(self.x), layer(self.x)))
+
+    def test_refused(self):
+        cases = [
+            ("x is \\[2, 3, 50\\]", lambda: ops.gemm(self.x[..., :50], self.codes, self.absmax, [N, K])),
+            ("x is torch.float64", lambda: ops.gemm(self.x.double(), self.codes, self.absmax, [N, K])),
+            (
+                "bias is torch.float32 \\[3\\]",
+                lambda: ops.gemm(self.x, self.codes, self.absmax, [N, K], 64, self.bias[:3]),
+            ),
+            ("codes has 5 elements", lambda: ops.gemm(self.x, self.codes[:5], self.absmax, [N, K])),
+            ("codes is not contiguous", lambda: ops.gemm(self.x, self.codes.repeat(2)[::2], self.absmax, [N, K])),
+            ("absmax has 1 elements", lambda: ops.unpack(self.codes, self.absmax[:1], [N, K], torch.float32)),
+            ("absmax2 is None", lambda: ops.gemm(self.x, self.codes, self.codes, [N, K], absmax_map=self.map)),
+            ("absmax is torch.uint8", lambda: ops.gemm(self.x, self.codes, self.codes, [N, K])),
+            ("blocksize is 48", lambda: ops.pack(self.w, 48)),
+            ("w is torch.int32", lambda: ops.pack(self.w.int())),
+            ("dtype is torch.int32", lambda: ops.unpack(self.codes, self.absmax, [N, K], torch.int32)),
+        ]
+        for message, call in cases:
+            with self.subTest(message=message), self.assertRaisesRegex((ValueError, nf4.Error), message):
+                call()
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,151 @@
+"""The plug-in's failure modes, with stubs for torch and bitsandbytes: its entry point must never break an import."""
+
+import importlib
+import os
+import subprocess
+import sys
+import types
+import unittest
+from unittest import mock
+
+import nf4
+import support
+from nf4 import plugin
+
+
+class FakeReplacements:
+    """Stands for nf4._replacements, which needs torch."""
+
+    def __init__(self, failure=None):
+        self.failure = failure
+        self.made = []
+
+    def Replacements(self):
+        if self.failure:
+            raise self.failure
+        self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={})))
+        return self.made[-1]
+
+
+def fake_torch(cuda=True, hip=None):
+    torch = types.ModuleType("torch")
+    torch.version = types.SimpleNamespace(hip=hip)
+    torch.cuda = types.SimpleNamespace(is_available=lambda: cuda)
+    return torch
+
+
+class PluginTest(unittest.TestCase):
+    def setUp(self):
+        """A fresh plug-in, where all that it needs is there."""
+        importlib.reload(plugin)
+        self.replacements = FakeReplacements()
+        self.modules = {
+            "torch": fake_torch(),
+            "bitsandbytes": types.ModuleType("bitsandbytes"),
+            "nf4._replacements": self.replacements,
+        }
+        patch = mock.patch.dict(sys.modules, self.modules)
+        patch.start()
+        self.addCleanup(patch.stop)
+        environment = mock.patch.dict(os.environ)
+        environment.start()
+        self.addCleanup(environment.stop)
+        os.environ.pop("NF4_DISABLE", None)
+
+    def assert_keeps_its_own(self, reason):
+        with self.assertNoLogs("nf4", "INFO"):
+            self.assertIsNone(plugin.autoload())
+        status = nf4.status()
+        self.assertFalse(status["enabled"])
+        self.assertRegex(status["reason"], reason)
+        self.assertEqual(self.replacements.made, [])
+
+    def test_autoload(self):
+        with self.assertLogs("nf4", "INFO") as logs:
+            plugin.autoload()
+            plugin.autoload()
+        self.assertEqual(len(logs.output), 1)
+        self.assertRegex(logs.output[0], "uses libnf4")
+        self.assertEqual(len(self.replacements.made), 1)
+        status = nf4.status()
+        self.assertEqual((status["enabled"], status["reason"], status["replaced"]), (True, None, ["gemm_4bit"]))
+
+    def test_entry_point(self):
+        """The name that bitsandbytes is given is that of a function without arguments."""
+        text = (support.GOLDEN.parents[2] / "pyproject.toml").read_text()
+        self.assertIn('[project.entry-points."bitsandbytes.backends"]\nnf4 = "nf4.plugin:autoload"\n', text)
+        self.assertTrue(callable(plugin.autoload))
+
+    def test_enable_and_disable(self):
+        self.assertRegex(nf4.status()["reason"], "was not called")
+        self.assertTrue(nf4.enable()["enabled"])
+        self.assertTrue(nf4.enable()["enabled"])
+        (made,) = self.replacements.made
+        made.undo.assert_not_called()
+        self.assertFalse(nf4.disable()["enabled"])
+        self.assertFalse(nf4.disable()["enabled"])
+        made.undo.assert_called_once_with()
+        self.assertRegex(nf4.status()["reason"], "disable")
+        with self.assertNoLogs("nf4", "INFO"):  # said already
+            self.assertTrue(nf4.enable()["enabled"])
+
+    def test_opt_out(self):
+        os.environ["NF4_DISABLE"] = "1"
+        self.assert_keeps_its_own("NF4_DISABLE")
+        self.assertFalse(nf4.enable()["enabled"])
+        for value in ("", "0"):
+            os.environ["NF4_DISABLE"] = value
+            self.assertTrue(nf4.enable()["enabled"])
+            nf4.disable()
+
+    def test_no_torch(self):
+        sys.modules["torch"] = None
+        self.assert_keeps_its_own("torch cannot be imported")
+
+    def test_rocm(self):
+        sys.modules["torch"] = fake_torch(hip="6.0")
+        self.assert_keeps_its_own("ROCm")
+
+    def test_no_cuda(self):
+        sys.modules["torch"] = fake_torch(cuda=False)
+        self.assert_keeps_its_own("no CUDA device")
+
+    def test_no_library(self):
+        from nf4 import _library
+
+        with mock.patch.object(_library, "_library", None), mock.patch.object(_library, "_find", lambda: "/none.so"):
+            self.assert_keeps_its_own("libnf4 cannot be loaded: /none.so")
+
+    def test_older_library(self):
+        """One that lacks a function."""
+        from nf4 import _library
+
+        with mock.patch.object(_library, "_library", None), mock.patch.dict(_library._PROTOTYPES, nf4_none=[]):
+            self.assert_keeps_its_own("libnf4 cannot be loaded: .*nf4_none")
+
+    def test_unknown_bitsandbytes(self):
+        """What cannot be replaced is left, with a warning. Only nf4.enable() raises."""
+        self.replacements.failure = AttributeError("module 'bitsandbytes.nn' has no attribute 'Linear4bit'")
+        with self.assertLogs("nf4", "WARNING") as logs:
+            self.assertIsNone(plugin.autoload())
+        self.assertRegex(logs.output[0], "keeps its own kernels: AttributeError: .*Linear4bit")
+        self.assertRegex(nf4.status()["reason"], "Linear4bit")
+        with self.assertRaisesRegex(AttributeError, "Linear4bit"):
+            nf4.enable()
+
+    def test_no_bitsandbytes(self):
+        sys.modules["bitsandbytes"] = None
+        with self.assertRaisesRegex(RuntimeError, "bitsandbytes cannot be imported"):
+            nf4.enable()
+        self.assertFalse(nf4.status()["enabled"])
+
+
+class ImportTest(unittest.TestCase):
+    def test_no_torch_needed(self):
+        """Nothing of the package imports torch but the modules that say so."""
+        code = "import sys; sys.modules['torch'] = None; import nf4.__main__, nf4.checkpoint, nf4.plugin; nf4.status()"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+if __name__ == "__main__":
+    support.main()
