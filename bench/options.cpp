@@ -114,10 +114,8 @@ std::vector<std::string> models(const std::string& option, const std::string& te
 Options parse_options(int argc, const char* const* argv) {
   Options options;
   const std::map<std::string, std::function<void()>> flags = {
-      {"--help", [&] { options.help = true; }},
-      {"-h", [&] { options.help = true; }},
-      {"--nested", [&] { options.nested = true; }},
-      {"--hot", [&] { options.hot = true; }},
+      {"--help", [&] { options.help = true; }},       {"-h", [&] { options.help = true; }},
+      {"--nested", [&] { options.nested = true; }},   {"--hot", [&] { options.hot = true; }},
       {"--pending", [&] { options.pending = true; }},
   };
   using Setter = std::function<void(const std::string& option, const std::string& value)>;

@@ -102,7 +102,8 @@ void sweep(Device& device, nf4_handle_t handle, const Options& options, const Co
     benchmark::RegisterBenchmark(name.c_str(),
                                  [&, entry, name](benchmark::State& state) {
                                    progress.next(name);
-                                   if (!workload) workload.emplace(device, handle, *entry.problem, options.hot, options.pending);
+                                   if (!workload)
+                                     workload.emplace(device, handle, *entry.problem, options.hot, options.pending);
                                    const Row row = measure(*workload, *entry.contender);
                                    if (!row.check.ok) state.SkipWithError(row.check.what.c_str());
                                    for (auto _ : state) state.SetIterationTime(row.median * 1e-6);

@@ -41,9 +41,10 @@ struct Packed {
 
 class Workload {
  public:
-  // With `hot` there is one set; without `pending` weights are marked constant. `source`, if not NULL, holds the weights [N, K] in the problem's dtype, in host
-  // memory.
-  Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending, const void* source = nullptr);
+  // With `hot` there is one set; without `pending` weights are marked constant. `source`, if not NULL, holds the
+  // weights [N, K] in the problem's dtype, in host memory.
+  Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending,
+           const void* source = nullptr);
 
   Device& device() const { return device_; }
   const Problem& problem() const { return problem_; }

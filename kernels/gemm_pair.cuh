@@ -1,5 +1,5 @@
-// gemm.pair and gemm.pair_tma: the fused product on the tensor cores, for up to 16 rows of x a pass, codes decoded by the
-// pair table. The two differ in how codes reach shared memory (`Copy`).
+// gemm.pair and gemm.pair_tma: the fused product on the tensor cores, for up to 16 rows of x a pass, codes decoded by
+// the pair table. The two differ in how codes reach shared memory (`Copy`).
 //
 // Product. The weights are the A operand of mma.m16n8k16, x is B. K may be permuted freely inside a block of the format
 // if x is permuted alike, so the native layout serves: of a 64-weight block (32 bytes) of a row, lane t of a quad takes
@@ -27,9 +27,9 @@
 // it puts its sums into a slot of shared memory. The slots of a tile are added up at the end, in order. The CTAs of a
 // cluster share their tiles and split K; what they found meets through distributed shared memory, in rank order.
 //
-// Banks. A stage's rows lie 128 bytes apart, with 16-byte pieces exchanged: piece c of row r is at place c ^ (r % 8), the
-// copy engine's 128-byte swizzle. Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then the 8-byte reads
-// of a half warp fall into different banks.
+// Banks. A stage's rows lie 128 bytes apart, with 16-byte pieces exchanged: piece c of row r is at place c ^ (r % 8),
+// the copy engine's 128-byte swizzle. Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then the 8-byte
+// reads of a half warp fall into different banks.
 #pragma once
 
 #include <algorithm>
@@ -51,7 +51,7 @@ namespace nf4 {
 constexpr int kPairBlock = 64;                   // weights that share an accumulator
 constexpr int kPairBlockBytes = kPairBlock / 2;  // of codes
 constexpr int kPairBoxBytes = 128;               // of a row, that lie together in a stage
-constexpr int kMapSize = 256;  // of nested absmax
+constexpr int kMapSize = 256;                    // of nested absmax
 constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
 constexpr int kPairStageBytes = 4096;
 constexpr int kPairConsumers = 12;  // warps, at most
@@ -64,16 +64,16 @@ constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
 // The shape of the work for up to Cols rows of x: 1, 2, 4, 8 or 16.
 template <int Cols>
 struct PairShape {
-  static constexpr int kTiles = Cols >= 8 ? 2 : 1;            // of 16 rows, that share an operand B
-  static constexpr int kRows = 16 * kTiles;                   // of W in a stage
+  static constexpr int kTiles = Cols >= 8 ? 2 : 1;  // of 16 rows, that share an operand B
+  static constexpr int kRows = 16 * kTiles;         // of W in a stage
   static constexpr int kBlocks = kPairStageBytes / (kRows * kPairBlockBytes);
   static constexpr int kBoxes = kBlocks / kPairBoxBlocks;
   static constexpr int kColTiles = Cols >= 8 ? Cols / 8 : 1;  // operands B side by side
   static constexpr int kPacked = Cols >= 8 ? 1 : 8 / Cols;    // blocks in an operand B
-  static constexpr int kGroups = kBlocks / kPacked;           // of blocks in a stage; group i has blocks i + p * kGroups
-  static constexpr int kOutputs = kRows * Cols;               // of a tile, and floats in a slot
-  static constexpr int kScaleRows = 2 * kTiles;               // that a lane needs scales of,
-  static constexpr int kScaleBlocks = kBlocks / 4;            // in each those of the blocks from t * kScaleBlocks
+  static constexpr int kGroups = kBlocks / kPacked;  // of blocks in a stage; group i has blocks i + p * kGroups
+  static constexpr int kOutputs = kRows * Cols;      // of a tile, and floats in a slot
+  static constexpr int kScaleRows = 2 * kTiles;      // that a lane needs scales of,
+  static constexpr int kScaleBlocks = kBlocks / 4;   // in each those of the blocks from t * kScaleBlocks
   static constexpr int kScaleBytes = kRows * kBlocks * static_cast<int>(sizeof(float));  // of a stage
 };
 
@@ -245,7 +245,8 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
   float* const map = reinterpret_cast<float*>(share.shared + share.plan.map);
   float offset = 0.0f;
   if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8) {
-    for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize) map[i] = __ldg(weight.absmax.map + i);
+    for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize)
+      map[i] = __ldg(weight.absmax.map + i);
     offset = __ldg(weight.absmax.offset);
     barrier_sync(kProducersBarrier, kPairProducers * kWarpSize);
   }
@@ -402,7 +403,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
     at.advance(share.stages);
     if (at.stage != 0 && left > 1) continue;
 
-    // The warp leaves the tile. Where columns were packed, sums of the same row of x are spread over lanes.
+      // The warp leaves the tile. Where columns were packed, sums of the same row of x are spread over lanes.
 #pragma unroll
     for (int tile = 0; tile < Shape::kTiles; ++tile) {
 #pragma unroll
@@ -634,8 +635,7 @@ int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_inde
   const PairConfig config = Copy::kConfigs[config_index];
   const Weight& weight = args.weight;
   const bool plain = weight.absmax.dtype == Dtype::f32 && 1 << weight.log2_blocksize == kPairBlock &&
-                     weight.cols % (4 * kPairBlock) == 0 &&
-                     reinterpret_cast<uintptr_t>(weight.absmax.values) % 16 == 0;
+                     weight.cols % (4 * kPairBlock) == 0 && reinterpret_cast<uintptr_t>(weight.absmax.values) % 16 == 0;
   for (int64_t m0 = 0; m0 < args.m;) {
     int error = cudaErrorInvalidConfiguration;
     int m = 0;

@@ -58,7 +58,8 @@ struct AsyncCopy {
 namespace {
 
 constexpr Variant kVariants[] = {
-    pair_variant<AsyncCopy>("gemm.pair", "tensor cores, a byte's two weights looked up at once in a conflict-free table"),
+    pair_variant<AsyncCopy>("gemm.pair",
+                            "tensor cores, a byte's two weights looked up at once in a conflict-free table"),
 };
 
 }  // namespace

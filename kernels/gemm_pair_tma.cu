@@ -28,10 +28,9 @@ static int encode_tensor_map(CUtensorMap* map, const uint8_t* codes, int64_t row
   const cuuint64_t pitch[] = {static_cast<cuuint64_t>(row_bytes)};
   const cuuint32_t box[] = {kPairBoxBytes, static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t steps[] = {1, 1};
-  const CUresult result =
-      encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<uint8_t*>(codes), sizes, pitch, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<uint8_t*>(codes), sizes, pitch, box,
+                                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -42,7 +41,8 @@ struct TmaCopy {
   static constexpr int kMostCluster = 8;
   static constexpr bool kAsync = false;  // whether codes and x come by cp.async
   static constexpr bool kDependentLaunch = true;
-  static constexpr PairConfig kConfigs[] = {{8, 3, 1}, {8, 2, 1}, {12, 2, 1}, {4, 2, 1}, {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
+  static constexpr PairConfig kConfigs[] = {{8, 3, 1},  {8, 2, 1}, {12, 2, 1}, {4, 2, 1},
+                                            {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
   using Source = CUtensorMap;
 
   template <class Shape>

@@ -19,7 +19,7 @@ struct PairTable {
   static constexpr int kEntries = 256;
   static constexpr int kEntryBytes = 256;
   static constexpr int kBytes = kEntries * kEntryBytes;
-  static constexpr int kUsedBytes = kWarpSize * 4;                       // of an entry
+  static constexpr int kUsedBytes = kWarpSize * 4;                          // of an entry
   static constexpr int kFreeBytes = kEntries * (kEntryBytes - kUsedBytes);  // of the table, in holes of 128 bytes
 
   // Entry e holds the value of code e >> 4 in its low half and that of e & 15 in its high half. The

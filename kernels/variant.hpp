@@ -24,8 +24,8 @@ struct Device {
   int compute_capability;  // 10 * major + minor, 0 for the host
   int multiprocessors;     // SMs, or hardware threads
   std::string name;
-  int architecture = 0;   // whose code the device runs, see architecture.hpp; 0 for the host
-  int shared_memory = 0;  // bytes that a block may ask for; 0 for the host
+  int architecture = 0;                    // whose code the device runs, see architecture.hpp; 0 for the host
+  int shared_memory = 0;                   // bytes that a block may ask for; 0 for the host
   std::array<int, 4> resident_clusters{};  // of 1, 2, 4 and 8 blocks, see architecture.hpp
 
   int clusters(int size) const { return resident_clusters[static_cast<size_t>(std::countr_zero(unsigned(size)))]; }

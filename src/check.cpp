@@ -109,8 +109,7 @@ Weight check_weight(const nf4_weight_t* weight, bool codes_used) {
     absmax.dtype = static_cast<Dtype>(weight->absmax_dtype);
     check_data("weight->absmax", weight->absmax, size_of(absmax.dtype), blocks);
   }
-  return {weight->rows,   weight->cols, weight->codes, absmax, log2_blocksize,
-          weight->flags == NF4_WEIGHT_CONSTANT};
+  return {weight->rows, weight->cols, weight->codes, absmax, log2_blocksize, weight->flags == NF4_WEIGHT_CONSTANT};
 }
 
 Problem check_problem(const nf4_problem_t* problem) {

@@ -187,8 +187,8 @@ TEST_CASE("streams: a product waits for the kernels that write its weights and i
           require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax),
                                    arena.at(sources[step]), kSize, NF4_BF16, kSize, kSize, 64, nullptr, nullptr));
           if (wait) check_cuda(cudaDeviceSynchronize());
-          const nf4_status_t status = nf4_gemm(backend.handle(), to, kSize, from, kSize, m, NF4_BF16, &weight, nullptr,
-                                               &how, nullptr);
+          const nf4_status_t status =
+              nf4_gemm(backend.handle(), to, kSize, from, kSize, m, NF4_BF16, &weight, nullptr, &how, nullptr);
           runs = runs && status != NF4_ERROR_UNSUPPORTED;
           if (!runs) return;
           require_success(status);

@@ -85,7 +85,8 @@ class Weight {
         nested_ ? is_blocksize(view_.absmax_blocksize) && map_.valid() && absmax2_.valid() && offset_.valid()
                 : is_float(view_.absmax_dtype);
     valid_ = !null_ && view_.struct_size == sizeof view_ && matrix_ && is_blocksize(view_.blocksize) &&
-             (view_.flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) == 0 && scales && absmax_.valid() && (!codes_used || codes_.valid());
+             (view_.flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) == 0 && scales && absmax_.valid() &&
+             (!codes_used || codes_.valid());
   }
 
   const nf4_weight_t* get() const { return null_ ? nullptr : &view_; }
