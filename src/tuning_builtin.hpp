@@ -8,6 +8,7 @@ namespace nf4 {
 #if NF4_HAVE_CUDA
 inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
 # device,op,dtype,m,n,k,blocksize,variant,config,microseconds
+*,gemm,*,129-9223372036854775807,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,*,*,*,*,gemm.pair_tma,warps=12 ring=2 cluster=1,
 *,gemm,*,*,*,*,*,gemm.pair,warps=12 ring=2 cluster=1,
 *,gemm,*,2-16,*,*,*,gemm.tiled,tile_m=16,

@@ -39,7 +39,7 @@ void check_listing(const Backend& backend) {
   std::set<std::string> names;
   for (const nf4_op_t op : kAllOps) {
     CAPTURE(op);
-    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t&) {
+    for_each_variant(backend, op, [&](const nf4_variant_info_t& info) {
       names.insert(info.name);
       CHECK(info.struct_size == sizeof info);
       CHECK(info.op == op);
@@ -215,7 +215,7 @@ TEST_CASE("select: an unknown name is told with those that are known") {
   nf4_selection_t selection = empty_selection();
   const nf4_options_t options = forcing("gemm.nonsense", nullptr);
   for (const nf4_op_t op : kAllOps) {
-    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t&) {
+    for_each_variant(backend, op, [&](const nf4_variant_info_t& info) {
       check_failed(nf4_select(backend.handle(), &problem, &options, &selection), NF4_ERROR_UNKNOWN_VARIANT, info.name);
     });
   }
