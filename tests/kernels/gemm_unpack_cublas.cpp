@@ -59,7 +59,7 @@ TEST_CASE("cublaslt: a library without a function is told with the function's na
 #endif
 
 // Run by ctest in a process with NF4_CUBLASLT=/nonexistent, since a process loads the library once.
-TEST_CASE("cublaslt: without the library the variant tells why it cannot run", "[.without_cublaslt]") {
+TEST_CASE("without cublaslt: the variant tells why it cannot run", "[.][without_cublaslt]") {
   const nf4::Variant& variant = nf4::gemm_unpack_cublas_variants()[0];
   const nf4::Problem problem{nf4::Op::gemm, nf4::Dtype::bf16, 256, 64, 64, 64, nf4::Dtype::f32, 16, false};
   const char* reason = variant.unsupported(problem, kDevice);
