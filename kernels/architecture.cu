@@ -2,22 +2,12 @@
 
 #include <cuda_runtime.h>
 
+#include "on_device.hpp"
+
 namespace nf4 {
 namespace {
 
 __global__ void witness() {}
-
-// Runs `query` with `ordinal` as the calling thread's device.
-template <class Query>
-int on_device(int ordinal, Query&& query) {
-  int previous = 0;
-  cudaError_t error = cudaGetDevice(&previous);
-  if (error != cudaSuccess) return error;
-  if (previous != ordinal && (error = cudaSetDevice(ordinal)) != cudaSuccess) return error;
-  error = query();
-  const cudaError_t restored = previous != ordinal ? cudaSetDevice(previous) : cudaSuccess;
-  return error != cudaSuccess ? error : restored;
-}
 
 }  // namespace
 

@@ -10,10 +10,11 @@ namespace {
 
 bool can_run(const nf4_handle& handle, const Problem& problem, const Variant& variant, int config,
              size_t workspace_size) {
+  // Room first: asking a variant whether it is supported may load a library, which none without room is worth.
   return variant.op == problem.op && variant.host == handle.on_host() &&
-         variant.unsupported(problem, handle.device) == nullptr &&
          (variant.workspace_size == nullptr ||
-          variant.workspace_size(problem, handle.device, config) <= workspace_size);
+          variant.workspace_size(problem, handle.device, config) <= workspace_size) &&
+         variant.unsupported(problem, handle.device) == nullptr;
 }
 
 Choice forced(const nf4_handle& handle, const Problem& problem, const Options& options, const Variant& variant,

@@ -264,6 +264,43 @@ void check_exact(const Backend& backend) {
   });
 }
 
+// Codes of -1 and 1, values of x with 17 bits, and sums of them with fewer than 24: exact in fp32 in any order, but not
+// with inputs cut to 11 bits, as tensor cores take f32.
+void check_all_bits(const Backend& backend) {
+  int tried = 0;
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    std::mt19937 random(23);
+    for (const int64_t m : {1, 5, 150}) {
+      const Case c{NF4_F32, 64, NF4_F32, false, m, 67, 64, 0, 0, 0};
+      if (!runs(backend, c, info)) continue;
+      ++tried;
+      INFO(c.text());
+      Values values = random_values(random, c);
+      for (float& x : values.x) x = 1.0f + static_cast<float>(random() % 65536) * 0x1p-16f;
+      for (uint8_t& byte : values.weight.codes)
+        byte = static_cast<uint8_t>((random() % 2 == 0 ? 0x00 : 0xf0) | (random() % 2 == 0 ? 0x00 : 0x0f));
+      values.weight.absmax = raw(std::vector<float>(static_cast<size_t>(values.weight.blocks()), 1.0f), NF4_F32);
+      Run run(backend, c, values);
+      require_success(run.call(options));
+      run.download();
+      const nf4_weight_t weight = values.weight.view();
+      int64_t wrong = 0;
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t n = 0; n < c.n; ++n) {
+          double sum = 0;
+          for (int64_t j = 0; j < c.k; ++j) {
+            const float x = values.x[static_cast<size_t>(i * c.k + j)];
+            sum += nf4ref::element(weight, n * c.k + j) * static_cast<double>(x);
+          }
+          wrong += run.y(i, n) != sum;
+        }
+      }
+      CHECK(wrong == 0);
+    }
+  });
+  CHECK(tried > 0);
+}
+
 // NaN and Inf in weights and activations, zero blocks, subnormal scales, results beyond f16: the oracle knows what they
 // give.
 void check_special_values(const Backend& backend) {
@@ -398,6 +435,11 @@ TEST_CASE("gemm: exact where arithmetic is, host") { check_exact(Backend(NF4_HOS
 TEST_CASE("gemm: exact where arithmetic is, CUDA", "[gpu]") {
   REQUIRE_GPU();
   check_exact(Backend(0));
+}
+TEST_CASE("gemm: f32 keeps all of its bits, host") { check_all_bits(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("gemm: f32 keeps all of its bits, CUDA", "[gpu][small]") {
+  REQUIRE_GPU();
+  check_all_bits(Backend(0));
 }
 TEST_CASE("gemm: special values, host") { check_special_values(Backend(NF4_HOST_DEVICE)); }
 TEST_CASE("gemm: special values, CUDA", "[gpu]") {

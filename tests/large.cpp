@@ -155,8 +155,17 @@ TEST_CASE("large: products beyond 2^32 weights", "[gpu]") {
   weight.cols = kCols;
   weight.codes = codes.device();
   weight.absmax = absmax.device();
-  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, nf4_options_t options) {
     const int64_t m = std::string(info.name).rfind("gemv.", 0) == 0 ? 1 : kM;
+    nf4_problem_t problem = NF4_PROBLEM_INIT;
+    problem.m = m;
+    problem.n = kRows;
+    problem.k = kCols;
+    const size_t needed = workspace_needed(backend, problem, options);
+    if (needed > 0 && !enough_memory(needed)) return;
+    const Scratch workspace(needed);
+    options.workspace = workspace.get();
+    options.workspace_size = workspace.size();
     check_cuda(cudaMemset(y, 0xff, kM * kRows * sizeof *y));
     require_success(
         nf4_gemm(backend.handle(), y, kRows, device_x, kCols, m, NF4_BF16, &weight, nullptr, &options, nullptr));

@@ -39,7 +39,7 @@ void check_listing(const Backend& backend) {
   std::set<std::string> names;
   for (const nf4_op_t op : kAllOps) {
     CAPTURE(op);
-    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t&) {
+    for_each_variant(backend, op, [&](const nf4_variant_info_t& info) {
       names.insert(info.name);
       CHECK(info.struct_size == sizeof info);
       CHECK(info.op == op);
@@ -106,6 +106,14 @@ constexpr nf4::Variant kHungry{
     "gemm.hungry", "", "fp32", nf4::Op::gemm, true, 2, numbered, nf4::always_supported, needs_workspace, launched};
 constexpr nf4::Variant kIdle{"gemm.idle",    "",       "fp32",  nf4::Op::gemm, true, 1,
                              nf4::no_config, declines, nullptr, launched};
+// One that counts how often it is asked.
+int asked = 0;
+const char* counts(const nf4::Problem&, const nf4::Device&) {
+  ++asked;
+  return nullptr;
+}
+constexpr nf4::Variant kCounting{"gemm.counting", "",     "fp32",          nf4::Op::gemm, true, 1,
+                                 nf4::no_config,  counts, needs_workspace, launched};
 constexpr nf4::Problem kGemm{nf4::Op::gemm, nf4::Dtype::f32, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
 
 nf4::TuningRow row_of(const nf4::Variant& variant, int config, int line) {
@@ -215,7 +223,7 @@ TEST_CASE("select: an unknown name is told with those that are known") {
   nf4_selection_t selection = empty_selection();
   const nf4_options_t options = forcing("gemm.nonsense", nullptr);
   for (const nf4_op_t op : kAllOps) {
-    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t&) {
+    for_each_variant(backend, op, [&](const nf4_variant_info_t& info) {
       check_failed(nf4_select(backend.handle(), &problem, &options, &selection), NF4_ERROR_UNKNOWN_VARIANT, info.name);
     });
   }
@@ -272,6 +280,22 @@ TEST_CASE("select: rows that cannot run are passed over, forced ones are not") {
   options.variant = nullptr;
   handle.forced[static_cast<size_t>(nf4::Op::gemm)] = &kIdle;
   fails(NF4_ERROR_UNSUPPORTED, "forced variant gemm.idle cannot run this: it is for Sundays");
+}
+
+TEST_CASE("select: a variant without room is not asked whether it can run, which may load a library") {
+  nf4_handle handle{};
+  handle.device = {NF4_HOST_DEVICE, 0, 1, "host"};
+  auto table = std::make_unique<nf4::TuningTable>();
+  table->rows = {row_of(kCounting, 0, 2)};
+  handle.set_tuning(std::move(table));
+  nf4::Options options;
+  options.workspace_size = 511;
+  asked = 0;
+  CHECK(nf4::select(handle, kGemm, options).variant != &kCounting);
+  CHECK(asked == 0);
+  options.workspace_size = 512;
+  CHECK(nf4::select(handle, kGemm, options).variant == &kCounting);
+  CHECK(asked == 1);
 }
 
 TEST_CASE("select: only a question may have a workspace without memory") {

@@ -51,6 +51,32 @@ class Backend {
   nf4_handle_t handle_ = nullptr;
 };
 
+// Device memory for a workspace. Its bytes are 0xff: NaN in every floating-point type.
+class Scratch {
+ public:
+  explicit Scratch(size_t size) : size_(size) {
+#if NF4_HAVE_CUDA
+    if (size == 0) return;
+    check_cuda(cudaMalloc(&memory_, size));
+    check_cuda(cudaMemset(memory_, 0xff, size));
+#endif
+  }
+  ~Scratch() {
+#if NF4_HAVE_CUDA
+    cudaFree(memory_);
+#endif
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  void* get() const { return memory_; }
+  size_t size() const { return size_; }
+
+ private:
+  size_t size_;
+  void* memory_ = nullptr;
+};
+
 class Arena {
  public:
   // Where an operand lies. A null operand has no place.

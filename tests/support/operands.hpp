@@ -119,9 +119,14 @@ inline bool wanted(const char* variant) {
   return only == nullptr || std::string(only) == variant;
 }
 
-// Every variant of `op` on the backend with each of its configs: calls test(info, options).
+inline void require_success(nf4_status_t status) {
+  INFO(nf4_status_string(status) << ": " << nf4_last_error_message());
+  REQUIRE(status == NF4_SUCCESS);
+}
+
+// Every variant of `op` on the backend that is wanted: calls test(info).
 template <class Test>
-void for_each_config(const Backend& backend, nf4_op_t op, const Test& test) {
+void for_each_variant(const Backend& backend, nf4_op_t op, const Test& test) {
   size_t variants = 0;
   REQUIRE(nf4_variant_count(backend.handle(), op, &variants) == NF4_SUCCESS);
   REQUIRE(variants > 0);
@@ -132,6 +137,44 @@ void for_each_config(const Backend& backend, nf4_op_t op, const Test& test) {
     REQUIRE(nf4_variant_info(backend.handle(), op, v, &info) == NF4_SUCCESS);
     if (!wanted(info.name)) continue;
     any_wanted = true;
+    test(info);
+  }
+  if (!any_wanted) skip("NF4_TEST_VARIANT names none of its variants");
+}
+
+// Why the variant cannot run here for lack of a library that is no part of this one; "" if it lacks none.
+inline std::string missing_library(const Backend& backend, const nf4_variant_info_t& info) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.op = info.op;
+  problem.n = problem.k = 64;
+  int32_t supported = 0;
+  char reason[256] = "";
+  require_success(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, reason, sizeof reason));
+  return std::string(reason).rfind("cuBLASLt cannot be loaded", 0) == 0 ? reason : "";
+}
+
+// What a forced call of `problem` needs in its workspace.
+inline size_t workspace_needed(const Backend& backend, const nf4_problem_t& problem, nf4_options_t options) {
+  options.workspace = nullptr;
+  options.workspace_size = SIZE_MAX;
+  nf4_selection_t selection{};
+  selection.struct_size = sizeof selection;
+  require_success(nf4_select(backend.handle(), &problem, &options, &selection));
+  return selection.workspace_size;
+}
+
+// More than any problem of the tests needs, but for those of large.cpp.
+inline constexpr size_t kWorkspaceBytes = size_t{64} << 20;
+
+// Every variant of `op` on the backend with each of its configs: calls test(info, options). Products get a workspace.
+template <class Test>
+void for_each_config(const Backend& backend, nf4_op_t op, const Test& test) {
+  const Scratch workspace(op == NF4_OP_GEMM && !backend.on_host() ? kWorkspaceBytes : 0);
+  for_each_variant(backend, op, [&](const nf4_variant_info_t& info) {
+    if (const std::string missing = missing_library(backend, info); !missing.empty()) {
+      WARN("skipped: " << info.name << ": " << missing);
+      return;
+    }
     for (int32_t c = 0; c < info.configs; ++c) {
       char config[64];
       REQUIRE(nf4_variant_config(backend.handle(), info.name, static_cast<size_t>(c), config, sizeof config) ==
@@ -139,16 +182,12 @@ void for_each_config(const Backend& backend, nf4_op_t op, const Test& test) {
       nf4_options_t options = NF4_OPTIONS_INIT;
       options.variant = info.name;
       options.config = config;
+      options.workspace = workspace.get();
+      options.workspace_size = workspace.size();
       INFO("variant " << info.name << " config '" << config << "'");
       test(info, options);
     }
-  }
-  if (!any_wanted) skip("NF4_TEST_VARIANT names none of its variants");
-}
-
-inline void require_success(nf4_status_t status) {
-  INFO(nf4_status_string(status) << ": " << nf4_last_error_message());
-  REQUIRE(status == NF4_SUCCESS);
+  });
 }
 
 // Whether the variant takes a problem whose pointers lie `skew` bytes after a multiple of 16.
