@@ -89,33 +89,73 @@ struct PairPlan {
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
 };
 
-// How a producer brings the scales of a stage, [rows][blocks], into shared memory, lane l those of 4 blocks of one row.
+// How a producer brings the scales of a stage, [rows][blocks], into shared memory, lane l those of 4 blocks of one row:
+// it reads them when it knows which stage comes next, and stores them when there is room for it.
 // PlainScales copies absmax in fp32 for blocks of 64, a multiple of 4 of them to a row.
-struct PlainScales {
+class PlainScales {
+ public:
   static constexpr bool kAsync = true;
 
-  static __device__ void bring(const Weight& weight, int64_t row, int block, uint8_t* to) {
+  __device__ void read(const Weight& weight, int64_t row, int block) {
     const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
-    const bool inside = block < row_blocks;
-    const float* from = static_cast<const float*>(weight.absmax.values) + (inside ? row * row_blocks + block : 0);
-    copy_async(shared_address(to), reinterpret_cast<const uint8_t*>(from), inside);
+    inside_ = block < row_blocks;
+    from_ = static_cast<const float*>(weight.absmax.values) + (inside_ ? row * row_blocks + block : 0);
   }
+  __device__ void store(const Weight&, uint8_t* to) const {
+    copy_async(shared_address(to), reinterpret_cast<const uint8_t*>(from_), inside_);
+  }
+
+ private:
+  const float* from_ = nullptr;
+  bool inside_ = false;
 };
 
-// AnyScales decodes absmax of any dtype and blocksize.
-struct AnyScales {
+// AnyScales decodes absmax of any dtype and blocksize. What it reads it keeps as it is, and so waits for nothing.
+class AnyScales {
+ public:
   static constexpr bool kAsync = false;
 
-  static __device__ void bring(const Weight& weight, int64_t row, int block, uint8_t* to) {
+  __device__ void read(const Weight& weight, int64_t row, int block) {
+    const Absmax& absmax = weight.absmax;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int64_t col = int64_t{block + i} * kPairBlock;
+      inside_[i] = col < weight.cols;
+      if (!inside_[i]) continue;
+      const int64_t index = (row * weight.cols + col) >> weight.log2_blocksize;
+      if (absmax.dtype == Dtype::f32) {
+        stored_[i] = __ldg(static_cast<const uint32_t*>(absmax.values) + index);
+      } else if (absmax.dtype == Dtype::u8) {
+        stored_[i] = __ldg(static_cast<const uint8_t*>(absmax.values) + index);
+        level2_[i] = __ldg(absmax.absmax2 + (index >> absmax.log2_blocksize));
+      } else {
+        stored_[i] = __ldg(static_cast<const uint16_t*>(absmax.values) + index);
+      }
+    }
+  }
+  __device__ void store(const Weight& weight, uint8_t* to) const {
+    const Absmax& absmax = weight.absmax;
     float scales[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int64_t element = row * weight.cols + int64_t{block + i} * kPairBlock;
-      const bool inside = int64_t{block + i} * kPairBlock < weight.cols;
-      scales[i] = inside ? absmax_at(weight.absmax, element >> weight.log2_blocksize) : 0.0f;
+      if (!inside_[i]) {
+        scales[i] = 0.0f;
+      } else if (absmax.dtype == Dtype::f32) {
+        scales[i] = __uint_as_float(stored_[i]);
+      } else if (absmax.dtype == Dtype::u8) {
+        scales[i] = nested_absmax(__ldg(absmax.map + stored_[i]), level2_[i], __ldg(absmax.offset));
+      } else {
+        const auto bits = static_cast<uint16_t>(stored_[i]);
+        scales[i] = absmax.dtype == Dtype::f16 ? to_float(f16{bits}) : to_float(bf16{bits});
+      }
     }
     *reinterpret_cast<float4*>(to) = make_float4(scales[0], scales[1], scales[2], scales[3]);
   }
+
+ private:
+  uint32_t stored_[4];
+  float level2_[4];
+  bool inside_[4];
 };
 
 // A stage of a CTA's share, counted from the CTA's first: stage `stage` of K in tile `tile`.
@@ -197,11 +237,17 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
   const int lane = threadIdx.x % kWarpSize;
   PairPosition next[kPairServed];
   int left[kPairServed];
+  Scales scales[kPairServed];  // of the next stage
+  const auto read_scales = [&](int i) {
+    scales[i].read(weight, min(int64_t{share.row(next[i])} + lane / kScaleLanes, weight.rows - 1),
+                   share.block(next[i]) + lane % kScaleLanes * 4);
+  };
 #pragma unroll
   for (int i = 0; i < kPairServed; ++i) {
     const int consumer = first + i * kPairProducers;
     next[i] = share.begin_of(consumer);
     left[i] = consumer < share.consumers ? share.run(consumer) : 0;
+    if (left[i] > 0) read_scales(i);
   }
   PairPlace place{0, 1};
   const int rounds = left[0];  // no run is longer than the first one's
@@ -217,12 +263,11 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
       } else if (round > 0 && !share.plan.constant_weights) {
         barrier_wait(share.full(ring), 0);  // the first stages of all come sooner if nothing else is asked for
       }
-      const int row = share.row(next[i]);
-      const int block = share.block(next[i]);
+      Copy::template issue<Shape>(source, weight, share.block(next[i]) * kPairBlockBytes, share.row(next[i]),
+                                  share.codes(stage), share.full(stage));
+      scales[i].store(weight, share.scales(stage) + lane * 16);
       next[i].advance(share.stages);
-      Copy::template issue<Shape>(source, weight, block * kPairBlockBytes, row, share.codes(stage), share.full(stage));
-      Scales::bring(weight, min(int64_t{row} + lane / kScaleLanes, weight.rows - 1), block + lane % kScaleLanes * 4,
-                    share.scales(stage) + lane * 16);
+      if (left[i] > 0) read_scales(i);
       if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
       __syncwarp();
       if (lane == 0) barrier_arrive(share.full(stage));

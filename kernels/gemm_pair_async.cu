@@ -11,7 +11,7 @@ struct AsyncCopy {
   static constexpr int kMostCluster = 1;
   static constexpr bool kAsync = true;
   static constexpr bool kDependentLaunch = false;
-  static constexpr PairConfig kConfigs[] = {{12, 2, 1}, {8, 3, 1}, {8, 2, 1}};
+  static constexpr PairConfig kConfigs[] = {{8, 2, 1}, {8, 3, 1}, {12, 2, 1}};
   struct Source {};
 
   template <class Shape>

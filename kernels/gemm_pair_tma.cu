@@ -42,7 +42,7 @@ struct TmaCopy {
   static constexpr int kMostCluster = 8;
   static constexpr bool kAsync = false;  // whether codes and x come by cp.async
   static constexpr bool kDependentLaunch = true;
-  static constexpr PairConfig kConfigs[] = {{12, 2, 1}, {8, 3, 1}, {8, 2, 1}, {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
+  static constexpr PairConfig kConfigs[] = {{8, 3, 1}, {8, 2, 1}, {12, 2, 1}, {4, 2, 1}, {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
   using Source = CUtensorMap;
 
   template <class Shape>

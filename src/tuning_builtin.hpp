@@ -8,8 +8,9 @@ namespace nf4 {
 #if NF4_HAVE_CUDA
 inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
 # device,op,dtype,m,n,k,blocksize,variant,config,microseconds
-*,gemm,*,*,*,*,*,gemm.pair_tma,warps=12 ring=2 cluster=1,
-*,gemm,*,*,*,*,*,gemm.pair,warps=12 ring=2 cluster=1,
+*,gemm,*,1,0-8192,0-8192,*,gemm.pair_tma,warps=8 ring=2 cluster=1,
+*,gemm,*,*,*,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,
+*,gemm,*,*,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
 *,gemm,*,2-16,*,*,*,gemm.tiled,tile_m=16,
 )";
 #else

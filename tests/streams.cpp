@@ -126,6 +126,12 @@ TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
 TEST_CASE("streams: a call waits for its own stream only, and does not wait itself", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);
+  {
+    // CUDA loads a kernel when it is first launched, and that may wait for the device.
+    const Product first(2, 200, 4, 1024);
+    require_success(first.call(backend, nullptr, nullptr));
+    check_cuda(cudaDeviceSynchronize());
+  }
   Product product(3, 200, 4, 1024);
   const Stream blocked;
   const Stream free_stream;
