@@ -6,33 +6,9 @@
 
 #include "families.hpp"
 #include "gemm_pair.cuh"
+#include "tensor_map.cuh"
 
 namespace nf4 {
-
-// The driver's function, which the runtime finds, so that nothing is linked for it.
-static int encode_tensor_map(CUtensorMap* map, const uint8_t* codes, int64_t rows, int64_t row_bytes, int box_rows) {
-  using Encode = decltype(&cuTensorMapEncodeTiled);
-  static const Encode encode = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult found{};
-#if CUDART_VERSION >= 12050
-    const cudaError_t error =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
-#else
-    const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
-#endif
-    return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(function) : nullptr;
-  }();
-  if (encode == nullptr) return cudaErrorNotSupported;
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(row_bytes), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t pitch[] = {static_cast<cuuint64_t>(row_bytes)};
-  const cuuint32_t box[] = {kPairBoxBytes, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[] = {1, 1};
-  const CUresult result = encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<uint8_t*>(codes), sizes, pitch, box,
-                                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
-}
 
 struct TmaCopy {
   static constexpr int kArchitecture = 90;
@@ -47,7 +23,8 @@ struct TmaCopy {
 
   template <class Shape>
   static int make_source(const Weight& weight, Source& map) {
-    return encode_tensor_map(&map, weight.codes, weight.rows, weight.cols / 2, Shape::kRows);
+    return encode_tensor_map(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows, weight.cols / 2,
+                             weight.cols / 2, Shape::kRows, kPairBoxBytes);
   }
 
   static __device__ void start() { launch_dependents(); }

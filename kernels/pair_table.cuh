@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "launch.cuh"
+#include "ptx.cuh"
 
 namespace nf4 {
 
@@ -40,6 +41,24 @@ struct PairTable {
   static __device__ __forceinline__ uint32_t look_up(const uint8_t* table, uint32_t codes, uint32_t lane4) {
     return *reinterpret_cast<const uint32_t*>(table + __byte_perm(codes, lane4, 0x5504 | Byte << 4));
   }
+
+  // look_up() of a lane without an addition, where the compiler would make one: the bits of the table's address above
+  // the lowest 16 are those of the permute's other operand, and the rest is a constant.
+  struct Lane {
+    static constexpr uint32_t kStart = 1024;  // of dynamic shared memory, modulo 64 KiB, on compute capability 9.0
+
+    uint32_t base;
+
+    __device__ explicit Lane(const uint8_t* table) {
+      const uint32_t address = shared_address(table);
+      if (address % 0x10000 != kStart) __trap();
+      base = address - kStart + threadIdx.x % kWarpSize * 4;
+    }
+    template <int Byte>
+    __device__ __forceinline__ uint32_t look_up(uint32_t codes) const {
+      return load_shared<kStart>(__byte_perm(codes, base, 0x7604 | Byte << 4));
+    }
+  };
 };
 
 }  // namespace nf4

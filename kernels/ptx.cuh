@@ -1,4 +1,4 @@
-// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load_shared, and those
+// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load_shared..., and those
 // after `Compute capability 9.0`.
 #pragma once
 
@@ -14,6 +14,18 @@ __device__ __forceinline__ uint32_t load_shared(uint32_t address) {
   uint32_t value;
   asm volatile("ld.shared.u32 %0, [%1 + %2];" : "=r"(value) : "r"(address), "n"(Offset));
   return value;
+}
+
+// 8 or 16 bytes of shared memory.
+__device__ __forceinline__ uint2 load_shared_pair(uint32_t address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address));
+  return v;
+}
+__device__ __forceinline__ uint4 load_shared_quad(uint32_t address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address));
+  return v;
 }
 
 // c += a b, m16n8k16 with fp32 accumulators, a row-major and b column-major in the warp's registers (PTX ISA,

@@ -217,6 +217,16 @@ void check_small(const Backend& backend) {
   check_cases(backend, cases);
 }
 
+// Many rows of x: passes of all widths, the last of them partly filled, and tiles of W that end past its rows.
+void check_wide(const Backend& backend) {
+  std::vector<Case> cases;
+  for (const int64_t m : {30, 60, 100}) {
+    cases.push_back({NF4_BF16, 64, NF4_F32, true, m, 300, 2304, 8, 0, 0});
+    cases.push_back({NF4_F16, 64, NF4_U8, false, m, 300, 2112, 0, 0, 0});
+  }
+  check_cases(backend, cases);
+}
+
 // Codes of -1, 0 and 1, scales that are powers of two, small integers: every product and sum is exact, so is the result
 // but for its one rounding.
 void check_exact(const Backend& backend) {
@@ -430,6 +440,11 @@ TEST_CASE("gemm: every way through K, host") { check_small(Backend(NF4_HOST_DEVI
 TEST_CASE("gemm: every way through K, CUDA", "[gpu][deep]") {
   REQUIRE_GPU();
   check_small(Backend(0));
+}
+TEST_CASE("gemm: many rows of x, host") { check_wide(Backend(NF4_HOST_DEVICE)); }
+TEST_CASE("gemm: many rows of x, CUDA", "[gpu][small]") {
+  REQUIRE_GPU();
+  check_wide(Backend(0));
 }
 TEST_CASE("gemm: exact where arithmetic is, host") { check_exact(Backend(NF4_HOST_DEVICE)); }
 TEST_CASE("gemm: exact where arithmetic is, CUDA", "[gpu]") {

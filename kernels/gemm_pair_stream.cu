@@ -1,0 +1,517 @@
+// gemm.pair_stream: the fused product on the tensor cores for more rows of x than shared memory holds, 16, 32 or 64 a
+// pass. Codes and x stream through one ring of stages; codes are decoded by the pair table. Compute capability 9.0.
+//
+// Product. As in gemm_pair.cuh: W is the A operand of mma.m16n8k16 in its native layout, x is B with K permuted alike
+// inside a block of 64, a block's products meet in fresh accumulators that its absmax multiplies in fp32. Here x fills
+// the columns: column c of an operand is a row of x, and lane (g, t) needs elements 16t to 16t + 15 of row g of a
+// block.
+//
+// Work. A CTA has one tile, `warps` times 32 or 64 rows of W for all rows of the pass, and walks along K, 256 columns a
+// stage. A warp keeps the sums of its rows in registers, so an operand B that it has read serves all of its 16-row
+// tiles. Teams of `warps` warps take the stages in turn, which puts more warps to work where registers allow. The CTAs
+// of a cluster split K. In the end the sums of all teams and CTAs meet in shared memory, and are added up in order.
+//
+// Stage. Codes [rows of the tile][128 bytes], then x [4 blocks][rows of x][64 elements], which is 128 bytes too. Both
+// come by tensor copies: piece c of row r is at place c ^ (r % 8). What is past the ends of W and x is zeros. The
+// scales of a stage, 4 floats to a row of W, lie in the holes of the pair table, 8 rows to a hole.
+//
+//     read       lanes that are served at once   what they read                         places
+//     codes      16: 4 rows, all t               8 bytes each of two pieces of a row    as in gemm_pair.cuh
+//     x          8: rows 2i, 2i + 1, all t       pieces 2t of both, then 2t + 1         even ones, odd ones
+//     a scale    32: 8 rows, all t the same      4 bytes                                4 apart
+//
+// so nothing meets in a bank.
+#include <cuda.h>
+
+#include "families.hpp"
+#include "gemm_pair.cuh"
+#include "tensor_map.cuh"
+
+namespace nf4 {
+
+constexpr int kStreamArchitecture = 90;
+constexpr int kStreamBlocks = kPairBoxBlocks;  // of a stage
+constexpr int kStreamMostRing = 8;
+constexpr int kHoleRows =
+    PairTable::kFreeBytes / PairTable::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
+constexpr int kMostBoxRows = 256;                                       // of a tensor copy
+
+// What a warp multiplies: RowTiles times 16 rows of W by ColTiles times 8 rows of x.
+template <int RowTiles, int ColTiles>
+struct StreamShape {
+  static_assert(RowTiles % 2 == 0, "tiles are multiplied two at a time");
+  static constexpr int kRowTiles = RowTiles;
+  static constexpr int kColTiles = ColTiles;
+  static constexpr int kRows = 16 * RowTiles;
+  static constexpr int kCols = 8 * ColTiles;
+  // Warps for which there are registers, in fours: 8 have up to 255 each, 12 have 168, 16 have 128.
+  static constexpr int kSumTiles = RowTiles * ColTiles;
+  static constexpr int kMostConsumers = kSumTiles == 16 ? 7 : RowTiles == 4 ? 8 : 14;
+  static constexpr int kProducers = kSumTiles == 16 ? 1 : 2;
+  static constexpr int kThreads = (kMostConsumers + kProducers) * kWarpSize;
+  static constexpr int kXBlockBytes = kCols * kPairBoxBytes;
+  static constexpr int kXBytes = kStreamBlocks * kXBlockBytes;  // of a stage
+};
+
+// What the host works out for a launch.
+struct StreamPlan {
+  Shares stages;          // of K, among the CTAs of a cluster
+  int cluster;            // CTAs
+  int rows;               // of the tile
+  int warps;              // of a team
+  int teams;              // of consumers
+  int ring;               // stages
+  int barriers;           // offset in shared memory, bytes
+  bool constant_weights;  // they may be read before the kernels before have completed
+  uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
+};
+
+// What a CTA has to do, and where it keeps things.
+template <class Shape>
+struct StreamShare {
+  const StreamPlan& plan;
+  uint8_t* shared;
+  int rank;  // in the cluster
+  int64_t row;
+  int stage_begin, stages;
+
+  __device__ StreamShare(const StreamPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
+    rank = static_cast<int>(blockIdx.x) % plan.cluster;
+    row = int64_t{static_cast<int>(blockIdx.x) / plan.cluster} * plan.rows;
+    stage_begin = plan.stages.begin(rank);
+    stages = plan.stages.begin(rank + 1) - stage_begin;
+  }
+
+  __device__ int consumers() const { return plan.warps * plan.teams; }
+  __device__ int block(int stage) const { return (stage_begin + stage) * kStreamBlocks; }
+  __device__ uint32_t full(int slot) const { return shared_address(shared + plan.barriers) + slot * 16; }
+  __device__ uint32_t empty(int slot) const { return full(slot) + 8; }
+  __device__ int codes_bytes() const { return plan.rows * kPairBoxBytes; }
+  __device__ uint8_t* codes(int slot) const {
+    return shared + PairTable::kBytes + slot * (codes_bytes() + Shape::kXBytes);
+  }
+  __device__ uint8_t* x(int slot) const { return codes(slot) + codes_bytes(); }
+  __device__ uint8_t* scales(int slot, int tile_row) const {
+    return shared + (slot * plan.rows + tile_row) / kHoleRows * PairTable::kEntryBytes + PairTable::kUsedBytes +
+           tile_row % kHoleRows * (kStreamBlocks * 4);
+  }
+  // The sums of a team's tile, [kCols][sum_pitch()], where the ring was. Lanes that write columns 2t of 8 rows meet
+  // different banks.
+  __device__ int sum_pitch() const { return plan.rows + 4; }
+  __device__ float* sums(int team) const {
+    return reinterpret_cast<float*>(shared + PairTable::kBytes) + team * Shape::kCols * sum_pitch();
+  }
+};
+
+// Fills the ring, as one of Shape::kProducers warps. Tensor copies are the first one's, scales fall to all.
+template <class Scales, class Shape>
+__device__ void stream_produce(const StreamShare<Shape>& share, const Weight& weight, const CUtensorMap& codes_map,
+                               const CUtensorMap& x_map, int producer) {
+  const StreamPlan& plan = share.plan;
+  constexpr int kScalesAtOnce = 4;  // rows of a lane
+  const int lane = threadIdx.x % kWarpSize;
+  const bool copies = producer == 0 && lane == 0;
+  const float offset = !Scales::kAsync && weight.absmax.dtype == Dtype::u8 ? __ldg(weight.absmax.offset) : 0.0f;
+  const auto bring_weights = [&](int stage, int slot) {
+    const int block = share.block(stage);
+    if (copies) {
+      barrier_expect(share.full(slot), share.codes_bytes());
+      const int boxes = (plan.rows + kMostBoxRows - 1) / kMostBoxRows;
+      const int box_rows = plan.rows / boxes;
+      for (int box = 0; box < boxes; ++box)
+        copy_tensor(shared_address(share.codes(slot)) + box * box_rows * kPairBoxBytes, &codes_map,
+                    block * kPairBlockBytes, static_cast<int>(share.row) + box * box_rows, share.full(slot));
+    }
+    constexpr int kStep = Shape::kProducers * kWarpSize;
+    for (int begin = producer * kWarpSize + lane; begin < plan.rows; begin += kScalesAtOnce * kStep) {
+      Scales scales[kScalesAtOnce];
+#pragma unroll
+      for (int i = 0; i < kScalesAtOnce; ++i)
+        scales[i].read(weight, min(share.row + begin + i * kStep, weight.rows - 1), block);
+#pragma unroll
+      for (int i = 0; i < kScalesAtOnce; ++i) {
+        const int row = begin + i * kStep;
+        if (row < plan.rows) scales[i].store(weight, weight.absmax.map, offset, share.scales(slot, row));
+      }
+    }
+    if (Scales::kAsync) barrier_arrive_copies(share.full(slot));
+  };
+  const auto bring_x = [&](int stage, int slot) {
+    if (copies) {
+      barrier_expect(share.full(slot), Shape::kXBytes);
+#pragma unroll
+      for (int b = 0; b < kStreamBlocks; ++b)
+        copy_tensor(shared_address(share.x(slot)) + b * Shape::kXBlockBytes, &x_map,
+                    (share.block(stage) + b) * kPairBlock, 0, share.full(slot));
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(share.full(slot));
+  };
+
+  const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages
+  for (int stage = 0; stage < early; ++stage) bring_weights(stage, stage);
+  wait_for_dependencies();
+  PairPlace place{0, 1};
+  for (int stage = 0; stage < share.stages; ++stage) {
+    if (stage >= early) {
+      barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
+      bring_weights(stage, place.slot);
+    }
+    bring_x(stage, place.slot);
+    place.advance(plan.ring);
+  }
+}
+
+// Multiplies the stages of the warp's team by the warp's rows, and leaves the sums in shared memory.
+template <class T, class Shape>
+__device__ void stream_consume(const StreamShare<Shape>& share) {
+  const StreamPlan& plan = share.plan;
+  const int lane = threadIdx.x % kWarpSize;
+  const int warp = threadIdx.x / kWarpSize;
+  const int team = warp / plan.warps;
+  const int warp_row = warp % plan.warps * Shape::kRows;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const int g_row = 2 * (g % 4) + g / 4;  // of 16
+  const PairTable::Lane table(share.shared);
+  // Of the first block: the next are 2 pieces further on, before pieces are exchanged.
+  const int code_offset = (warp_row + g_row) * kPairBoxBytes + (t / 2 ^ g_row) * 16 + t % 2 * 8;
+  const int x_offset = g * kPairBoxBytes + (2 * t ^ g) * 16;  // of the first piece; the second is its neighbour
+
+  float sums[Shape::kRowTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
+  PairPlace place;
+  const auto advance = [&](int stages) {
+    for (int i = 0; i < stages; ++i) place.advance(plan.ring);
+  };
+  advance(team);
+  for (int stage = team; stage < share.stages; stage += plan.teams) {
+    barrier_wait(share.full(place.slot), place.parity);
+    const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
+    uint32_t x = shared_address(share.x(place.slot)) + x_offset;
+    uint32_t scales = shared_address(share.scales(place.slot, warp_row)) + g_row * (kStreamBlocks * 4);
+#pragma unroll 1
+    for (int block = 0; block < kStreamBlocks; ++block) {
+      const uint32_t block_codes = codes ^ block * kPairBlockBytes;
+      uint32_t b[Shape::kColTiles][2][4];
+      const auto read_x = [&](int half) {
+#pragma unroll
+        for (int c = 0; c < Shape::kColTiles; ++c) {
+          const uint4 words = load_shared_quad((x ^ half * 16) + c * 8 * kPairBoxBytes);
+          b[c][half][0] = words.x;
+          b[c][half][1] = words.y;
+          b[c][half][2] = words.z;
+          b[c][half][3] = words.w;
+        }
+      };
+      // Registers hold all of x that more than two tiles share; for two it is read as it is needed.
+      constexpr bool kKeepX = Shape::kRowTiles > 2;
+      if (kKeepX) {
+        read_x(0);
+        read_x(1);
+      }
+#pragma unroll
+      for (int first = 0; first < Shape::kRowTiles; first += 2) {
+        uint32_t words[2][2][2];  // of codes: tile, row g_row or g_row + 8, half of the block
+        float tile_scales[2][2];
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+          for (int lower = 0; lower < 2; ++lower) {
+            const int eighth = (first + tile) * 2 + lower;  // of 8 rows
+            const uint2 pair = load_shared_pair(block_codes + eighth * 8 * kPairBoxBytes);
+            words[tile][lower][0] = pair.x;
+            words[tile][lower][1] = pair.y;
+            tile_scales[tile][lower] = bits_to_float(load_shared(scales + eighth * PairTable::kEntryBytes));
+          }
+        }
+        float dots[2][Shape::kColTiles][4] = {};
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          if (!kKeepX) read_x(half);
+          const auto step = [&](auto byte) {
+            constexpr int kByte = decltype(byte)::value;
+            uint32_t a[2][4];
+#pragma unroll
+            for (int tile = 0; tile < 2; ++tile) {
+              const uint32_t upper = words[tile][0][half];
+              const uint32_t lower = words[tile][1][half];
+              a[tile][0] = table.look_up<kByte>(upper);
+              a[tile][1] = table.look_up<kByte>(lower);
+              a[tile][2] = table.look_up<kByte + 1>(upper);
+              a[tile][3] = table.look_up<kByte + 1>(lower);
+            }
+#pragma unroll
+            for (int c = 0; c < Shape::kColTiles; ++c) {
+#pragma unroll
+              for (int tile = 0; tile < 2; ++tile)
+                mma<T>(dots[tile][c], a[tile], b[c][half][kByte], b[c][half][kByte + 1]);
+            }
+          };
+          step(Constant<0>{});
+          step(Constant<2>{});
+        }
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+          for (int c = 0; c < Shape::kColTiles; ++c) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+              sums[first + tile][c][e] = fmaf(dots[tile][c][e], tile_scales[tile][e / 2], sums[first + tile][c][e]);
+          }
+        }
+      }
+      x += Shape::kXBlockBytes;
+      scales += sizeof(float);
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(share.empty(place.slot));
+    advance(plan.teams);
+  }
+
+  consumers_sync(share.consumers() * kWarpSize);  // all stages have come, and nobody reads them any more
+  float* const to = share.sums(team) + warp_row + g_row;
+#pragma unroll
+  for (int tile = 0; tile < Shape::kRowTiles; ++tile) {
+#pragma unroll
+    for (int c = 0; c < Shape::kColTiles; ++c) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        to[(c * 8 + 2 * t + e % 2) * share.sum_pitch() + tile * 16 + e / 2 * 8] = sums[tile][c][e];
+    }
+  }
+}
+
+// Adds up the sums of all teams of the cluster, for the rows of x that fall to this CTA, and writes y.
+template <class T, class Shape>
+__device__ void stream_finish(const StreamShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
+  constexpr int kAtOnce = 8;  // outputs of a lane
+  const StreamPlan& plan = share.plan;
+  const int warps = static_cast<int>(blockDim.x) / kWarpSize;
+  const int lane = threadIdx.x % kWarpSize;
+  const int here = static_cast<int>(min(rows - share.row, int64_t{plan.rows}));
+  for (int col = share.rank + static_cast<int>(threadIdx.x) / kWarpSize * plan.cluster; col < m;
+       col += warps * plan.cluster) {
+    for (int begin = lane; begin < here; begin += kAtOnce * kWarpSize) {
+      float totals[kAtOnce] = {};
+      for (int rank = 0; rank < plan.cluster; ++rank) {
+        for (int team = 0; team < plan.teams; ++team) {
+          const float* const from = share.sums(team) + col * share.sum_pitch();
+#pragma unroll
+          for (int i = 0; i < kAtOnce; ++i) {
+            const int row = begin + i * kWarpSize;
+            if (row < here)
+              totals[i] += rank == share.rank ? from[row] : load_at_rank(shared_address(from + row), rank);
+          }
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int row = begin + i * kWarpSize;
+        if (row >= here) continue;
+        const int64_t out_row = share.row + row;
+        y[col * ldy + out_row] = from_float<T>(bias != nullptr ? totals[i] + to_float(bias[out_row]) : totals[i]);
+      }
+    }
+  }
+}
+
+template <class T, class Shape, class Scales>
+__global__ void __launch_bounds__(Shape::kThreads, 1)
+    gemm_pair_stream(T* __restrict__ y,  // [m, weight.rows]
+                     int64_t ldy,        // elements
+                     int m,              // 1 to Shape::kCols
+                     const __grid_constant__ Weight weight,
+                     const T* __restrict__ bias,  // [weight.rows] or null
+                     const __grid_constant__ StreamPlan plan, const __grid_constant__ CUtensorMap codes_map,
+                     const __grid_constant__ CUtensorMap x_map) {
+  if constexpr (kCompiledArchitecture >= kStreamArchitecture) {
+    extern __shared__ __align__(1024) uint8_t shared[];
+    const StreamShare<Shape> share(plan, shared);
+    const int warp = threadIdx.x / kWarpSize;
+
+    // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
+    launch_dependents();
+    if (threadIdx.x < plan.ring) {
+      barrier_init(share.full(threadIdx.x), Shape::kProducers * (1 + (Scales::kAsync ? kWarpSize : 0)));
+      barrier_init(share.empty(threadIdx.x), plan.warps);
+    }
+    barrier_init_fence();
+    __syncthreads();
+
+    if (warp >= share.consumers()) {
+      stream_produce<Scales>(share, weight, codes_map, x_map, warp - share.consumers());
+    } else {
+      PairTable::fill(shared, plan.codebook, share.consumers());
+      consumers_sync(share.consumers() * kWarpSize);
+      stream_consume<T>(share);
+      wait_for_dependencies();  // before y is written, here too
+    }
+
+    __syncthreads();
+    if (plan.cluster > 1) cluster_barrier();
+    stream_finish<T>(share, y, ldy, m, weight.rows, bias);
+    if (plan.cluster > 1) cluster_barrier();  // nobody leaves while others read its sums
+  }
+}
+
+namespace {
+
+// The most that a launch uses: what does not fit is narrowed, see lay_out_stream().
+struct StreamConfig {
+  int rows;     // of a warp, where there are registers for as many
+  int warps;    // of a team
+  int teams;    // that take stages in turn
+  int cluster;  // CTAs that split K
+
+  std::string text() const {
+    return "rows=" + std::to_string(rows) + " warps=" + std::to_string(warps) + " teams=" + std::to_string(teams) +
+           " cluster=" + std::to_string(cluster);
+  }
+};
+
+constexpr StreamConfig kStreamConfigs[] = {
+    {32, 7, 1, 1}, {32, 7, 2, 1}, {64, 7, 1, 2}, {64, 4, 2, 1}, {32, 4, 2, 2}, {64, 2, 4, 2}, {64, 1, 4, 8},
+};
+
+struct StreamLaunch {
+  StreamPlan plan;
+  int64_t tiles;
+  int threads;
+  int shared_bytes;
+};
+
+// Lays out shared memory with as long a ring as it holds: one stage more than there are teams at least. For less, teams
+// go first, then warps.
+template <class Shape>
+bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
+  constexpr int kBarrierBytes = kStreamMostRing * 16;
+  StreamPlan& plan = launch.plan;
+  plan.cluster = config.cluster;
+  plan.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
+  for (plan.warps = std::min(config.warps, Shape::kMostConsumers); plan.warps > 0; --plan.warps) {
+    plan.rows = plan.warps * Shape::kRows;
+    const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
+    const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
+    plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
+    for (plan.teams = std::min(config.teams, Shape::kMostConsumers / plan.warps); plan.teams > 0; --plan.teams) {
+      const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
+      if (plan.ring <= plan.teams || sum_bytes > room) continue;
+      plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
+      launch.tiles = ceil_div(n, plan.rows);
+      launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
+      launch.shared_bytes = plan.barriers + kBarrierBytes;
+      return true;
+    }
+  }
+  return false;
+}
+
+template <class T, class Shape, class Scales>
+int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, StreamLaunch& launch,
+                       Stream stream) {
+  const auto kernel = gemm_pair_stream<T, Shape, Scales>;
+  // Allowed once per device; the bit is set only after CUDA agreed.
+  static std::atomic<uint64_t> allowed{0};
+  const uint64_t bit = uint64_t{1} << (device.ordinal % 64);
+  if ((allowed.load(std::memory_order_relaxed) & bit) == 0) {
+    const cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory);
+    if (error != cudaSuccess) return static_cast<int>(error);
+    allowed.fetch_or(bit, std::memory_order_relaxed);
+  }
+  StreamPlan& plan = launch.plan;
+  plan.constant_weights = args.weight.constant;
+  for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
+
+  const Weight& weight = args.weight;
+  const int boxes = static_cast<int>(ceil_div(plan.rows, kMostBoxRows));
+  CUtensorMap codes_map{};
+  if (const int error = encode_tensor_map(&codes_map, CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
+                                          weight.cols / 2, weight.cols / 2, plan.rows / boxes, kPairBoxBytes);
+      error != cudaSuccess) {
+    return error;
+  }
+  // The only row of an x may be followed by any distance.
+  const int64_t ldx = args.m > 1 ? args.ldx : weight.cols;
+  CUtensorMap x_map{};
+  if (const int error =
+          encode_tensor_map(&x_map, CU_TENSOR_MAP_DATA_TYPE_UINT16, static_cast<const T*>(args.x) + m0 * ldx, m,
+                            weight.cols, ldx * static_cast<int64_t>(sizeof(T)), Shape::kCols, kPairBlock);
+      error != cudaSuccess) {
+    return error;
+  }
+
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = static_cast<unsigned>(launch.tiles * plan.cluster);
+  config.blockDim = static_cast<unsigned>(launch.threads);
+  config.dynamicSmemBytes = static_cast<size_t>(launch.shared_bytes);
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = plan.cluster > 1 ? 2 : 1;
+  return static_cast<int>(cudaLaunchKernelEx(&config, kernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, m,
+                                             weight, static_cast<const T*>(args.bias), plan, codes_map, x_map));
+}
+
+// Calls f with the shape for `m` rows of x, 64 or more in passes of 64, and warps of `rows` rows of W.
+template <class F>
+auto with_stream_shape(int64_t m, int rows, F&& f) {
+  if (m > 32) return f(StreamShape<2, 8>{});
+  if (m > 16) return rows == 32 ? f(StreamShape<2, 4>{}) : f(StreamShape<4, 4>{});
+  return rows == 32 ? f(StreamShape<2, 2>{}) : f(StreamShape<4, 2>{});
+}
+
+int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
+  const StreamConfig& config = kStreamConfigs[config_index];
+  const Weight& weight = args.weight;
+  const bool plain = weight.absmax.dtype == Dtype::f32 && 1 << weight.log2_blocksize == kPairBlock &&
+                     weight.cols % (4 * kPairBlock) == 0 && reinterpret_cast<uintptr_t>(weight.absmax.values) % 16 == 0;
+  for (int64_t m0 = 0; m0 < args.m;) {
+    const int error = with_stream_shape(args.m - m0, config.rows, [&](auto shape) {
+      using Shape = decltype(shape);
+      const int m = static_cast<int>(std::min<int64_t>(args.m - m0, Shape::kCols));
+      StreamLaunch launch;
+      if (!lay_out_stream<Shape>(weight.rows, weight.cols, device, config, launch))
+        return static_cast<int>(cudaErrorInvalidConfiguration);
+      const auto run = [&](auto type, auto scales) {
+        return launch_stream_pass<decltype(type), Shape, decltype(scales)>(args, m0, m, device, launch, stream);
+      };
+      const auto with_scales = [&](auto type) { return plain ? run(type, PlainScales{}) : run(type, AnyScales{}); };
+      const int result = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
+      m0 += m;
+      return result;
+    });
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+const char* unsupported(const Problem& problem, const Device& device) {
+  if (problem.dtype == Dtype::f32) return "pair tables hold 16-bit values, for f16 and bf16 activations";
+  if (device.architecture < kStreamArchitecture)
+    return "it needs code for compute capability 9.0 or newer, on such a device";
+  if (problem.k == 0 || problem.k % kPairBlock != 0) return "k must be a multiple of 64, and not 0";
+  if (problem.blocksize < kPairBlock) return "blocksize must be 64 or more";
+  if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
+  if (problem.n > int64_t{1} << 30 || problem.k > int64_t{1} << 30) return "n and k must be 2^30 at most";
+  StreamLaunch launch;
+  if (!lay_out_stream<StreamShape<2, 8>>(problem.n, problem.k, device, {32, 1, 1, 1}, launch))
+    return "shared memory must hold the pair table and two stages";
+  return nullptr;
+}
+
+constexpr Variant kVariants[] = {
+    {"gemm.pair_stream", "pair table and tensor cores, codes and x streamed along K by tensor copies", "codebook16",
+     Op::gemm, false, static_cast<int>(std::size(kStreamConfigs)), config_text<kStreamConfigs>, unsupported, nullptr,
+     erased<GemmArgs, launch_gemm_pair_stream>},
+};
+
+}  // namespace
+
+std::span<const Variant> gemm_pair_stream_variants() { return kVariants; }
+
+}  // namespace nf4
