@@ -81,6 +81,18 @@ TEST_CASE("cublaslt: problems that it cannot take are declined before it is load
   CHECK(reason(256, 64, kTooLarge) == "cuBLASLt takes sizes below 2^31");
 }
 
+TEST_CASE("cublaslt: each config is a way to store that unpack.stream has") {
+  const nf4::Variant& variant = nf4::gemm_unpack_cublas_variants()[0];
+  const nf4::Variant& stream = nf4::unpack_stream_variants()[0];
+  for (int config = 0; config < variant.configs; ++config) {
+    const std::string text = variant.config_text(config);
+    CAPTURE(text);
+    int matches = 0;
+    for (int i = 0; i < stream.configs; ++i) matches += stream.config_text(i).ends_with(" " + text);
+    CHECK(matches > 0);
+  }
+}
+
 TEST_CASE("cublaslt: the workspace holds the weights, the bias and cuBLASLt's own, each from 256 bytes on") {
   const nf4::Variant& variant = nf4::gemm_unpack_cublas_variants()[0];
   const auto bytes = [&](nf4::Dtype dtype, int64_t n, int64_t k, int capability) {
