@@ -268,7 +268,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
     advance(plan.teams);
   }
 
-  consumers_sync(share.consumers() * kWarpSize);  // all stages have come, and nobody reads them any more
+  barrier_sync(kConsumersBarrier, share.consumers() * kWarpSize);  // all stages have come, and nobody reads them any more
   float* const to = share.sums(team) + warp_row + g_row;
 #pragma unroll
   for (int tile = 0; tile < Shape::kRowTiles; ++tile) {
@@ -342,7 +342,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       stream_produce<Scales>(share, weight, codes_map, x_map, warp - share.consumers());
     } else {
       PairTable::fill(shared, plan.codebook, share.consumers());
-      consumers_sync(share.consumers() * kWarpSize);
+      barrier_sync(kConsumersBarrier, share.consumers() * kWarpSize);
       stream_consume<T>(share);
       wait_for_dependencies();  // before y is written, here too
     }
