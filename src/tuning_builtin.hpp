@@ -8,6 +8,10 @@ namespace nf4 {
 #if NF4_HAVE_CUDA
 inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
 # device,op,dtype,m,n,k,blocksize,variant,config,microseconds
+*,gemm,*,9-128,0-1920,*,*,gemm.pair_stream,rows=64 warps=1 teams=4 cluster=4,
+*,gemm,*,9-128,1921-4096,*,*,gemm.pair_stream,rows=64 warps=1 teams=4 cluster=2,
+*,gemm,*,9-128,4097-16384,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,9-128,*,*,*,gemm.pair_stream,rows=32 warps=7 teams=2 cluster=1,
 *,gemm,*,1,0-8192,0-8192,*,gemm.pair_tma,warps=8 ring=2 cluster=1,
 *,gemm,*,*,*,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,
 *,gemm,*,*,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
