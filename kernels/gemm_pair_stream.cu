@@ -358,7 +358,7 @@ namespace {
 
 // The most that a launch uses: what does not fit is narrowed, see lay_out_stream().
 struct StreamConfig {
-  int rows;     // of a warp, where there are registers for as many
+  int rows;     // of a warp: 64, or 32, as all have with more than 32 rows of x, then twice as many warps
   int warps;    // of a team
   int teams;    // that take stages in turn
   int cluster;  // CTAs that split K
@@ -370,7 +370,7 @@ struct StreamConfig {
 };
 
 constexpr StreamConfig kStreamConfigs[] = {
-    {32, 7, 1, 1}, {32, 7, 2, 1}, {64, 7, 1, 2}, {64, 4, 2, 1}, {32, 4, 2, 2}, {64, 2, 4, 2}, {64, 1, 4, 8},
+    {32, 7, 2, 1}, {32, 7, 1, 1}, {64, 7, 1, 2}, {64, 4, 2, 1}, {32, 4, 2, 2}, {64, 1, 4, 2}, {64, 1, 4, 4},
 };
 
 struct StreamLaunch {
@@ -388,7 +388,8 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
   StreamPlan& plan = launch.plan;
   plan.cluster = config.cluster;
   plan.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
-  for (plan.warps = std::min(config.warps, Shape::kMostConsumers); plan.warps > 0; --plan.warps) {
+  plan.warps = std::min(config.warps * config.rows / Shape::kRows, Shape::kMostConsumers);
+  for (; plan.warps > 0; --plan.warps) {
     plan.rows = plan.warps * Shape::kRows;
     const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
     const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;

@@ -1,7 +1,7 @@
 // gemm.unpack_cublas: unpacks W into the caller's workspace, then lets cuBLASLt multiply. For so many rows of x that
 // the product is bound by arithmetic, and writing and reading W in 16 bits costs little beside it.
 //
-//     workspace     [ W, N*K of dtype | bias, N of dtype | cuBLASLt's ]     each from a multiple of 256 bytes on
+//     workspace     [ W, N*K of dtype | cuBLASLt's ]     each from a multiple of 256 bytes on
 //
 // To cuBLASLt, which thinks in columns, y [m, N] is D [N, m] and W [N, K] is A [K, N]: D = A^T B + bias. A 16-bit
 // weight is what unpack makes, rounded once; products and sums are fp32 (no TF32), and partial sums are never put down
@@ -52,14 +52,12 @@ constexpr size_t kMiB = size_t{1} << 20;
 
 // Where things lie in the workspace, in bytes.
 struct Room {
-  size_t bias, scratch, scratch_size;
+  size_t scratch, scratch_size;
 
   static Room of(int64_t n, int64_t k, Dtype dtype, const Device& device) {
     const auto padded = [](size_t bytes) { return (bytes + 255) / 256 * 256; };
-    const size_t bias = padded(static_cast<size_t>(n * k) * size_of(dtype));
     // What NVIDIA recommends for cuBLAS on Hopper and later, and before.
-    return {bias, bias + padded(static_cast<size_t>(n) * size_of(dtype)),
-            (device.compute_capability >= 90 ? 32 : 4) * kMiB};
+    return {padded(static_cast<size_t>(n * k) * size_of(dtype)), (device.compute_capability >= 90 ? 32 : 4) * kMiB};
   }
   size_t size() const { return scratch + scratch_size; }
 };
@@ -115,7 +113,7 @@ struct Description {
   Layout a, b, d;  // column-major
   Operation operation;
 
-  Description(const CublasLt& lt, const Key& key, const void* bias)
+  Description(const CublasLt& lt, const Key& key)
       : a(layout(lt, key.dtype, key.k, key.n, key.k)),
         b(layout(lt, key.dtype, key.k, key.m, key.ldx)),
         d(layout(lt, key.dtype, key.n, key.m, key.ldy)),
@@ -127,10 +125,6 @@ struct Description {
       check(lt.desc_set(created, attribute, &value, sizeof value));
     };
     set(CUBLASLT_MATMUL_DESC_TRANSA, int32_t{CUBLAS_OP_T});
-    if (bias != nullptr) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t{CUBLASLT_EPILOGUE_BIAS});
-      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    }
   }
 
  private:
@@ -262,35 +256,43 @@ int launch_unpack(void* w, const GemmArgs& args, const Device& device, int confi
   return unpack_lut_variants()[0].launch(&unpack, device, 0, stream);
 }
 
+// Writes the bias to every row of y, for the product to be added to: a bias fused into the product was seen to be added
+// after the sum had been rounded to bf16. The rows written are copied to as many more, until all are there.
+int spread_bias(const GemmArgs& args, Stream stream) {
+  const size_t size = size_of(args.dtype);
+  const size_t width = static_cast<size_t>(args.weight.rows) * size;
+  const size_t pitch = static_cast<size_t>(args.ldy) * size;
+  auto* const y = static_cast<std::byte*>(args.y);
+  cudaError_t error = cudaMemcpyAsync(y, args.bias, width, cudaMemcpyDeviceToDevice, stream);
+  for (int64_t done = 1; done < args.m && error == cudaSuccess; done *= 2) {
+    error = cudaMemcpy2DAsync(y + static_cast<size_t>(done) * pitch, pitch, y, pitch, width,
+                              static_cast<size_t>(std::min(done, args.m - done)), cudaMemcpyDeviceToDevice, stream);
+  }
+  return error;
+}
+
 int launch_unpack_cublas(const GemmArgs& args, const Device& device, int config, Stream stream) try {
   const RelaxedCapture relaxed;
   const Weight& weight = args.weight;
   auto* const workspace = static_cast<std::byte*>(args.workspace);
   const Room room = Room::of(weight.rows, weight.cols, args.dtype, device);
 
-  // A fused bias must lie as its vector loads need it: one that does not is copied.
-  const bool copies_bias = args.bias != nullptr && alignment_of(args.bias) < 16;
-  const void* const bias = copies_bias ? workspace + room.bias : args.bias;
-
   Context& context = Context::of(device);
-  const Key key{args.dtype,           bias != nullptr,     args.m, weight.rows, weight.cols, args.ldx, args.ldy,
+  const Key key{args.dtype,           args.bias != nullptr, args.m, weight.rows, weight.cols, args.ldx, args.ldy,
                 alignment_of(args.x), alignment_of(args.y)};
-  const Description description(context.lt(), key, bias);
+  const Description description(context.lt(), key);
   cublasLtMatmulAlgo_t algorithm;
   if (!context.algorithm(key, description, room.scratch_size, &algorithm))
     return gemm_tiled_variants()[0].launch(&args, device, 0, stream);
 
   if (const int error = launch_unpack(workspace, args, device, config, stream); error != cudaSuccess) return error;
-  if (copies_bias) {
-    const size_t bytes = static_cast<size_t>(weight.rows) * size_of(args.dtype);
-    const cudaError_t error =
-        cudaMemcpyAsync(workspace + room.bias, args.bias, bytes, cudaMemcpyDeviceToDevice, stream);
-    if (error != cudaSuccess) return error;
+  if (args.bias != nullptr) {
+    if (const int error = spread_bias(args, stream); error != cudaSuccess) return error;
   }
   constexpr float kOne = 1.0f;
-  constexpr float kZero = 0.0f;
+  const float beta = args.bias != nullptr ? 1.0f : 0.0f;
   check(context.lt().matmul(context.handle(), description.operation.get(), &kOne, workspace, description.a.get(),
-                            args.x, description.b.get(), &kZero, args.y, description.d.get(), args.y,
+                            args.x, description.b.get(), &beta, args.y, description.d.get(), args.y,
                             description.d.get(), &algorithm, workspace + room.scratch, room.scratch_size, stream));
   return cudaSuccess;
 } catch (const Failure& failure) {
