@@ -33,7 +33,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -591,16 +590,9 @@ bool lay_out_pair(int64_t n, int64_t k, const Device& device, int most_cluster, 
 
 template <class T, int Cols, class Copy, class Scales>
 int launch_pair_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, PairLaunch& launch, Stream stream) {
-  const auto kernel = gemm_pair<T, Cols, Copy, Scales>;
-  // Allowed once per device; the bit is set only after CUDA agreed.
-  static std::atomic<uint64_t> allowed{0};
-  const uint64_t bit = uint64_t{1} << (device.ordinal % 64);
-  if ((allowed.load(std::memory_order_relaxed) & bit) == 0) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory);
-    if (error != cudaSuccess) return static_cast<int>(error);
-    allowed.fetch_or(bit, std::memory_order_relaxed);
-  }
+  constexpr auto kKernel = gemm_pair<T, Cols, Copy, Scales>;
+  if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
+    return error;
   typename Copy::Source source{};
   if (const int error = Copy::template make_source<PairShape<Cols>>(args.weight, source); error != cudaSuccess) {
     return error;
@@ -624,7 +616,7 @@ int launch_pair_pass(const GemmArgs& args, int64_t m0, int m, const Device& devi
     attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
   }
-  return static_cast<int>(cudaLaunchKernelEx(&config, kernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
+  return static_cast<int>(cudaLaunchKernelEx(&config, kKernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
                                              static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, args.weight,
                                              static_cast<const T*>(args.bias), plan, source));
 }

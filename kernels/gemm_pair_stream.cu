@@ -268,7 +268,8 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
     advance(plan.teams);
   }
 
-  barrier_sync(kConsumersBarrier, share.consumers() * kWarpSize);  // all stages have come, and nobody reads them any more
+  barrier_sync(kConsumersBarrier,
+               share.consumers() * kWarpSize);  // all stages have come, and nobody reads them any more
   float* const to = share.sums(team) + warp_row + g_row;
 #pragma unroll
   for (int tile = 0; tile < Shape::kRowTiles; ++tile) {
@@ -410,16 +411,9 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
 template <class T, class Shape, class Scales>
 int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, StreamLaunch& launch,
                        Stream stream) {
-  const auto kernel = gemm_pair_stream<T, Shape, Scales>;
-  // Allowed once per device; the bit is set only after CUDA agreed.
-  static std::atomic<uint64_t> allowed{0};
-  const uint64_t bit = uint64_t{1} << (device.ordinal % 64);
-  if ((allowed.load(std::memory_order_relaxed) & bit) == 0) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_memory);
-    if (error != cudaSuccess) return static_cast<int>(error);
-    allowed.fetch_or(bit, std::memory_order_relaxed);
-  }
+  constexpr auto kKernel = gemm_pair_stream<T, Shape, Scales>;
+  if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
+    return error;
   StreamPlan& plan = launch.plan;
   plan.constant_weights = args.weight.constant;
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
@@ -454,7 +448,7 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& de
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = plan.cluster > 1 ? 2 : 1;
-  return static_cast<int>(cudaLaunchKernelEx(&config, kernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, m,
+  return static_cast<int>(cudaLaunchKernelEx(&config, kKernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, m,
                                              weight, static_cast<const T*>(args.bias), plan, codes_map, x_map));
 }
 

@@ -4,6 +4,8 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <utility>
 
@@ -68,6 +70,18 @@ int launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream
   config.blockDim = block;
   config.stream = stream;
   return static_cast<int>(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
+}
+
+// Lets a kernel use `bytes` of dynamic shared memory on device `ordinal`, the calling thread's: asks CUDA once, and
+// again when more is wanted.
+template <auto kKernel>
+int allow_shared_memory(int ordinal, int bytes) {
+  static std::array<std::atomic<int>, 64> allowed{};
+  std::atomic<int>& known = allowed[static_cast<size_t>(ordinal) % allowed.size()];
+  if (known.load(std::memory_order_relaxed) >= bytes) return cudaSuccess;
+  const cudaError_t error = cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error == cudaSuccess) known.store(bytes, std::memory_order_relaxed);
+  return error;
 }
 
 }  // namespace nf4

@@ -1,5 +1,5 @@
-// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load_shared..., and those
-// after `Compute capability 9.0`.
+// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load_shared..., and
+// those after `Compute capability 9.0`.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <cuda.h>
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace nf4 {
@@ -14,7 +15,9 @@ namespace nf4 {
 inline int encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, const void* matrix, int64_t rows,
                              int64_t columns, int64_t pitch_bytes, int box_rows, int box_columns) {
   using Encode = decltype(&cuTensorMapEncodeTiled);
-  static const Encode encode = [] {
+  static std::atomic<Encode> known{nullptr};
+  Encode encode = known.load(std::memory_order_relaxed);
+  if (encode == nullptr) {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult found{};
 #if CUDART_VERSION >= 12050
@@ -23,9 +26,11 @@ inline int encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, const v
 #else
     const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
 #endif
-    return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(function) : nullptr;
-  }();
-  if (encode == nullptr) return cudaErrorNotSupported;
+    if (error != cudaSuccess) return error;
+    if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
+    encode = reinterpret_cast<Encode>(function);
+    known.store(encode, std::memory_order_relaxed);
+  }
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
   const cuuint64_t pitch[] = {static_cast<cuuint64_t>(pitch_bytes)};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)};

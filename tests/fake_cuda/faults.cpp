@@ -96,7 +96,7 @@ TEST_CASE("faults: CUDA calls of nf4_create fail in turn") {
       CHECK(after == before);
       CHECK(fake_cuda::pending() == cudaSuccess);
       const bool restoring = name == "cudaSetDevice" && fake_cuda::calls().back() == name && device != kCurrent &&
-                             std::count(fake_cuda::calls().begin(), fake_cuda::calls().end(), name) == 2;
+                             std::count(fake_cuda::calls().begin(), fake_cuda::calls().end(), name) % 2 == 0;
       if (!restoring) CHECK(fake_cuda::current_device() == kCurrent);
       if (name.empty()) {
         require_success(status);

@@ -1,5 +1,7 @@
 #include "runtime.hpp"
 
+#include <cuda.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -236,7 +238,51 @@ cudaError_t __cudaPopCallConfiguration(dim3*, dim3*, size_t*, void*) { launched_
 cudaError_t __cudaGetKernel(cudaKernel_t*, const void*) { launched_with_chevrons(); }
 cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, size_t, cudaStream_t) { launched_with_chevrons(); }
 
-// ---- memory, for the tests' own operands; these never fail
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cudaLaunchConfig_t* config) {
+  if (fails("cudaOccupancyMaxActiveClusters")) return result(state().fail_error);
+  *clusters = state().devices[static_cast<size_t>(state().current)].multiprocessors /
+              static_cast<int>(config->attrs[0].val.clusterDim.x);
+  return cudaSuccess;
+}
+
+// ---- the driver's descriptions for tensor copies
+
+static CUresult encode_tensor_map(CUtensorMap*, CUtensorMapDataType, cuuint32_t dimensions, void* address,
+                                  const cuuint64_t* sizes, const cuuint64_t* pitches, const cuuint32_t* box,
+                                  const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
+                                  CUtensorMapFloatOOBfill) {
+  bool right = reinterpret_cast<uintptr_t>(address) % 16 == 0;
+  for (cuuint32_t i = 0; i < dimensions; ++i) {
+    right = right && sizes[i] > 0 && sizes[i] <= uint64_t{1} << 32 && box[i] > 0 && box[i] <= 256;
+    if (i + 1 < dimensions) right = right && pitches[i] % 16 == 0 && pitches[i] < uint64_t{1} << 40;
+  }
+  if (!right) state().violations.push_back("a description for tensor copies that the driver refuses");
+  return right ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* found) {
+  if (fails("cudaGetDriverEntryPointByVersion")) return result(state().fail_error);
+  const bool known = std::string_view(name) == "cuTensorMapEncodeTiled";
+  *function = known ? reinterpret_cast<void*>(encode_tensor_map) : nullptr;
+  *found = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
+
+// ---- memory, for the tests' own operands, and what has no outcome that matters; these never fail
+
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t) {
+  std::memcpy(to, from, size);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind, cudaStream_t) {
+  for (size_t row = 0; row < height; ++row) {
+    std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
+  }
+  return cudaSuccess;
+}
 
 cudaError_t cudaMalloc(void** pointer, size_t size) {
   constexpr size_t kAlignment = 256;
