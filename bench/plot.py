@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Draws the products of a results file as two SVG plots: time, and fraction of the read ceiling, by layer.
+"""Draws the products of a results file as two SVG plots: time, and fraction of the read ceiling, by layer. With --shape
+draws the time of one layer against M, of libnf4's fastest variant and of its peers, from all files given.
 
-    python3 bench/plot.py RESULTS.csv [FOLDER]      needs matplotlib
+    python3 bench/plot.py RESULTS.csv [FOLDER]                                    needs matplotlib
+    python3 bench/plot.py --shape 28672,8192 RESULTS.csv [RESULTS.csv ...] FOLDER
 """
 
 import argparse
@@ -62,25 +64,74 @@ def draw(path, layers, column, scale, ylabel, title, dtype):
     print(path)
 
 
+PEERS = {  # of the plot against M
+    "bitsandbytes": ("bitsandbytes", "#d95f02"),
+    "bitsandbytes unpack + cuBLAS": ("bitsandbytes, unpack + cuBLAS", "#e6ab02"),
+    "cuBLAS dense": ("cuBLAS, dense {dtype}", "#7570b3"),
+}
+
+
+def fastest(rows, shape, dtype, ours):
+    """Returns {m: microseconds} of the fastest row, of libnf4 (`ours` is None) or of the contender `ours`."""
+    found = {}
+    for row in rows:
+        if (row["op"], row["dtype"], row["n"], row["k"], row["status"]) != ("gemm", dtype, *shape, "ok"):
+            continue
+        if row["contender"] == ours if ours else row["peer"] != "1" and not row["contender"].startswith("nf4 unpack"):
+            m, time = int(row["m"]), float(row["median_us"])
+            found[m] = min(time, found.get(m, time))
+    return dict(sorted(found.items()))
+
+
+def draw_against_m(path, rows, shape, dtype, where):
+    """Draws one line per contender."""
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, (label, color) in {None: ("libnf4", "#76b900"), **PEERS}.items():
+        times = fastest(rows, shape, dtype, name)
+        axes.plot(list(times), list(times.values()), marker="o", label=label.format(dtype=dtype), color=color)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=10)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.set_xlabel("M, rows of x")
+    axes.set_ylabel("microseconds")
+    axes.set_title(f"{shape[0]} x {shape[1]}, {where}", fontsize=10)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    print(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=pathlib.Path)
-    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=pathlib.Path("docs"))
+    parser.add_argument("paths", type=pathlib.Path, nargs="+", metavar="RESULTS.csv", help="and a folder, else docs")
+    parser.add_argument("--shape", metavar="N,K")
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--m", type=int, default=1)
     options = parser.parse_args()
 
-    facts, rows = read(options.results)
+    folder = options.paths.pop() if options.paths[-1].suffix != ".csv" else pathlib.Path("docs")
+    if not options.paths or (len(options.paths) > 1 and not options.shape):
+        parser.error("expected one results file, or --shape")
+    folder.mkdir(parents=True, exist_ok=True)
+    plt.rcParams["svg.hashsalt"] = "nf4"  # the same file for the same results
+    if options.shape:
+        files = [read(path) for path in options.paths]
+        facts, rows = files[0][0], [row for _, rows in files for row in rows]
+        shape = tuple(options.shape.split(","))
+        where = f"{facts.get('device', '?')}, commit {facts.get('commit', '?')}, {options.dtype}"
+        draw_against_m(folder / f"gemm-{'x'.join(shape)}-{options.dtype}.svg", rows, shape, options.dtype, where)
+        return
+    facts, rows = read(options.paths[0])
     layers = products(rows, options.dtype, options.m)
     if not layers:
-        parser.error(f"{options.results} has no gemm of M={options.m} in {options.dtype}")
-    plt.rcParams["svg.hashsalt"] = "nf4"  # the same file for the same results
+        parser.error(f"{options.paths[0]} has no gemm of M={options.m} in {options.dtype}")
     where = f"{facts.get('device', '?')}, commit {facts.get('commit', '?')}, M={options.m}, {options.dtype}"
     name = f"gemm-m{options.m}-{options.dtype}"
-    options.folder.mkdir(parents=True, exist_ok=True)
-    draw(options.folder / f"{name}-time.svg", layers, "median_us", 1, "microseconds", f"Time per product ({where})",
+    draw(folder / f"{name}-time.svg", layers, "median_us", 1, "microseconds", f"Time per product ({where})",
          options.dtype)
-    draw(options.folder / f"{name}-ceiling.svg", layers, "fraction_of_ceiling", 100, "% of the read ceiling",
+    draw(folder / f"{name}-ceiling.svg", layers, "fraction_of_ceiling", 100, "% of the read ceiling",
          f"Share of the memory's measured read rate, {facts.get('ceilings', '')} ({where})", options.dtype)
 
 
