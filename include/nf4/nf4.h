@@ -15,10 +15,12 @@
  *     backend's. An output must not overlap an input. Pointers are aligned to their element (2 bytes for f16 and
  *     bf16, 4 for f32, 1 for codes); 16 bytes, as every allocator gives, allows the fastest variants.
  *   - On a CUDA device operations are ordered on the caller's stream, allocate nothing, never synchronize, and can be
- *     captured in a CUDA graph. The same call, variant, config and device give the same bits.
+ *     captured in a CUDA graph. The same call, variant, config and device give the same bits. (CUDA loads a kernel when
+ *     it is first launched, and may wait for the device then.)
  *     On the host backend they are done on return, `stream` must be NULL, and nf4_gemm takes host memory for x in
  *     fp64.
- *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed.
+ *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed, but
+ *     where CUDA refuses a later launch of an operation that takes several (docs/reliability.md).
  *     nf4_last_error_message() then tells which argument was wrong, its value, and what was expected.
  *   - Unless said otherwise a function may be called from any thread; a handle may be shared by threads and streams.
  *   - The CUDA device of the calling thread must be the handle's (NF4_ERROR_WRONG_DEVICE otherwise). An error that

@@ -15,10 +15,12 @@
  *     backend's. An output must not overlap an input. Pointers are aligned to their element (2 bytes for f16 and
  *     bf16, 4 for f32, 1 for codes); 16 bytes, as every allocator gives, allows the fastest variants.
  *   - On a CUDA device operations are ordered on the caller's stream, allocate nothing, never synchronize, and can be
- *     captured in a CUDA graph. The same call, variant, config and device give the same bits.
+ *     captured in a CUDA graph. The same call, variant, config and device give the same bits. (CUDA loads a kernel when
+ *     it is first launched, and may wait for the device then.)
  *     On the host backend they are done on return, `stream` must be NULL, and nf4_gemm takes host memory for x in
  *     fp64.
- *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed.
+ *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed, but
+ *     where CUDA refuses a later launch of an operation that takes several (docs/reliability.md).
  *     nf4_last_error_message() then tells which argument was wrong, its value, and what was expected.
  *   - Unless said otherwise a function may be called from any thread; a handle may be shared by threads and streams.
  *   - The CUDA device of the calling thread must be the handle's (NF4_ERROR_WRONG_DEVICE otherwise). An error that
@@ -33,7 +35,8 @@
  *   |y - ref| <= u*|ref| + eta + (1 + u) * g * S
  * where u is 2^-24, 2^-11, 2^-8 and eta half the smallest subnormal of y's type (f32, f16, bf16), and g is that of
  * the variant's accuracy class (nf4_variant_info). Every variant accumulates and applies absmax in fp32 or better.
- * Where ref is NaN, y is NaN or Inf: a poisoned block (nf4_pack) never gives a finite result.
+ * Where ref is NaN, y is NaN or Inf: a poisoned block (nf4_pack) never gives a finite result. Class "unpacked" holds
+ * the weights in y's type, and its bound is for those that are normal numbers of it.
  */
 #ifndef NF4_NF4_H
 #define NF4_NF4_H
@@ -229,7 +232,10 @@ NF4_API nf4_status_t nf4_gemv(nf4_handle_t handle, void* y, const void* x, nf4_d
                               nf4_stream_t stream);
 
 /* y [m, N] = x [m, K] W^T + bias [N], leading dimensions ldy >= N and ldx >= K; x, y and bias are of `dtype`, bias may
- * be NULL. m = 0 or N = 0 does nothing; K = 0 writes the bias, or zeros. */
+ * be NULL. m = 0 or N = 0 does nothing; K = 0 writes the bias, or zeros.
+ * No call needs a workspace, but for many rows of x (m > 128 in the built-in table) one that holds W in `dtype`, and
+ * room for cuBLASLt, allows a faster variant. Fill in an nf4_problem_t and ask nf4_select, with a workspace_size of
+ * SIZE_MAX, for selection.workspace_size; that of the largest layer serves all layers on one stream. */
 NF4_API nf4_status_t nf4_gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m,
                               nf4_dtype_t dtype, const nf4_weight_t* weight, const void* bias,
                               const nf4_options_t* options, nf4_stream_t stream);
@@ -274,7 +280,8 @@ typedef struct nf4_variant_info_t {
   size_t struct_size;      /* sizeof(nf4_variant_info_t) */
   const char* name;        /* "gemv.lut_shared"; static storage */
   const char* description; /* one line; static storage */
-  const char* accuracy;    /* accuracy class, see docs/accuracy.md: "exact", "fp32" or "codebook16"; static storage */
+  const char* accuracy;    /* accuracy class, see docs/accuracy.md: "exact", "fp32", "codebook16" or "unpacked"; static
+                              storage */
   nf4_op_t op;
   int32_t configs;         /* how many configs it has, at least 1 */
 } nf4_variant_info_t;
