@@ -150,9 +150,7 @@ inline std::string missing_library(const Backend& backend, const nf4_variant_inf
   int32_t supported = 0;
   char reason[256] = "";
   require_success(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, reason, sizeof reason));
-  const std::string text = reason;
-  const bool missing = text.rfind("cuBLASLt cannot be loaded", 0) == 0 || text.rfind("cublasLtCreate failed", 0) == 0;
-  return missing ? text : "";
+  return std::string(reason).rfind("cuBLASLt cannot be loaded", 0) == 0 ? reason : "";
 }
 
 // What a forced call of `problem` needs in its workspace.
