@@ -256,8 +256,9 @@ int launch_unpack(void* w, const GemmArgs& args, const Device& device, int confi
   return unpack_lut_variants()[0].launch(&unpack, device, 0, stream);
 }
 
-// Writes the bias to every row of y, for the product to be added to: a bias fused into the product was seen to be added
-// after the sum had been rounded to bf16. The rows written are copied to as many more, until all are there.
+// Writes the bias to every row of y, for the product to be added to: a bias fused into the product gave inexact
+// results in bf16, as if it were added after the sum had been rounded. The rows written are copied to as many more,
+// until all are there.
 int spread_bias(const GemmArgs& args, Stream stream) {
   const size_t size = size_of(args.dtype);
   const size_t width = static_cast<size_t>(args.weight.rows) * size;
