@@ -1,5 +1,5 @@
-// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load_shared..., and
-// those after `Compute capability 9.0`.
+// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load... and
+// store_shared, and those after `Compute capability 9.0`.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,10 @@ __device__ __forceinline__ uint4 load_shared_quad(uint32_t address) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address));
   return v;
+}
+
+__device__ __forceinline__ void store_shared(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
 
 // c += a b, m16n8k16 with fp32 accumulators, a row-major and b column-major in the warp's registers (PTX ISA,
@@ -56,6 +60,21 @@ __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_
 template <int Pending>
 __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+// 16 bytes of global memory, by way of the L2 cache alone: what another block or kernel wrote is there.
+__device__ __forceinline__ uint4 load_global_quad(const void* global) {
+  uint4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(global)
+               : "memory");
+  return v;
+}
+
+// Brings the line of `global` to the L2 cache.
+__device__ __forceinline__ void prefetch_l2(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 
 // Waits until `threads` threads of the block have come to its barrier `id`, 1 to 15.
@@ -119,6 +138,9 @@ __device__ __forceinline__ void copy_tensor(uint32_t shared, const void* map, in
       "l"(map), "r"(column), "r"(row), "r"(barrier)
       : "memory");
 }
+
+// What this thread wrote to shared memory is seen by the tensor cores and the copy engine.
+__device__ __forceinline__ void proxy_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // Waits for all threads of the cluster, and makes known to each what the others wrote before.
 __device__ __forceinline__ void cluster_barrier() {

@@ -223,8 +223,13 @@ def _register(kernels):
         for name, kernel in kernels.items():
             if not override:  # torch before 2.7 refuses by this list
                 torch.library._impls.discard(f"bitsandbytes/{name}/CUDA")
-            made.impl(name, torch._disable_dynamo(kernel), "CUDA", **override)
+            made.impl(name, _untraced(kernel), "CUDA", **override)
     return made
+
+
+def _untraced(kernel):
+    """`kernel`, which torch.compile is not to look into. torch marks what it gets, and a bound method takes no marks."""
+    return torch._disable_dynamo(functools.wraps(kernel)(functools.partial(kernel)))
 
 
 # ---- Linear4bit
