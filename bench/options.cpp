@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <functional>
 #include <limits>
@@ -188,6 +189,13 @@ Options parse_options(int argc, const char* const* argv) {
   }
   const bool full = options.sweep == Options::Sweep::full;
   if (full && options.variants.empty()) options.variants = {"selected"};
+  if (options.tune && (options.nested || options.hot || options.pending)) {
+    throw std::invalid_argument("tune: rows are by cold, constant weights with fp32 scales; see --help");
+  }
+  const bool of_absmax = std::any_of(options.ops.begin(), options.ops.end(), [](nf4_op_t op) {
+    return op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX;
+  });
+  if (options.tune && of_absmax) throw std::invalid_argument("tune: expected --op gemm, unpack or pack");
   return options;
 }
 

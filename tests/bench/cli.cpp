@@ -60,6 +60,19 @@ TEST_CASE("nf4-bench tune: measurements of another commit are refused") {
   CHECK(holds(other.output, "holds no measurements of this device and commit"));
 }
 
+TEST_CASE("nf4-bench tune: what its rows could not tell apart is refused") {
+  const Directory directory;
+  for (const char* option : {"--nested", "--hot", "--pending"}) {
+    CAPTURE(option);
+    const Outcome outcome = bench(directory, kTiny + " " + option);
+    CHECK(outcome.status == 2);
+    CHECK(holds(outcome.output, "tune: rows are by cold, constant weights with fp32 scales"));
+  }
+  const Outcome absmax = bench(directory, kTiny + " --op pack_absmax");
+  CHECK(absmax.status == 2);
+  CHECK(holds(absmax.output, "tune: expected --op gemm, unpack or pack"));
+}
+
 TEST_CASE("nf4-bench: the full sweep measures what is selected, on every kind of problem") {
   const Directory directory;
   const Outcome outcome = bench(directory, "--sweep full --shape 8,64 --m 1,3 --csv out.csv");
