@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -96,7 +97,7 @@ class Tryout {
     trial.choice = {row.contender, row.config};
     trial.workspace = row.workspace > 0;
     trial.before = trial.choice == before_;
-    trial.microseconds = row.median;
+    trial.microseconds = std::round(row.median * 1e3) * 1e-3;  // as the state's file keeps it
     if (!row.check.ok) {
       trial.outcome = Trial::Outcome::failed;
       fmt::print(stderr, "\nFAILED: {}, {} {}: {}\n", describe(row.problem), row.contender, row.config, row.check.what);
