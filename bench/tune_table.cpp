@@ -4,24 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <map>
-#include <optional>
 #include <set>
-#include <stdexcept>
+#include <tuple>
 
 namespace nf4bench {
 namespace {
 
-using Box = std::array<Span, 3>;
-using Filter = std::function<bool(const Trial&)>;
-
 const std::string kAny = "*";
-constexpr size_t kM = 0;  // axes of a box
-constexpr double kNotMeasured =
-    4.6;  // log of the loss that stands for "was not tried here, or cannot run": a hundredfold
-
-std::array<int64_t, 3> place(const Problem& problem) { return {problem.m, problem.n, problem.k}; }
 
 const Trial* find_trial(const Measured& measured, const Choice& choice) {
   const auto found = std::find_if(measured.trials.begin(), measured.trials.end(),
@@ -35,177 +25,46 @@ const Trial* selected_before(const Measured& measured) {
   return found == measured.trials.end() ? nullptr : &*found;
 }
 
-// Problems that are to be divided into boxes, and what each choice loses on each of them.
-struct Field {
-  struct Point {
-    size_t problem;  // its index among those measured
-    std::array<int64_t, 3> at;
-    std::vector<double> loss;  // of each choice: log of its time over the best one
-  };
-  std::vector<Choice> choices;
-  std::vector<Point> points;
-
-  // Those of `problems` on which a trial counts, by the trials that do.
-  Field(const std::vector<Measured>& measured, const std::vector<size_t>& problems, const Filter& counts) {
-    std::set<Choice> all;
-    for (const size_t i : problems) {
-      for (const Trial& trial : measured[i].trials) {
-        if (counts(trial)) all.insert(trial.choice);
-      }
-    }
-    choices.assign(all.begin(), all.end());
-    for (const size_t i : problems) {
-      Point point{i, place(measured[i].problem), std::vector<double>(choices.size(), kNotMeasured)};
-      double best = std::numeric_limits<double>::infinity();
-      for (const Trial& trial : measured[i].trials) {
-        if (counts(trial)) best = std::min(best, trial.microseconds);
-      }
-      for (const Trial& trial : measured[i].trials) {
-        if (!counts(trial)) continue;
-        const auto choice = std::lower_bound(choices.begin(), choices.end(), trial.choice) - choices.begin();
-        point.loss[static_cast<size_t>(choice)] = std::log(trial.microseconds / best);
-      }
-      if (std::isfinite(best)) points.push_back(std::move(point));
+// What gave a wrong result once.
+std::set<Choice> failures(const std::vector<Measured>& measured) {
+  std::set<Choice> out;
+  for (const Measured& one : measured) {
+    for (const Trial& trial : one.trials) {
+      if (trial.outcome == Trial::Outcome::failed) out.insert(trial.choice);
     }
   }
-};
-
-// How a set of points becomes rows: one, of a choice, or those of the two sides of a cut.
-struct Plan {
-  size_t rows = 1;
-  double loss = 0;  // summed over the points
-  size_t choice = 0;
-  bool cut = false;
-  size_t axis = 0;
-  int64_t last = 0;   // measured value of the lower side
-  int64_t first = 0;  // of the upper side
-};
-
-// Finds the plan of fewest rows in which no choice loses more than `tolerance`; among those, the one that loses least.
-// Where no further cut is possible, the tolerance gives way.
-class Planner {
- public:
-  using Points = std::vector<uint16_t>;  // indices of the field's points
-
-  Planner(const Field& field, double tolerance, size_t axes) : field_(field), tolerance_(tolerance), axes_(axes) {}
-
-  Points all() const {
-    Points out;
-    for (size_t i = 0; i < field_.points.size(); ++i) out.push_back(static_cast<uint16_t>(i));
-    return out;
-  }
-
-  const Plan& plan(const Points& points) {
-    if (const auto known = plans_.find(points); known != plans_.end()) return known->second;
-    auto [best, good] = single(points);
-    for (size_t axis = 0; axis < axes_ && !(good && !best.cut); ++axis) {
-      const std::set<int64_t> values = values_on(axis, points);
-      for (auto last = values.begin(); last != values.end() && std::next(last) != values.end(); ++last) {
-        Plan cut{0, 0, 0, true, axis, *last, *std::next(last)};
-        for (const bool upper : {false, true}) {
-          const Plan& part = plan(side(points, cut, upper));
-          cut.rows += part.rows;
-          cut.loss += part.loss;
-        }
-        const bool better = std::pair(cut.rows, cut.loss) < std::pair(best.rows, best.loss);
-        if (!good || better) best = cut;
-        good = true;
-      }
-    }
-    return plans_.emplace(points, best).first->second;
-  }
-
-  Points side(const Points& points, const Plan& cut, bool upper) const {
-    Points out;
-    for (const uint16_t i : points) {
-      if ((field_.points[i].at[cut.axis] > cut.last) == upper) out.push_back(i);
-    }
-    return out;
-  }
-
- private:
-  // One row for all points, and whether that is within the tolerance.
-  std::pair<Plan, bool> single(const Points& points) const {
-    std::optional<std::pair<bool, double>> best;
-    Plan plan;
-    for (size_t choice = 0; choice < field_.choices.size(); ++choice) {
-      double sum = 0;
-      double worst = 0;
-      for (const uint16_t i : points) {
-        sum += field_.points[i].loss[choice];
-        worst = std::max(worst, field_.points[i].loss[choice]);
-      }
-      const std::pair key(worst > tolerance_, sum);
-      if (best && *best <= key) continue;
-      best = key;
-      plan.choice = choice;
-      plan.loss = sum;
-    }
-    return {plan, !best->first};
-  }
-
-  std::set<int64_t> values_on(size_t axis, const Points& points) const {
-    std::set<int64_t> out;
-    for (const uint16_t i : points) out.insert(field_.points[i].at[axis]);
-    return out;
-  }
-
-  const Field& field_;
-  double tolerance_;
-  size_t axes_;
-  std::map<Points, Plan> plans_;
-};
-
-int64_t boundary(const Plan& cut) {
-  if (cut.axis == kM) return cut.last;
-  return static_cast<int64_t>(std::sqrt(static_cast<double>(cut.last) * static_cast<double>(cut.first)));
+  return out;
 }
 
 // Rows for one device, operation, dtype and blocksize.
 class RowMaker {
  public:
-  // How finely problems are divided, and which rows follow a row for when its choice cannot run.
   struct Kind {
-    double tolerance;
-    size_t axes;  // the first ones
-    bool every_variant;
+    Division division;
+    bool every_variant;  // whether a row is followed by one of each other variant, for problems that its own cannot run
   };
-  static constexpr Kind kMeasured{0.01488, 3, false};  // log(kMerged)
-  static constexpr Kind kGeneral{0.22, 1, true};       // by M alone, a quarter slower at most
+  static constexpr Kind kMeasured{{0.01488, 3}, false};  // log(kMerged)
+  static constexpr Kind kGeneral{{0.22, 1}, true};       // by M alone, a quarter slower at most
 
   RowMaker(const std::vector<Measured>& measured, TableRow pattern, Kind kind, std::vector<TableRow>& out)
       : measured_(measured), pattern_(std::move(pattern)), kind_(kind), out_(out) {}
 
   void add(const std::vector<size_t>& problems, const Box& box, const Filter& counts) {
-    const Field field(measured_, problems, counts);
-    if (field.points.empty()) return;
-    Planner planner(field, kind_.tolerance, kind_.axes);
-    walk(field, planner, planner.all(), box, counts);
+    for (const Region& region : divide(measured_, problems, box, kind_.division, counts)) {
+      TableRow row = pattern_;
+      row.box = region.box;
+      row.choice = region.choice;
+      row.problems = region.problems;
+      describe(row);
+      out_.push_back(row);
+      if (!row.workspace && !kind_.every_variant) continue;
+      add(row.problems, row.box, [&](const Trial& trial) {
+        return counts(trial) && (kind_.every_variant ? trial.choice.variant != row.choice.variant : !trial.workspace);
+      });
+    }
   }
 
  private:
-  void walk(const Field& field, Planner& planner, const Planner::Points& points, const Box& box, const Filter& counts) {
-    const Plan plan = planner.plan(points);
-    if (plan.cut) {
-      for (const bool upper : {false, true}) {
-        Box part = box;
-        (upper ? part[plan.axis].low : part[plan.axis].high) = boundary(plan) + int64_t{upper};
-        walk(field, planner, planner.side(points, plan, upper), part, counts);
-      }
-      return;
-    }
-    TableRow row = pattern_;
-    row.box = box;
-    row.choice = field.choices[plan.choice];
-    for (const uint16_t i : points) row.problems.push_back(field.points[i].problem);
-    describe(row);
-    out_.push_back(row);
-    if (!row.workspace && !kind_.every_variant) return;
-    add(row.problems, box, [&](const Trial& trial) {
-      return counts(trial) && (kind_.every_variant ? trial.choice.variant != row.choice.variant : !trial.workspace);
-    });
-  }
-
   void describe(TableRow& row) const {
     double time = 0;
     double gain = 0;
@@ -237,25 +96,25 @@ struct Group {
   std::vector<size_t> problems;
 };
 
+// In the order of the table: of each operation bf16 last, of each dtype blocksize 64 last. What is last serves the
+// rest.
 std::vector<Group> groups_of(const std::vector<Measured>& measured) {
-  std::vector<Group> out;
+  std::map<std::tuple<nf4_op_t, nf4_dtype_t, bool, int32_t>, std::vector<size_t>> kinds;
   for (size_t i = 0; i < measured.size(); ++i) {
     const Problem& p = measured[i].problem;
-    const Group group{p.op, std::string(dtype_name(p.dtype)), std::to_string(p.blocksize), {}};
-    const auto found = std::find_if(out.begin(), out.end(), [&](const Group& other) {
-      return std::tie(other.op, other.dtype, other.blocksize) == std::tie(group.op, group.dtype, group.blocksize);
-    });
-    (found != out.end() ? *found : out.emplace_back(group)).problems.push_back(i);
+    kinds[{-p.op, p.dtype, p.blocksize == 64, p.blocksize}].push_back(i);
   }
-  // The last of each kind serves the rest.
-  std::set<std::pair<nf4_op_t, std::string>> dtypes;
-  std::map<nf4_op_t, std::string> last_dtype;
-  for (auto group = out.rbegin(); group != out.rend(); ++group) {
-    const std::string dtype = group->dtype;
-    if (dtypes.emplace(group->op, dtype).second) group->blocksize = kAny;
-    if (last_dtype.emplace(group->op, dtype).first->second == dtype) group->dtype = kAny;
+  std::vector<Group> out;
+  for (auto kind = kinds.begin(); kind != kinds.end(); ++kind) {
+    const auto& [op, dtype, usual, blocksize] = kind->first;
+    const auto next = std::next(kind);
+    const bool last_of_dtype =
+        next == kinds.end() || std::tie(std::get<0>(next->first), std::get<1>(next->first)) != std::tie(op, dtype);
+    const auto last_of_op = std::prev(kinds.upper_bound({op, NF4_U8, true, INT32_MAX}));
+    const bool serves_dtypes = std::get<1>(last_of_op->first) == dtype;
+    out.push_back({-op, serves_dtypes ? kAny : std::string(dtype_name(dtype)),
+                   last_of_dtype ? kAny : std::to_string(blocksize), kind->second});
   }
-  std::stable_sort(out.begin(), out.end(), [](const Group& a, const Group& b) { return a.op > b.op; });
   return out;
 }
 
@@ -276,12 +135,7 @@ bool TableRow::contains(const Problem& problem) const {
 }
 
 std::vector<TableRow> make_table(std::string_view device, const std::vector<Measured>& measured) {
-  std::set<Choice> wrong;
-  for (const Measured& one : measured) {
-    for (const Trial& trial : one.trials) {
-      if (trial.outcome == Trial::Outcome::failed) wrong.insert(trial.choice);
-    }
-  }
+  const std::set<Choice> wrong = failures(measured);
   const auto right = [&](const Trial& trial) { return !wrong.contains(trial.choice); };
   const auto timed = [&](const Trial& trial) { return right(trial) && trial.outcome == Trial::Outcome::timed; };
 
@@ -306,6 +160,7 @@ const TableRow* find_row(const std::vector<TableRow>& table, const Problem& prob
 }
 
 double worst_loss(const std::vector<TableRow>& table, const std::vector<Measured>& measured, std::string_view device) {
+  const std::set<Choice> wrong = failures(measured);
   double worst = 1;
   for (const Measured& one : measured) {
     for (const bool workspace : {true, false}) {
@@ -314,8 +169,9 @@ double worst_loss(const std::vector<TableRow>& table, const std::vector<Measured
       const Trial* const chosen = find_trial(one, row->choice);
       if (chosen == nullptr) return std::numeric_limits<double>::infinity();
       for (const Trial& trial : one.trials) {
-        const bool counts = trial.outcome == Trial::Outcome::timed && (workspace || !trial.workspace);
-        if (counts) worst = std::max(worst, chosen->microseconds / trial.microseconds);
+        const bool right = trial.outcome == Trial::Outcome::timed && !wrong.contains(trial.choice);
+        if (right && (workspace || !trial.workspace))
+          worst = std::max(worst, chosen->microseconds / trial.microseconds);
       }
     }
   }

@@ -89,6 +89,7 @@ TEST_CASE("tune table: what failed once is nowhere") {
   const auto table = make_table(kDevice, {measured_of(1, 64, 64, {{"a", 100}, {"b", 200}}), failed});
   REQUIRE_FALSE(table.empty());
   for (const TableRow& row : table) CHECK(row.choice.variant == "b");
+  CHECK(worst_loss(table, {measured_of(1, 64, 64, {{"a", 100}, {"b", 200}}), failed}, kDevice) == 1);
 }
 
 TEST_CASE("tune table: rows that need no workspace follow one that needs some, for the same box") {
@@ -119,14 +120,14 @@ TEST_CASE("tune table: other devices get the variants in their order, each in it
   CHECK(lines_of(make_table("host", {of(1, 64, 1, 1, 1)}), "*").empty());
 }
 
-TEST_CASE("tune table: the last dtype and blocksize serve the others") {
+TEST_CASE("tune table: bf16 and blocksize 64 serve the others, whatever was measured first") {
   auto f32 = measured_of(1, 64, 64, {{"a", 1}});
   f32.problem.dtype = NF4_F32;
   auto blocks = measured_of(1, 64, 64, {{"b", 1}});
   blocks.problem.blocksize = 128;
   auto unpack = measured_of(1, 64, 64, {{"u", 1}});
   unpack.problem.op = NF4_OP_UNPACK;
-  const auto table = make_table(kDevice, {f32, blocks, measured_of(1, 64, 64, {{"c", 1}}), unpack});
+  const auto table = make_table(kDevice, {unpack, measured_of(1, 64, 64, {{"c", 1}}), f32, blocks});
   CHECK(lines_of(table) == Lines{"NVIDIA H200,gemm,f32,*,*,*,*,a,c=1,1.00", "NVIDIA H200,gemm,*,*,*,*,128,b,c=1,1.00",
                                  "NVIDIA H200,gemm,*,*,*,*,*,c,c=1,1.00", "NVIDIA H200,unpack,*,*,*,*,*,u,c=1,1.00"});
 }
