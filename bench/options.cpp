@@ -30,7 +30,6 @@ What to measure
   --variant LIST      these variants alone; "selected" is what the library chooses
   --hot               the same weights in every launch; without it, launches rotate through more memory than caches hold
   --pending           weights not marked NF4_WEIGHT_CONSTANT, as if the stream might still write them
-
   --limit SECONDS     begin no other problem after that long
 
 What tune makes

@@ -11,10 +11,10 @@ struct Outcome {
   std::string output;
 };
 
-// Runs nf4-bench on the host backend, in `directory`.
-Outcome bench(const Directory& directory, const std::string& arguments) {
+// Runs nf4-bench in `directory`.
+Outcome bench(const Directory& directory, const std::string& arguments, const std::string& device = "host") {
   const std::string command =
-      "cd '" + (directory / "") + "' && '" NF4_BENCH "' " + arguments + " --device host >out 2>&1";
+      "cd '" + (directory / "") + "' && '" NF4_BENCH "' " + arguments + " --device " + device + " >out 2>&1";
   const int status = std::system(command.c_str());
   return {WEXITSTATUS(status), read_file(directory / "out")};
 }
@@ -51,6 +51,18 @@ TEST_CASE("nf4-bench tune: writes a table that the library loads, and goes on wh
   const Outcome third = bench(directory, kTiny + " --table again");
   CHECK(third.output.find("\n  gain") == 0);
 }
+
+#if NF4_HAVE_CUDA
+TEST_CASE("nf4-bench tune: every variant of a GPU is right, and the table selects what was meant", "[gpu]") {
+  REQUIRE_GPU();
+  const Directory directory;
+  const Outcome outcome =
+      bench(directory, "tune --shape 1024,2048 --shape 4096,1024 --m 1,3,16,200 --table table", "0");
+  CAPTURE(outcome.output);
+  CHECK(outcome.status == 0);
+  CHECK(holds(read_file(directory / "table"), "\n*,gemm,"));
+}
+#endif
 
 TEST_CASE("nf4-bench tune: measurements of another commit are refused") {
   const Directory directory;
