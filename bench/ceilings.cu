@@ -54,7 +54,7 @@ Ceilings cuda_ceilings(Device& device) {
   const Buffer to(device, bytes);
   device.fill_bytes(from.get(), static_cast<int64_t>(bytes), 1);
   const auto rate = [&](double moved, const Launch& launch) {
-    return moved / quantile(device.time(launch, 1, true), 0.5);
+    return moved / quantile(device.time(launch, 1, true, kThorough), 0.5);
   };
   const auto total = static_cast<double>(bytes);
   Ceilings out;

@@ -16,12 +16,14 @@ std::vector<T> fetch(Device& device, const void* from, int64_t count) {
 
 template <typename T>
 int64_t count_differences(const std::vector<T>& found, const std::vector<T>& expected) {
+  if (std::memcmp(found.data(), expected.data(), found.size() * sizeof(T)) == 0) return 0;
   int64_t count = 0;
   for (size_t i = 0; i < found.size(); ++i) count += std::memcmp(&found[i], &expected[i], sizeof(T)) != 0;
   return count;
 }
 
 int64_t count_code_differences(const std::vector<uint8_t>& found, const std::vector<uint8_t>& expected) {
+  if (found == expected) return 0;
   int64_t count = 0;
   for (size_t i = 0; i < found.size(); ++i) {
     const unsigned different = static_cast<unsigned>(found[i]) ^ expected[i];

@@ -18,6 +18,8 @@ class Contender {
   virtual std::string config() const { return ""; }
   // Rows of ours tell their speed-up over each peer.
   virtual bool is_peer() const = 0;
+  // A variant of the library, forced.
+  virtual bool is_variant() const { return false; }
   virtual bool supports(const Problem& problem) const = 0;
   // The least traffic of what it computes from.
   virtual double bytes(const Problem& problem) const { return minimal_bytes(problem); }
@@ -27,12 +29,17 @@ class Contender {
   virtual bool capturable() const { return true; }
   // Takes scratch memory; called once before run.
   virtual void prepare(Workload&) {}
+  // Bytes of it that are the caller's to give, as options->workspace.
+  virtual size_t workspace_size() const { return 0; }
   virtual void run(Workload& workload, int set, nf4_stream_t stream) = 0;
   // Gives the scratch memory back.
   virtual void finish() {}
 };
 
 using Contenders = std::vector<std::unique_ptr<Contender>>;
+
+// The name of the contender that is what the library selects.
+inline constexpr const char* kSelected = "selected";
 
 // The library's selection, and each variant of `op` in each of its configs. Not empty `names` keep those variants
 // alone; "selected" names the selection.

@@ -158,7 +158,7 @@ class CudaDevice final : public Device {
   int64_t unpack_mismatches(const void* w, nf4_dtype_t dtype, const nf4_weight_t& weight) override {
     return cuda_unpack_mismatches(w, dtype, weight);
   }
-  int64_t reference_budget() const override { return int64_t{1} << 35; }
+  int64_t reference_budget() const override { return int64_t{1} << 33; }
 
   int64_t cold_bytes() const override {
     return std::max<int64_t>(int64_t{400} << 20, int64_t{8} * properties_.l2CacheSize);
@@ -171,20 +171,19 @@ class CudaDevice final : public Device {
     cuda_check(cudaDeviceSynchronize(), "run");
   }
 
-  std::vector<double> time(const Launch& launch, int launches, bool capturable) override {
-    constexpr int kFewestLaunches = 24;      // so that the gap between two replays counts little
-    constexpr double kReplayBudget = 25e-3;  // seconds
-    constexpr double kTimeBudget = 0.2;      // seconds
+  std::vector<double> time(const Launch& launch, int launches, bool capturable, const Pace& pace) override {
+    constexpr int kFewestLaunches = 24;  // so that the gap between two replays counts little
     Stopwatch stopwatch;
     const cudaStream_t stream = capturable ? stream_ : nullptr;
     run(launch);  // loads the code
     const double once = stopwatch.seconds(stream, [&] { launch(1, stream); });
+    if (once > pace.hopeless_seconds) return {once};
     const int wanted = std::max(launches, kFewestLaunches);
-    const int count = static_cast<int>(std::clamp(kReplayBudget / once, 1.0, static_cast<double>(wanted)));
+    const int count = static_cast<int>(std::clamp(pace.replay_seconds / once, 1.0, static_cast<double>(wanted)));
     const auto replays_of = [&](const auto& replay) {
       double longest = 0;
       for (int i = 0; i < 2; ++i) longest = std::max(longest, stopwatch.seconds(stream, replay));
-      const int replays = static_cast<int>(std::clamp(kTimeBudget / longest, 9.0, 31.0));
+      const int replays = pace.replays(longest);
       std::vector<double> seconds;
       for (int i = 0; i < replays; ++i) seconds.push_back(stopwatch.seconds(stream, replay) / count);
       return seconds;

@@ -1,9 +1,11 @@
 // Where the benchmark runs: a CUDA device or the host. Memory, random data, the oracle, and the clock.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +26,23 @@ struct Ceilings {
   double write = 0;
   double copy = 0;
 };
+
+// How long to time: replays of a few launches each.
+struct Pace {
+  double replay_seconds;  // a replay holds fewer launches than it might if these take longer than this
+  double total_seconds;   // and there are fewer replays
+  int fewest_replays;
+  int most_replays;
+  double hopeless_seconds = std::numeric_limits<double>::infinity();  // one launch of a slower contender is enough
+
+  int replays(double seconds_each) const {
+    return static_cast<int>(std::clamp(total_seconds / seconds_each, double(fewest_replays), double(most_replays)));
+  }
+};
+
+inline constexpr Pace kThorough{25e-3, 0.2, 9, 31};
+inline constexpr Pace kBrisk{10e-3, 0.1, 9, 15};  // for runs of a thousand rows
+inline constexpr Pace kGlance{2e-3, 6e-3, 3, 3};  // tells what is far behind
 
 class Device {
  public:
@@ -55,9 +74,9 @@ class Device {
 
   // Runs set 0 once and waits for it.
   virtual void run(const Launch& launch) = 0;
-  // Seconds per launch of at least 9 replays, each of up to `launches` launches that rotate through the sets. One that
-  // is not `capturable` is launched one by one on the legacy stream in place of a graph.
-  virtual std::vector<double> time(const Launch& launch, int launches, bool capturable) = 0;
+  // Seconds per launch of each replay, which holds up to `launches` launches that rotate through the sets. One that is
+  // not `capturable` is launched one by one on the legacy stream in place of a graph.
+  virtual std::vector<double> time(const Launch& launch, int launches, bool capturable, const Pace& pace) = 0;
 };
 
 std::unique_ptr<Device> open_host_device();

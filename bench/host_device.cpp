@@ -109,10 +109,10 @@ class HostDevice final : public Device {
 
   void run(const Launch& launch) override { launch(0, nullptr); }
 
-  std::vector<double> time(const Launch& launch, int launches, bool) override {
-    constexpr double kBudget = 0.3;  // seconds
+  std::vector<double> time(const Launch& launch, int launches, bool, const Pace& pace) override {
     const double once = seconds_of([&] { launch(0, nullptr); });
-    const int replays = static_cast<int>(std::clamp(kBudget / once, 9.0, 31.0));
+    if (once > pace.hopeless_seconds) return {once};
+    const int replays = pace.replays(once);
     std::vector<double> seconds;
     for (int i = 0; i < replays; ++i) seconds.push_back(seconds_of([&] { launch(i % launches, nullptr); }));
     return seconds;

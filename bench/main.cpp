@@ -14,6 +14,7 @@
 #include "report.hpp"
 #include "status.hpp"
 #include "sweep.hpp"
+#include "tune.hpp"
 
 namespace nf4bench {
 namespace {
@@ -27,6 +28,8 @@ std::unique_ptr<Device> open_device(const Options& options) {
   return open_host_device();
 }
 
+std::string commit_of(const Options& options) { return options.commit.empty() ? NF4_GIT_COMMIT : options.commit; }
+
 std::string now() {
   const std::time_t time = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   char text[32];
@@ -39,7 +42,7 @@ Context describe_run(Device& device, const Options& options) {
   context.facts = device.description();
   const int32_t version = nf4_version();
   context.facts.emplace_back("libnf4", fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100));
-  context.facts.emplace_back("commit", options.commit.empty() ? NF4_GIT_COMMIT : options.commit);
+  context.facts.emplace_back("commit", commit_of(options));
   context.facts.emplace_back("date", now());
   context.facts.emplace_back(
       "cache", options.hot ? "hot: the same weights in every launch"
@@ -67,6 +70,7 @@ int run(const Options& options) {
   const std::unique_ptr<Device> device = open_device(options);
   const Handle handle = make_handle(device->ordinal());
   if (!options.model_file.empty()) return measure_model(*device, handle.get(), options) == 0 ? 0 : 1;
+  if (options.tune) return tune(*device, handle.get(), options, commit_of(options)) ? 0 : 1;
 
   Contenders contenders = ours(handle.get(), options);
   const Context context = describe_run(*device, options);

@@ -7,8 +7,6 @@
 namespace nf4bench {
 namespace {
 
-constexpr const char* kSelected = "selected";
-
 void call(nf4_handle_t handle, Workload& workload, int set, const nf4_options_t& options, nf4_stream_t stream) {
   const Problem& p = workload.problem();
   const nf4_weight_t weight = workload.weight(set);
@@ -56,6 +54,7 @@ class Nf4 final : public Contender {
     return std::string(selection_.variant) + (selection_.config[0] == '\0' ? "" : " ") + selection_.config;
   }
   bool is_peer() const override { return false; }
+  bool is_variant() const override { return !selects(); }
 
   bool supports(const Problem& problem) const override {
     if (problem.op != op_) return false;
@@ -84,6 +83,8 @@ class Nf4 final : public Contender {
     check(nf4_select(handle_, &problem, &asked, &selection_));
     if (selection_.workspace_size > 0) workspace_ = Buffer(workload.device(), selection_.workspace_size);
   }
+
+  size_t workspace_size() const override { return workspace_.bytes(); }
 
   void run(Workload& workload, int set, nf4_stream_t stream) override {
     nf4_options_t given = options();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <functional>
 #include <limits>
@@ -13,6 +14,8 @@ namespace nf4bench {
 const char* const kHelp = R"(nf4-bench: checks and times the operations of libnf4 and of its peers
 
   nf4-bench [options]                    sweep over shapes
+  nf4-bench --sweep full [options]       what the library selects and its peers, on all that matters; takes minutes
+  nf4-bench tune [options]               tries every variant and config, and writes a tuning table of the fastest
   nf4-bench model FILE.safetensors       pack, unpack and multiply a file's weights (takes --blocksize and --device)
 
 What to measure
@@ -20,13 +23,19 @@ What to measure
   --model LIST        llama, qwen, gemma or all: linear layers of Llama-3.3-70B, Qwen3-32B, Gemma-3-27B
                       (all on a GPU; on the host one layer of 1024x4096)
   --shape N,K         W has N rows and K columns; may be repeated
-  --m LIST            rows of x in a gemm                               (1)
-  --dtype LIST        f32, f16, bf16                                    (bf16)
+  --m LIST            rows of x in a gemm                               (1; with tune and --sweep full 1 to 1024)
+  --dtype LIST        f32, f16, bf16                                    (bf16; with --sweep full bf16,f16)
   --blocksize LIST    32 to 4096                                        (64)
   --nested            8-bit scales with second-level scales
   --variant LIST      these variants alone; "selected" is what the library chooses
   --hot               the same weights in every launch; without it, launches rotate through more memory than caches hold
   --pending           weights not marked NF4_WEIGHT_CONSTANT, as if the stream might still write them
+  --limit SECONDS     begin no other problem after that long
+
+What tune makes
+  --state FILE        measurements, by which a later run goes on        (nf4-tune.csv)
+  --table FILE        the table                                         (nf4-tuning.csv)
+  --builtin FILE      the table as src/tuning_builtin.hpp
 
 Where and beside whom
   --device N|host     (CUDA device 0 if there is one, else the host)
@@ -136,6 +145,16 @@ Options parse_options(int argc, const char* const* argv) {
       {"--blocksize",
        [&](auto& option, auto& value) { options.blocksizes = numbers<int32_t>(option, value, 32, 4096); }},
       {"--variant", [&](auto&, auto& value) { options.variants = split(value); }},
+      {"--sweep",
+       [&](auto& option, auto& value) {
+         if (value != "full") reject(option, value, "full");
+         options.sweep = Options::Sweep::full;
+       }},
+      {"--limit",
+       [&](auto& option, auto& value) { options.limit = static_cast<double>(number(option, value, 0, 1000000)); }},
+      {"--state", [&](auto&, auto& value) { options.state = value; }},
+      {"--table", [&](auto&, auto& value) { options.table = value; }},
+      {"--builtin", [&](auto&, auto& value) { options.builtin = value; }},
       {"--device",
        [&](auto& option, auto& value) {
          options.device = value == "host" ? NF4_HOST_DEVICE : static_cast<int32_t>(number(option, value, 0, 1023));
@@ -152,6 +171,9 @@ Options parse_options(int argc, const char* const* argv) {
     if (argc < 3) throw std::invalid_argument("model: expected a safetensors file");
     options.model_file = argv[2];
     i = 3;
+  } else if (argc > 1 && std::string(argv[1]) == "tune") {
+    options.tune = true;
+    i = 2;
   }
   for (; i < argc; ++i) {
     const std::string option = argv[i];
@@ -164,6 +186,15 @@ Options parse_options(int argc, const char* const* argv) {
       throw std::invalid_argument(option + ": unknown option; see --help");
     }
   }
+  const bool full = options.sweep == Options::Sweep::full;
+  if (full && options.variants.empty()) options.variants = {"selected"};
+  if (options.tune && (options.nested || options.hot || options.pending)) {
+    throw std::invalid_argument("tune: rows are by cold, constant weights with fp32 scales; see --help");
+  }
+  const bool of_absmax = std::any_of(options.ops.begin(), options.ops.end(), [](nf4_op_t op) {
+    return op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX;
+  });
+  if (options.tune && of_absmax) throw std::invalid_argument("tune: expected --op gemm, unpack or pack");
   return options;
 }
 

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "summary.hpp"
+
 namespace nf4bench {
 namespace {
 
@@ -183,6 +185,15 @@ std::string Report::json_of(const Line& line) const {
 }
 
 void Report::finish() {
+  std::vector<Row> rows;
+  for (const Line& line : lines_) rows.push_back(line.row);
+  fmt::print("{}", summary(rows, peers_));
+  if (!not_measured_.empty()) {
+    const std::string what = fmt::format("{} problems were not measured, for lack of time; the first is {}",
+                                         not_measured_.size(), describe(not_measured_.front()));
+    fmt::print("\n{}\n", what);
+    if (csv_.is_open()) csv_ << "# " << what << '\n' << std::flush;
+  }
   if (!json_.is_open()) return;
   json_ << "{\"context\":{";
   for (const auto& [name, value] : context_.facts) json_ << json_text(name) << ':' << json_text(value) << ',';

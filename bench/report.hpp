@@ -25,7 +25,9 @@ class Report {
   // All rows of one problem. Prints their table and writes their lines, so that a run that is cut short leaves its
   // results.
   void add(const std::vector<Row>& rows);
-  // Writes the JSON file.
+  // A problem that there was no time for.
+  void add_not_measured(const Problem& problem) { not_measured_.push_back(problem); }
+  // Tells what there was no time for and sums up; writes the JSON file.
   void finish();
 
   size_t failures() const { return failures_; }
@@ -50,6 +52,7 @@ class Report {
   std::ofstream csv_;
   std::ofstream json_;
   std::vector<Line> lines_;
+  std::vector<Problem> not_measured_;
   size_t failures_ = 0;
 };
 

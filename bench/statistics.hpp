@@ -17,4 +17,10 @@ inline double quantile(std::vector<double> values, double fraction) {
   return std::lerp(values[below], values[above], position - std::floor(position));
 }
 
+inline double geometric_mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += std::log(value);
+  return std::exp(sum / static_cast<double>(values.size()));
+}
+
 }  // namespace nf4bench

@@ -102,10 +102,9 @@ Choice select(const nf4_handle& handle, const Problem& problem, const Options& o
   if (const Variant* variant = handle.forced[static_cast<size_t>(problem.op)]) {
     return forced(handle, problem, options, *variant, 0, Choice::Why::environment);
   }
-  for (const TuningRow& row : handle.tuning().rows) {
-    if (row.matches(problem, handle.device) &&
-        can_run(handle, problem, *row.variant, row.config, options.workspace_size)) {
-      return {row.variant, row.config, Choice::Why::table, row.line};
+  for (const TuningRow* row : handle.tuning().near(problem)) {
+    if (row->matches(problem) && can_run(handle, problem, *row->variant, row->config, options.workspace_size)) {
+      return {row->variant, row->config, Choice::Why::table, row->line};
     }
   }
   for (const Variant* variant : variants(problem.op, handle.on_host())) {

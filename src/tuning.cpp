@@ -105,7 +105,7 @@ TuningRow parse_row(const Line& line, std::string_view text) {
     line.fail("op is '{}'; expected pack, unpack, gemm, pack_absmax or unpack_absmax", shown(op));
   }
   if (dtype != "*") {
-    row.dtype = parse_name<Dtype>(dtype, 3);
+    row.dtype = parse_name<Dtype>(dtype, kInputDtypes);
     if (!row.dtype) line.fail("dtype is '{}'; expected f32, f16, bf16 or *", shown(dtype));
   }
   row.m = parse_range(line, "m", m);
@@ -140,10 +140,24 @@ using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
 }  // namespace
 
-bool TuningRow::matches(const Problem& problem, const Device& on) const {
-  return op == problem.op && (!dtype || *dtype == problem.dtype) && m.contains(problem.m) && n.contains(problem.n) &&
-         k.contains(problem.k) && blocksize.contains(problem.blocksize) &&
-         (device == "*" || capability == on.compute_capability || device == on.name);
+bool TuningRow::matches(const Device& on) const {
+  return device == "*" || capability == on.compute_capability || device == on.name;
+}
+
+bool TuningRow::matches(const Problem& problem) const {
+  return m.contains(problem.m) && n.contains(problem.n) && k.contains(problem.k) &&
+         blocksize.contains(problem.blocksize) && op == problem.op && (!dtype || *dtype == problem.dtype);
+}
+
+TuningIndex::TuningIndex(std::unique_ptr<const TuningTable> table, const Device& device) : table_(std::move(table)) {
+  for (const TuningRow& row : table_->rows) {
+    if (!row.matches(device)) continue;
+    auto& of_op = rows_[static_cast<size_t>(row.op)];
+    for (size_t dtype = 0; dtype < of_op.size(); ++dtype) {
+      if (row.dtype && *row.dtype != static_cast<Dtype>(dtype)) continue;
+      for (size_t i = magnitude(row.m.low); i <= magnitude(row.m.high); ++i) of_op[dtype][i].push_back(&row);
+    }
+  }
 }
 
 std::unique_ptr<TuningTable> parse_tuning(std::string_view text, std::string_view name) {
@@ -224,7 +238,7 @@ nf4_status_t nf4_tuning_load(nf4_handle_t handle, const char* path) {
 
 nf4_status_t nf4_tuning_save(nf4_handle_t handle, const char* path) {
   return guarded([&] {
-    const TuningTable& table = check_handle(handle).tuning();
+    const TuningTable& table = check_handle(handle).tuning().table();
     check_not_null("path", path);
     write_tuning(table, path);
   });

@@ -1,5 +1,6 @@
 #include "tuning.hpp"
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "check.hpp"
 #include "registry.hpp"
 #include "status.hpp"
 #include "support/arena.hpp"
@@ -187,10 +189,10 @@ TEST_CASE("tuning: a row matches by every one of its fields") {
   const TuningRow& row = table->rows.at(0);
   const nf4::Device h200{0, 90, 132, "NVIDIA H200"};
   const nf4::Problem inside{nf4::Op::gemm, nf4::Dtype::f16, 2, 10, 30, 64, nf4::Dtype::f32, 16, false};
-  CHECK(row.matches(inside, h200));
+  CHECK(row.matches(inside));
   nf4::Problem upper = inside;
   upper.m = 16, upper.n = 20, upper.k = 40, upper.blocksize = 128;
-  CHECK(row.matches(upper, h200));
+  CHECK(row.matches(upper));
 
   using Mutation = void (*)(nf4::Problem&);
   const Mutation mutations[] = {
@@ -209,9 +211,10 @@ TEST_CASE("tuning: a row matches by every one of its fields") {
     CAPTURE(i);
     nf4::Problem outside = inside;
     mutations[i](outside);
-    CHECK_FALSE(row.matches(outside, h200));
+    CHECK_FALSE(row.matches(outside));
   }
-  CHECK_FALSE(row.matches(inside, {0, 89, 132, "NVIDIA H200"}));
+  CHECK(row.matches(h200));
+  CHECK_FALSE(row.matches({0, 89, 132, "NVIDIA H200"}));
 }
 
 TEST_CASE("tuning: a row's device is a name, an architecture, or any") {
@@ -223,14 +226,55 @@ TEST_CASE("tuning: a row's device is a name, an architecture, or any") {
       {"*", true, true, true},      {"sm_90", true, true, false},    {"NVIDIA H200", true, false, false},
       {"host", false, false, true}, {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
   };
-  const nf4::Problem problem{nf4::Op::pack, nf4::Dtype::f16, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
   for (const Case& c : cases) {
     CAPTURE(c.device);
     const auto table =
         nf4::parse_tuning(std::string("nf4-tuning 1\n") + c.device + ",pack,*,*,*,*,*,pack.host,,\n", "test");
-    CHECK(table->rows.at(0).matches(problem, {0, 90, 132, "NVIDIA H200"}) == c.h200);
-    CHECK(table->rows.at(0).matches(problem, {0, 90, 132, "NVIDIA H100"}) == c.h100);
-    CHECK(table->rows.at(0).matches(problem, {NF4_HOST_DEVICE, 0, 2, "host"}) == c.host);
+    CHECK(table->rows.at(0).matches({0, 90, 132, "NVIDIA H200"}) == c.h200);
+    CHECK(table->rows.at(0).matches({0, 90, 132, "NVIDIA H100"}) == c.h100);
+    CHECK(table->rows.at(0).matches({NF4_HOST_DEVICE, 0, 2, "host"}) == c.host);
+  }
+}
+
+TEST_CASE("tuning: the index of a device holds the rows that can match there, in order") {
+  const char* devices[] = {"*", "host", "sm_90", "NVIDIA H200"};
+  const char* dtypes[] = {"*", "f32", "f16", "bf16"};
+  const char* ops[] = {"pack", "unpack", "gemm"};
+  std::mt19937 random(7);
+  const auto below = [&](int limit) { return std::uniform_int_distribution<int>(0, limit - 1)(random); };
+  std::string text = kHead;
+  for (int i = 0; i < 400; ++i) {
+    const std::string op = ops[below(3)];
+    const int m = below(3) == 0 ? 0 : below(1 << below(14));
+    const int n = below(64);
+    text += fmt::format("{},{},{},{},{}-{},*,*,{}.host,,\n", devices[below(4)], op, dtypes[below(4)],
+                        m == 0 ? "*" : fmt::format("{}-{}", m, m + below(2 * m)), n, n + below(32), op);
+  }
+  for (const nf4::Device& device : {nf4::Device{0, 90, 132, "NVIDIA H200"}, nf4::Device{0, 90, 132, "NVIDIA H100"},
+                                    nf4::Device{0, 80, 108, "NVIDIA A100"}, nf4::Device{-1, 0, 2, "host"}}) {
+    CAPTURE(device.name);
+    const nf4::TuningIndex index(nf4::parse_tuning(text, "test"), device);
+    REQUIRE(index.table().rows.size() == 400);
+    for (int i = 0; i < 300; ++i) {
+      const nf4::Problem problem{static_cast<nf4::Op>(below(3)),
+                                 static_cast<nf4::Dtype>(below(3)),
+                                 below(1 << below(15)),
+                                 below(72),
+                                 64,
+                                 64,
+                                 nf4::Dtype::f32,
+                                 16,
+                                 false};
+      std::vector<int> expected;
+      std::vector<int> found;
+      for (const TuningRow& row : index.table().rows) {
+        if (row.matches(device) && row.matches(problem)) expected.push_back(row.line);
+      }
+      for (const TuningRow* row : index.near(problem)) {
+        if (row->matches(problem)) found.push_back(row->line);
+      }
+      if (found != expected) FAIL(nf4::name_of(problem.op) << " m=" << problem.m << " n=" << problem.n);
+    }
   }
 }
 
@@ -350,7 +394,9 @@ TEST_CASE("tuning: what cannot be saved leaves the file as it was") {
 TEST_CASE("tuning: tables are replaced while others compute") {
   const Directory directory;
   const std::string path = directory / "table";
-  write_file(path, "nf4-tuning 1\nhost,gemm,*,*,*,*,*,gemm.host,,\n");
+  std::string rows = "nf4-tuning 1\nhost,gemm,*,*,*,*,*,gemm.host,,\n";
+  for (int i = 0; i < 100; ++i) rows += "host,gemm,bf16,*,*,*,*,gemm.host,,\n";  // a table that takes a while to index
+  write_file(path, rows);
   const Backend backend(NF4_HOST_DEVICE);
   const uint8_t codes = 0xff;  // 1, 1
   const float absmax = 2.0f;
