@@ -53,8 +53,7 @@ run() {
     check clean
     if tail -1 "$output" | grep -q ' 0 failed'; then
       check planted
-      # gpu.sh has compute-sanitizer exit with 99 where the tool found something.
-      if grep -qE "${step:+exit code 99}${test:+, [1-9][0-9]* failed}" "$output"; then outcome=caught; fi
+      if grep -qE "${step:+SUMMARY: [1-9]}${test:+, [1-9][0-9]* failed}" "$output"; then outcome=caught; fi
     fi
     echo "$outcome: $(basename "$patch" .patch), $variant: $fault; by ${test:-$step}, $((SECONDS - started)) s"
     if [[ $outcome == caught ]]; then
