@@ -9,7 +9,7 @@
 #include <set>
 #include <thread>
 
-#include "support/operands.hpp"
+#include "support/calls.hpp"
 
 namespace nf4test {
 namespace {
@@ -116,6 +116,7 @@ TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
       std::shuffle(x.begin(), x.end(), product.random);  // of the exponents' bytes none makes an Inf
       for (size_t i = 1; i < x.size(); i += 2) x[i] = static_cast<uint8_t>((x[i] & 0x80) | 0x3f);
       check_cuda(cudaMemcpy(product.arena.at(product.x), x.data(), product.x.size, cudaMemcpyHostToDevice));
+      check_cuda(cudaDeviceSynchronize());
       check_cuda(cudaGraphLaunch(executable, stream.stream));
       check_cuda(cudaStreamSynchronize(stream.stream));
       CHECK(product.right(x));
@@ -123,6 +124,31 @@ TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
     check_cuda(cudaGraphExecDestroy(executable));
     check_cuda(cudaGraphDestroy(graph));
   });
+}
+
+TEST_CASE("streams: every operation can be captured, and replays", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  for (const nf4_op_t op : kAllOps) {
+    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+      Call call(false, op, dtypes_of(op).back(), {1, 67, 256});
+      const Stream stream;
+      cudaGraph_t graph = nullptr;
+      cudaGraphExec_t executable = nullptr;
+      check_cuda(cudaStreamBeginCapture(stream.stream, cudaStreamCaptureModeGlobal));
+      require_success(call.run(backend, &options, stream.stream));
+      check_cuda(cudaStreamEndCapture(stream.stream, &graph));
+      check_cuda(cudaGraphInstantiate(&executable, graph, 0));
+      for (int replay = 0; replay < 2; ++replay) {
+        call.poison();
+        check_cuda(cudaGraphLaunch(executable, stream.stream));
+        check_cuda(cudaStreamSynchronize(stream.stream));
+        call.check(info.accuracy);
+      }
+      check_cuda(cudaGraphExecDestroy(executable));
+      check_cuda(cudaGraphDestroy(graph));
+    });
+  }
 }
 
 TEST_CASE("streams: a call waits for its own stream only, and does not wait itself", "[gpu]") {
@@ -155,7 +181,7 @@ TEST_CASE("streams: a call waits for its own stream only, and does not wait itse
     const cudaError_t synchronized = cudaStreamSynchronize(free_stream.stream);
     const cudaError_t state = cudaStreamQuery(blocked.stream);
     cudaGetLastError();  // CUDA keeps what a query answers as an error, and the next call would find it
-    release = true;  // before any check that may end the test: the host function reads it
+    release = true;      // before any check that may end the test: the host function reads it
     check_cuda(cudaStreamSynchronize(blocked.stream));
     require_success(status);
     check_cuda(copied);
