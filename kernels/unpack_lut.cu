@@ -41,8 +41,15 @@ __global__ void __launch_bounds__(kConfigs[ConfigIndex].threads)
       store_chunk(w + i, chunk);
     } else {
       const int64_t end = i + kChunk < elements ? i + kChunk : elements;
-      for (int64_t j = i; j < end; ++j) {
-        w[j / weight.cols * ldw + j % weight.cols] = from_float<T>(table[code_at(weight.codes, j)] * absmax);
+      const int64_t gap = Vectorized ? 0 : ldw - weight.cols;  // between rows
+      int64_t row_end = Vectorized ? elements : (i / weight.cols + 1) * weight.cols;
+      T* to = w + (Vectorized ? i : i + i / weight.cols * gap);
+      for (int64_t j = i; j < end; ++j, ++to) {
+        if (j == row_end) {
+          row_end += weight.cols;
+          to += gap;
+        }
+        *to = from_float<T>(table[code_at(weight.codes, j)] * absmax);
       }
     }
   }

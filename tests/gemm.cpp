@@ -443,7 +443,7 @@ TEST_CASE("gemm: every way through K, CUDA", "[gpu][deep]") {
   check_small(Backend(0));
 }
 TEST_CASE("gemm: many rows of x, host") { check_wide(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: many rows of x, CUDA", "[gpu][small]") {
+TEST_CASE("gemm: many rows of x, CUDA", "[gpu][deep]") {
   REQUIRE_GPU();
   check_wide(Backend(0));
 }

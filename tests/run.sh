@@ -15,7 +15,15 @@ if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/default/CMakeCache.txt; then
   ctest --test-dir build/no-cuda/examples --output-on-failure
 fi
 
-# The fuzzers, from their seeds, for a quarter of a minute each.
+# The host code under ThreadSanitizer, then under AddressSanitizer and UndefinedBehaviorSanitizer: the unit tests, but for
+# the few that take most of the time.
+for sanitizers in tsan asan; do
+  cmake --preset $sanitizers
+  cmake --build --preset $sanitizers --target nf4_tests
+  build/$sanitizers/tests/nf4_tests '~[gpu]' '~gemm: all pairs*' '~gemm: many rows*' '~gemm: the same bits*'
+done
+
+# The fuzzers, from their seeds, for a minute each.
 if command -v clang++ >/dev/null; then
   cmake --preset fuzz
   cmake --build --preset fuzz

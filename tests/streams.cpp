@@ -3,11 +3,13 @@
 
 #if NF4_HAVE_CUDA
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <set>
 #include <thread>
 
-#include "support/operands.hpp"
+#include "support/calls.hpp"
 
 namespace nf4test {
 namespace {
@@ -114,6 +116,7 @@ TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
       std::shuffle(x.begin(), x.end(), product.random);  // of the exponents' bytes none makes an Inf
       for (size_t i = 1; i < x.size(); i += 2) x[i] = static_cast<uint8_t>((x[i] & 0x80) | 0x3f);
       check_cuda(cudaMemcpy(product.arena.at(product.x), x.data(), product.x.size, cudaMemcpyHostToDevice));
+      check_cuda(cudaDeviceSynchronize());
       check_cuda(cudaGraphLaunch(executable, stream.stream));
       check_cuda(cudaStreamSynchronize(stream.stream));
       CHECK(product.right(x));
@@ -123,36 +126,70 @@ TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
   });
 }
 
+TEST_CASE("streams: every operation can be captured, and replays", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  for (const nf4_op_t op : kAllOps) {
+    for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+      Call call(false, op, dtypes_of(op).back(), {1, 67, 256});
+      const Stream stream;
+      cudaGraph_t graph = nullptr;
+      cudaGraphExec_t executable = nullptr;
+      check_cuda(cudaStreamBeginCapture(stream.stream, cudaStreamCaptureModeGlobal));
+      require_success(call.run(backend, &options, stream.stream));
+      check_cuda(cudaStreamEndCapture(stream.stream, &graph));
+      check_cuda(cudaGraphInstantiate(&executable, graph, 0));
+      for (int replay = 0; replay < 2; ++replay) {
+        call.poison();
+        check_cuda(cudaGraphLaunch(executable, stream.stream));
+        check_cuda(cudaStreamSynchronize(stream.stream));
+        call.check(info.accuracy);
+      }
+      check_cuda(cudaGraphExecDestroy(executable));
+      check_cuda(cudaGraphDestroy(graph));
+    });
+  }
+}
+
 TEST_CASE("streams: a call waits for its own stream only, and does not wait itself", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);
-  {
-    // CUDA loads a kernel when it is first launched, and that may wait for the device.
-    const Product first(2, 200, 4, 1024);
-    require_success(first.call(backend, nullptr, nullptr));
-    check_cuda(cudaDeviceSynchronize());
-  }
-  Product product(3, 200, 4, 1024);
-  const Stream blocked;
-  const Stream free_stream;
-  std::atomic<bool> release{false};
-  // A host function that waits holds `blocked` up; if the call synchronized, or ran on another stream, this would show.
-  check_cuda(cudaLaunchHostFunc(
-      blocked.stream,
-      [](void* flag) {
-        while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
-      },
-      &release));
-  std::vector<uint16_t> y(product.y.size / sizeof(uint16_t), 0);
-  require_success(product.call(backend, nullptr, blocked.stream));
-  check_cuda(cudaMemcpyAsync(y.data(), product.arena.at(product.y), product.y.size, cudaMemcpyDeviceToHost,
-                             free_stream.stream));
-  check_cuda(cudaStreamSynchronize(free_stream.stream));
-  CHECK(y[0] == 0xffff);  // not yet written
-  CHECK(cudaStreamQuery(blocked.stream) == cudaErrorNotReady);
-  release = true;
-  check_cuda(cudaStreamSynchronize(blocked.stream));
-  CHECK(product.right(product.x_before()));
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+    {
+      // CUDA loads a kernel when it is first launched, and that may wait for the device.
+      const Product first(2, 200, 1, 1024);
+      require_success(first.call(backend, &options, nullptr));
+      check_cuda(cudaDeviceSynchronize());
+    }
+    Product product(3, 200, 1, 1024);
+    const Stream blocked;
+    const Stream free_stream;
+    std::atomic<bool> release{false};
+    // A host function that waits holds `blocked` up; if the call synchronized, or ran on another stream, this would
+    // show.
+    check_cuda(cudaLaunchHostFunc(
+        blocked.stream,
+        [](void* flag) {
+          while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
+        },
+        &release));
+    std::vector<uint16_t> y(product.y.size / sizeof(uint16_t), 0);
+    const nf4_status_t status = product.call(backend, &options, blocked.stream);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // enough for the kernel, if nothing holds it up
+    const cudaError_t copied = cudaMemcpyAsync(y.data(), product.arena.at(product.y), product.y.size,
+                                               cudaMemcpyDeviceToHost, free_stream.stream);
+    const cudaError_t synchronized = cudaStreamSynchronize(free_stream.stream);
+    const cudaError_t state = cudaStreamQuery(blocked.stream);
+    cudaGetLastError();  // CUDA keeps what a query answers as an error, and the next call would find it
+    release = true;      // before any check that may end the test: the host function reads it
+    check_cuda(cudaStreamSynchronize(blocked.stream));
+    require_success(status);
+    check_cuda(copied);
+    check_cuda(synchronized);
+    CHECK(state == cudaErrorNotReady);
+    CHECK(std::all_of(y.begin(), y.end(), [](uint16_t value) { return value == 0xffff; }));  // not yet written
+    CHECK(product.right(product.x_before()));
+  });
 }
 
 TEST_CASE("streams: a product waits for the kernels that write its weights and its x", "[gpu]") {

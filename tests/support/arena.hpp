@@ -124,6 +124,7 @@ class Arena {
       if (placement_ == Placement::together) {
         check_cuda(cudaMalloc(&base_, image_.size()));
         check_cuda(cudaMemcpy(base_, image_.data(), image_.size(), cudaMemcpyHostToDevice));
+        settle();
         return;
       }
       for (Operand& operand : operands_) {
@@ -133,6 +134,7 @@ class Arena {
         if (operand.output && placement_ == Placement::unwritten) continue;
         check_cuda(cudaMemcpy(at(slot), image_.data() + slot.offset, slot.size, cudaMemcpyHostToDevice));
       }
+      settle();
 #endif
     }
   }
@@ -156,6 +158,7 @@ class Arena {
     } else {
 #if NF4_HAVE_CUDA
       check_cuda(cudaMemset(at(slot), 0xff, slot.size));
+      settle();
 #endif
     }
   }
@@ -218,6 +221,11 @@ class Arena {
     operands_.push_back({slot, false, nullptr});
     return slot;
   }
+
+#if NF4_HAVE_CUDA
+  // Copies and fills may still be under way when CUDA returns; a call on a stream of its own would not wait for them.
+  static void settle() { check_cuda(cudaDeviceSynchronize()); }
+#endif
 
   void fetch(std::byte* to, const void* from, size_t size) {
     if (size == 0) return;

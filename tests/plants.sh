@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Shows that the checks of kernels can fail. tests/plants/ holds faults as patches, each with the variant that it is in
+# and the test, or the step of tests/gpu.sh, that must catch it.
+#
+#   bash tests/plants.sh build FOLDER              builds the commit that is checked out, without and with all faults,
+#                                                  for sm_90a; FOLDER then has all that `run` needs. No GPU needed
+#   bash FOLDER/plants.sh run [--limit SECONDS]    on a machine with a GPU of that kind; a check is ended after SECONDS,
+#                                                  120 if not given
+#
+# The faults are all in one binary, since a check is limited to one variant by NF4_TEST_VARIANT, or meets shapes that
+# another fault leaves alone. A fault is caught if its check succeeds without the faults and fails with them, for what it
+# is there to see: a result for a test, an error of its tool for a sanitizer. Ends with a line that counts them.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+build() {
+  mkdir -p "$1"
+  local folder tree kind
+  folder=$(realpath -- "$1")
+  cd "$here/.."
+  tree=build/plants
+  rm -rf "$tree"
+  git clone --quiet . "$tree"
+  for kind in clean planted; do
+    [[ $kind == clean ]] || git -C "$tree" apply "$here"/plants/*.patch
+    (cd "$tree" && cmake --preset gpu-bundle -DCMAKE_CUDA_ARCHITECTURES=90a-real -DNF4_BUILD_BENCH=OFF &&
+      cmake --build --preset gpu-bundle --target nf4_tests)
+    mkdir -p "$folder/$kind"
+    strip -o "$folder/$kind/nf4_tests" "$tree/build/gpu-bundle/tests/nf4_tests"
+    git describe --always --abbrev=12 >"$folder/$kind/commit"
+  done
+  cp -r tests/plants tests/plants.sh tests/gpu.sh "$folder"
+}
+
+# check KIND: the check of the current fault on one of the binaries, into $output; its last line counts.
+check() {
+  local command=("$here/$1/nf4_tests" "${test//,/\\,}") # a comma would begin another selection
+  [[ ! $step ]] || command=(bash "$here/gpu.sh" --bundle "$here/$1" --limit "$limit" "$step")
+  NF4_TEST_VARIANT=$variant timeout -k 10 "$limit" "${command[@]}" >"$output" 2>&1 || true
+}
+
+run() {
+  local passed=0 failed=0 patch fault outcome started
+  output=$(mktemp)
+  trap 'rm -f "$output"' EXIT
+  for patch in "$here"/plants/*.patch; do
+    fault=$(sed -n 's/^fault: //p' "$patch")
+    variant=$(sed -n 's/^variant: //p' "$patch")
+    test=$(sed -n 's/^test: //p' "$patch")
+    step=$(sed -n 's/^step: //p' "$patch")
+    started=$SECONDS
+    outcome=MISSED
+    check clean
+    if tail -1 "$output" | grep -q ' 0 failed'; then
+      check planted
+      if grep -qE "${step:+SUMMARY: [1-9]}${test:+, [1-9][0-9]* failed}" "$output"; then outcome=caught; fi
+    fi
+    echo "$outcome: $(basename "$patch" .patch), $variant: $fault; by ${test:-$step}, $((SECONDS - started)) s"
+    if [[ $outcome == caught ]]; then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+      tail -20 "$output"
+    fi
+  done
+  echo "$passed passed, $failed failed"
+  ((failed == 0))
+}
+
+limit=120
+case ${1:-}/$# in
+  build/2) build "$2" ;;
+  run/1) run ;;
+  run/3) [[ $2 == --limit ]] && limit=$3 && run ;;
+  *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
