@@ -56,6 +56,8 @@ constexpr int kPairStageBytes = 4096;
 constexpr int kPairConsumers = 12;  // warps, at most
 constexpr int kPairProducers = 4;   // warps
 constexpr int kPairServed = kPairConsumers / kPairProducers;
+// Barriers of consumers and of producers, which the others pass without waiting: compute-sanitizer's racecheck keeps
+// account only of barriers that all threads of a block come to.
 constexpr int kConsumersBarrier = 1;
 constexpr int kProducersBarrier = 2;
 constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
@@ -247,7 +249,7 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
     for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize)
       map[i] = __ldg(weight.absmax.map + i);
     offset = __ldg(weight.absmax.offset);
-    barrier_sync(kProducersBarrier, kPairProducers * kWarpSize);
+    barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));
   }
   Scales scales[kPairServed];  // of the next stage
   const auto read_scales = [&](int i) {
@@ -494,6 +496,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     __syncthreads();
 
     if (warp >= share.consumers) {
+      barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
       if (!plan.constant_weights) Copy::wait_for_kernels_before();
       pair_produce<Copy, Scales>(share, weight, source, warp - share.consumers);
       Copy::wait_for_kernels_before();  // before y is written, here too
@@ -501,7 +504,9 @@ __global__ void __launch_bounds__(kPairThreads, 1)
       PairTable::fill(shared, plan.codebook, share.consumers);
       Copy::wait_for_kernels_before();
       Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
-      barrier_sync(kConsumersBarrier, share.consumers * kWarpSize);
+      if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8)
+        barrier_pass(kProducersBarrier, static_cast<int>(blockDim.x));
+      barrier_sync(kConsumersBarrier, static_cast<int>(blockDim.x));
       barrier_wait(share.x_barrier(), 0);
       pair_consume<T, Cols>(share, m, warp);
     }

@@ -70,7 +70,10 @@ constexpr int kPairCols = kPairStages * kStageCols;
 constexpr int kMostRing = 24;
 constexpr int kMostBoxRows = 256;  // of a tensor copy
 constexpr int kMapSize = 256;      // of nested absmax
-constexpr int kConsumersBarrier = 1;
+// Barriers of consumers, which the producers pass without waiting (see gemm_pair.cuh): the pair table is there, and all
+// stages have been read.
+constexpr int kTableBarrier = 1;
+constexpr int kReadBarrier = 2;
 constexpr int kWarpgroupThreads = kWarpgroupWarps * kWarpSize;
 
 // The kernel for up to Cols rows of x: 8, 16, 32 or 64.
@@ -378,7 +381,7 @@ __device__ void consume(const Share<Shape>& share, const Weight& weight, int tea
   retire(sums[Tiles - 1]);
 
   // All stages have come, and nobody reads them any more.
-  barrier_sync(kConsumersBarrier, share.consumers() * kWarpgroupThreads);
+  barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));
   float* const to = share.sums(team) + row;
 #pragma unroll
   for (int tile = 0; tile < Tiles; ++tile) {
@@ -449,7 +452,9 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
   if (warpgroup == share.consumers()) {
     give_up_registers<Shape::kProducerRegisters>();
+    barrier_pass(kTableBarrier, static_cast<int>(blockDim.x));
     produce<T>(share, weight, codes_map, x, ldx, m);
+    barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
   } else {
     take_registers<Shape::kConsumerRegisters>();
     PairTable::fill(shared, plan.codebook, share.consumers() * kWarpgroupWarps);
@@ -458,7 +463,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       for (int i = threadIdx.x; i < kMapSize; i += share.consumers() * kWarpgroupThreads)
         *share.map(i) = __ldg(weight.absmax.map + i);
     }
-    barrier_sync(kConsumersBarrier, share.consumers() * kWarpgroupThreads);
+    barrier_sync(kTableBarrier, static_cast<int>(blockDim.x));
     const int team = warpgroup / plan.warpgroups;
     const int first_tile = warpgroup % plan.warpgroups * plan.warpgroup_tiles;
     if (Shape::kMostTiles > 1 && min(plan.warpgroup_tiles, plan.tiles - first_tile) > 1) {

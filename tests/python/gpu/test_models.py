@@ -69,7 +69,8 @@ def test_logits(folder, nested):
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 def test_generate(folder, cache):
-    """The tokens are those of a loop without any cache, but where two logits are as good as equal."""
+    """The tokens are those of a loop without any cache, but where two logits are as good as equal: products with other
+    numbers of rows round differently, and neighbouring values of bf16 lie up to 2^-7 of their size apart."""
     model = load(folder)
     x = tokens(16)
     options = {} if cache == "dynamic" else {"cache_implementation": "static"}
@@ -78,7 +79,8 @@ def test_generate(folder, cache):
     with torch.no_grad():
         logits = model(out).logits[:, 15:-1].float()
     chosen = logits.gather(2, out[:, 16:, None])[..., 0]
-    assert (logits.amax(dim=2) - chosen).max() < 0.02 * logits.std()
+    largest = logits.amax(dim=2)
+    assert (largest - chosen <= 2 * 2**-7 * largest.abs()).all()
 
 
 def losses(folder, peft):
