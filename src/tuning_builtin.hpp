@@ -1,6 +1,6 @@
 // The tuning table that is compiled in, in the form of docs/tuning.md. It speaks of CUDA devices only. Rows are by the
-// results of an H200 in bench/results, but those of gemm.pair_stream for n up to 4096 and of gemm.fma, which are reasoned,
-// and serve all devices until others are measured.
+// results of an H200 in bench/results, but those of gemm.pair_stream for n up to 4096 and of gemm.fma, which are
+// reasoned, and serve all devices until others are measured.
 #pragma once
 
 #include <string_view>
