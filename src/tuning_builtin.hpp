@@ -1,6 +1,6 @@
 // The tuning table that is compiled in, in the form of docs/tuning.md. It speaks of CUDA devices only. Rows are by the
-// results of an H200 in bench/results, but those of gemm.pair_stream for n up to 4096, which are reasoned, and serve
-// all devices until others are measured.
+// results of an H200 in bench/results, but those of gemm.pair_stream for n up to 4096 and of gemm.fma, which are
+// reasoned, and serve all devices until others are measured.
 #pragma once
 
 #include <string_view>
@@ -21,7 +21,9 @@ inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
 *,gemm,*,5-8,0-8192,16385-9223372036854775807,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,*,*,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,
 *,gemm,*,*,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
-*,gemm,*,2-16,*,*,*,gemm.tiled,tile_m=16,
+*,gemm,*,1-128,0-2048,*,*,gemm.fma,rows=4,
+*,gemm,*,1-128,*,*,*,gemm.fma,rows=8,
+*,gemm,*,*,*,*,*,gemm.tiled,tile_m=64,
 *,pack,f16,*,*,*,*,pack.binned,threads=128 steps=8 blocks=6 grid=tiles,
 *,pack,bf16,*,*,*,*,pack.binned,threads=128 steps=8 blocks=6 grid=tiles,
 )";

@@ -202,6 +202,11 @@ void check_tall(const Backend& backend) {
       cases.push_back({dtype, 64, NF4_U8, true, m, 5003, 704, 8, 0, 0});
     }
   }
+  for (const int64_t m : {1, 2, 7}) {
+    cases.push_back({NF4_F32, 32, NF4_U8, true, m, 5003, 342, 8, 0, 1});  // rows begin anywhere in a block
+    cases.push_back({NF4_F32, 64, NF4_F32, true, m, 2003, 5376, 0, 0, 0});
+  }
+  cases.push_back({NF4_F32, 64, NF4_F32, false, 3, 17001, 8192, 0, 0, 0});  // more sums than fit into shared memory
   check_cases(backend, cases);
 }
 
