@@ -23,7 +23,7 @@ inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
 *,gemm,*,*,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
 *,gemm,*,1-128,0-2048,*,*,gemm.fma,rows=4,
 *,gemm,*,1-128,*,*,*,gemm.fma,rows=8,
-*,gemm,*,*,*,*,*,gemm.tiled,tile_m=64,
+*,gemm,*,129-9223372036854775807,*,*,*,gemm.tiled,tile_m=64,
 *,pack,f16,*,*,*,*,pack.binned,threads=128 steps=8 blocks=6 grid=tiles,
 *,pack,bf16,*,*,*,*,pack.binned,threads=128 steps=8 blocks=6 grid=tiles,
 )";
