@@ -50,9 +50,10 @@ def random_nf4(rows, cols, device):
     """Codes and quant state of a random matrix whose products keep the size of their input."""
     count = rows * cols
     codes = torch.randint(0, 256, (count // 2, 1), dtype=torch.uint8, device=device)
-    absmax = torch.empty(count // 64, device=device).uniform_(1, 2).mul_(cols**-0.5)
+    absmax = torch.empty(count // 64, dtype=torch.float32, device=device).uniform_(1, 2).mul_(cols**-0.5)
+    code = F.get_4bit_type("nf4", device=device).float()  # models are built with another default dtype
     state = F.QuantState(
-        absmax=absmax, shape=torch.Size((rows, cols)), code=F.get_4bit_type("nf4", device=device), blocksize=64,
+        absmax=absmax, shape=torch.Size((rows, cols)), code=code, blocksize=64,
         quant_type="nf4", dtype=torch.bfloat16,
     )  # fmt: skip
     return codes, state

@@ -15,6 +15,11 @@ if(NOT NF4_CUDA STREQUAL "OFF")
       set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90a-real CACHE STRING "CUDA architectures")
     endif()
     enable_language(CUDA)
+    # Hopper's own instructions are in 90a alone; whoever asks for 90 means its GPUs, and so does `native` on one.
+    if(CMAKE_CUDA_ARCHITECTURES STREQUAL "native" AND CMAKE_CUDA_ARCHITECTURES_NATIVE)
+      set(CMAKE_CUDA_ARCHITECTURES ${CMAKE_CUDA_ARCHITECTURES_NATIVE})
+    endif()
+    list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90(-real|-virtual)?$" "90a\\1")
     find_package(CUDAToolkit 12.0 REQUIRED)
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake before 3.26 does not know it of nvcc
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

@@ -56,8 +56,7 @@ constexpr int kPairStageBytes = 4096;
 constexpr int kPairConsumers = 12;  // warps, at most
 constexpr int kPairProducers = 4;   // warps
 constexpr int kPairServed = kPairConsumers / kPairProducers;
-// Barriers of consumers and of producers, which the others pass without waiting: compute-sanitizer's racecheck keeps
-// account only of barriers that all threads of a block come to.
+// Barriers of consumers and of producers, which the others pass without waiting.
 constexpr int kConsumersBarrier = 1;
 constexpr int kProducersBarrier = 2;
 constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
@@ -283,8 +282,7 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
       next[i].advance(share.stages);
       if (left[i] > 0) read_scales(i);
       if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
-      __syncwarp();
-      if (lane == 0) barrier_arrive(share.full(stage));
+      barrier_arrive_warp(share.full(stage));
     }
     place.advance(share.plan.ring);
   }
@@ -397,8 +395,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
         }
       }
     }
-    __syncwarp();
-    if (lane == 0) barrier_arrive(share.empty(stage));
+    barrier_arrive_warp(share.empty(stage));
     place.advance(plan.ring);
     const int slot = consumer + at.tile;
     at.advance(share.stages);
@@ -479,8 +476,8 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     // Up to wait_for_kernels_before() nothing may depend on what they wrote.
     Copy::start();
     for (int stage = threadIdx.x; stage < share.consumers * plan.ring; stage += blockDim.x) {
-      barrier_init(share.full(stage), 1 + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
-      barrier_init(share.empty(stage), 1);
+      barrier_init(share.full(stage), kWarpArrivals + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
+      barrier_init(share.empty(stage), kWarpArrivals);
     }
     if (threadIdx.x == 0) barrier_init(share.x_barrier(), Copy::kAsync ? share.consumers * kWarpSize : 1);
     Copy::barriers_are_ready();

@@ -32,6 +32,7 @@ namespace nf4 {
 constexpr int kStreamArchitecture = 90;
 constexpr int kStreamBlocks = kPairBoxBlocks;  // of a stage
 constexpr int kStreamMostRing = 8;
+constexpr int kReadBarrier = 3;  // of consumers, beside those of gemm_pair.cuh: all stages have been read
 constexpr int kHoleRows =
     PairTable::kFreeBytes / PairTable::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
 constexpr int kMostBoxRows = 256;                                       // of a tensor copy
@@ -144,8 +145,7 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
         copy_tensor(shared_address(share.x(slot)) + b * Shape::kXBlockBytes, &x_map,
                     (share.block(stage) + b) * kPairBlock, 0, share.full(slot));
     }
-    __syncwarp();
-    if (lane == 0) barrier_arrive(share.full(slot));
+    barrier_arrive_warp(share.full(slot));
   };
 
   const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages
@@ -263,13 +263,11 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
       x += Shape::kXBlockBytes;
       scales += sizeof(float);
     }
-    __syncwarp();
-    if (lane == 0) barrier_arrive(share.empty(place.slot));
+    barrier_arrive_warp(share.empty(place.slot));
     advance(plan.teams);
   }
 
-  barrier_sync(kConsumersBarrier,
-               share.consumers() * kWarpSize);  // all stages have come, and nobody reads them any more
+  barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
   float* const to = share.sums(team) + warp_row + g_row;
 #pragma unroll
   for (int tile = 0; tile < Shape::kRowTiles; ++tile) {
@@ -333,17 +331,19 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
     if (threadIdx.x < plan.ring) {
-      barrier_init(share.full(threadIdx.x), Shape::kProducers * (1 + (Scales::kAsync ? kWarpSize : 0)));
-      barrier_init(share.empty(threadIdx.x), plan.warps);
+      barrier_init(share.full(threadIdx.x), Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0)));
+      barrier_init(share.empty(threadIdx.x), plan.warps * kWarpArrivals);
     }
     barrier_init_fence();
     __syncthreads();
 
     if (warp >= share.consumers()) {
+      barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
       stream_produce<Scales>(share, weight, codes_map, x_map, warp - share.consumers());
+      barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
     } else {
       PairTable::fill(shared, plan.codebook, share.consumers());
-      barrier_sync(kConsumersBarrier, share.consumers() * kWarpSize);
+      barrier_sync(kConsumersBarrier, static_cast<int>(blockDim.x));
       stream_consume<T>(share);
       wait_for_dependencies();  // before y is written, here too
     }

@@ -241,8 +241,7 @@ __device__ void produce(const Share<Shape>& share, const Weight& weight, const C
     barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
     if (stage >= early) bring_weights(stage, place.slot);
     store_x(place.slot);
-    __syncwarp();
-    if (lane == 0) barrier_arrive(share.full(place.slot));
+    barrier_arrive_warp(share.full(place.slot));
     if (stage + Shape::kGroups < share.stages) load_x(stage + Shape::kGroups);
     place.advance(plan.ring, Shape::kGroups);
   }
@@ -354,8 +353,7 @@ __device__ void consume(const Share<Shape>& share, const Weight& weight, int tea
           wgmma_wait();
           retire(sums[(tile + Tiles - 1) % Tiles]);
           if (block == 0 && tile == 0) {
-            __syncwarp();
-            if (done != 0 && lane == 0) barrier_arrive(done);
+            if (done != 0) barrier_arrive_warp(done);
           }
 #pragma unroll
           for (int lower = 0; lower < 2; ++lower)
@@ -444,8 +442,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
   launch_dependents();
   if (threadIdx.x < plan.ring) {
-    barrier_init(share.full(threadIdx.x), Shape::kStageWarps);
-    barrier_init(share.empty(threadIdx.x), plan.warpgroups * kWarpgroupWarps);
+    barrier_init(share.full(threadIdx.x), Shape::kStageWarps * kWarpArrivals);
+    barrier_init(share.empty(threadIdx.x), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
   }
   barrier_init_fence();
   __syncthreads();
@@ -493,8 +491,7 @@ struct Config {
 };
 
 constexpr Config kConfigs[] = {
-    {4, 1, 1}, {2, 2, 1}, {1, 4, 1}, {7, 1, 2}, {2, 2, 2}, {1, 4, 2},
-    {4, 1, 4}, {1, 4, 4}, {8, 1, 4}, {3, 1, 1}, {2, 2, 4}, {1, 4, 8},
+    {4, 1, 1}, {3, 1, 1}, {1, 4, 1}, {2, 2, 2}, {1, 4, 2}, {4, 1, 4}, {8, 1, 4}, {2, 2, 4}, {1, 4, 4},
 };
 
 struct Launch {

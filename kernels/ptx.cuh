@@ -1,5 +1,6 @@
-// The PTX instructions that CUDA C++ has no words for. All need compute capability 8.0, but for load... and
-// store_shared, and those after `Compute capability 9.0`.
+// The PTX instructions that CUDA C++ has no words for. A build with NF4_RACECHECK is for compute-sanitizer's racecheck:
+// it synchronizes in ways that the tool can follow, and means the same. All need compute capability 8.0, but for
+// load... and store_shared, and those after `Compute capability 9.0`.
 #pragma once
 
 #include <cstdint>
@@ -84,7 +85,11 @@ __device__ __forceinline__ void barrier_sync(int id, int threads) {
 
 // Counts this thread in at the block's barrier `id`, without waiting for the others.
 __device__ __forceinline__ void barrier_pass(int id, int threads) {
+#if NF4_RACECHECK
+  barrier_sync(id, threads);
+#else
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+#endif
 }
 
 // A barrier in shared memory that copies arrive at. Shared addresses are 32-bit, as shared_address() gives them.
@@ -96,6 +101,17 @@ __device__ __forceinline__ void barrier_init(uint32_t barrier, int arrivals) {
 }
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
   asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" ::"r"(barrier) : "memory");
+}
+// A warp's arrival, after which others see what all of its lanes wrote and may overwrite what they read: one lane's,
+// once all have come to it. compute-sanitizer's racecheck does not follow such a chain, so for it every lane arrives.
+#if NF4_RACECHECK
+constexpr int kWarpArrivals = 32;
+#else
+constexpr int kWarpArrivals = 1;
+#endif
+__device__ __forceinline__ void barrier_arrive_warp(uint32_t barrier) {
+  __syncwarp();
+  if (threadIdx.x % 32 < kWarpArrivals) barrier_arrive(barrier);
 }
 // The thread's copies so far arrive once complete.
 __device__ __forceinline__ void barrier_arrive_copies(uint32_t barrier) {

@@ -233,8 +233,8 @@ NF4_API nf4_status_t nf4_gemv(nf4_handle_t handle, void* y, const void* x, nf4_d
 
 /* y [m, N] = x [m, K] W^T + bias [N], leading dimensions ldy >= N and ldx >= K; x, y and bias are of `dtype`, bias may
  * be NULL. m = 0 or N = 0 does nothing; K = 0 writes the bias, or zeros.
- * No call needs a workspace, but for many rows of x (m > 128 in the built-in table) one that holds W in `dtype`, and
- * room for cuBLASLt, allows a faster variant. Fill in an nf4_problem_t and ask nf4_select, with a workspace_size of
+ * No call needs a workspace, but for many rows of x (from m = 17 on in the built-in table, by size) one that holds W in
+ * `dtype`, and room for cuBLASLt, allows a faster variant. Fill in an nf4_problem_t and ask nf4_select, with a workspace_size of
  * SIZE_MAX, for selection.workspace_size; that of the largest layer serves all layers on one stream. */
 NF4_API nf4_status_t nf4_gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m,
                               nf4_dtype_t dtype, const nf4_weight_t* weight, const void* bias,

@@ -10,6 +10,8 @@ UNSUPPORTED = 3
 NO_DEVICE = 8
 
 F32, F16, BF16, U8 = range(4)
+OP_GEMM = 2
+SIZE_MAX = c_size_t(-1).value
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -61,6 +63,35 @@ class OptionsStruct(Struct):
     ]
 
 
+class ProblemStruct(Struct):
+    """nf4_problem_t"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("op", c_int32),
+        ("dtype", c_int32),
+        ("m", c_int64),
+        ("n", c_int64),
+        ("k", c_int64),
+        ("blocksize", c_int32),
+        ("absmax_dtype", c_int32),
+        ("alignment", c_int32),
+        ("strided", c_int32),
+    ]
+
+
+class SelectionStruct(Struct):
+    """nf4_selection_t"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("variant", c_char_p),
+        ("workspace_size", c_size_t),
+        ("config", ctypes.c_char * 64),
+        ("reason", ctypes.c_char * 192),
+    ]
+
+
 class DeviceInfoStruct(Struct):
     """nf4_device_info_t"""
 
@@ -89,6 +120,7 @@ _PROTOTYPES = {
     "nf4_unpack": [_handle, _data, c_int64, c_int32, _weight, _options, _stream],
     "nf4_pack_absmax": [_handle, _data, _data, _data, _data, c_int64, _data, c_int32, _options, _stream],
     "nf4_unpack_absmax": [_handle, _data, _weight, _options, _stream],
+    "nf4_select": [_handle, POINTER(ProblemStruct), _options, POINTER(SelectionStruct)],
     "nf4_gemm": [_handle, _data, c_int64, _data, c_int64, c_int64, c_int32, _weight, _data, _options, _stream],
 }
 

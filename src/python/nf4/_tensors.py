@@ -10,14 +10,16 @@ from ctypes import byref
 import torch
 
 from ._handle import Handle
-from ._library import BF16, F16, F32, U8, WeightStruct, check, library, packed_size
+from ._library import (
+    BF16, F16, F32, OP_GEMM, SIZE_MAX, U8, OptionsStruct, ProblemStruct, SelectionStruct, WeightStruct, check, library,
+    packed_size,
+)  # fmt: skip
 
 DTYPES = {torch.float32: F32, torch.float16: F16, torch.bfloat16: BF16}
 
-# From so many rows of x on, unpacking and a dense product are faster than the products of libnf4, which go over the
-# weights once for each 16 rows. For W of 28672 x 8192 on an H200: 322 us for 64 rows, against 119 for the dense product
-# and about 150 for unpacking.
-DENSE_ROWS = 49
+# From so many rows of x on the library is offered room to unpack W into, and to leave the product to cuBLASLt. Its
+# tuning table tells whether that is the faster way: never for fewer rows.
+WORKSPACE_ROWS = 17
 
 _current_device = getattr(torch._C, "_cuda_getDevice", None)
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
@@ -121,13 +123,27 @@ def gemm(x, weight, rows, bias=None):
     cols = shape[-1]
     m = x.numel() // cols if cols else shape[:-1].numel()
     index = x.get_device()
-    if m >= DENSE_ROWS and index >= 0:
-        w = unpack(weight, (rows, cols), x.dtype, x.device)
-        return torch.nn.functional.linear(x, w, bias)
     out = x.new_empty((*shape[:-1], rows))
+    options = workspace = None
+    if m >= WORKSPACE_ROWS and index >= 0:
+        fields = weight._obj
+        size = _workspace_size(index, DTYPES[x.dtype], m, rows, cols, fields.blocksize, fields.absmax_dtype)
+        if size:
+            workspace = torch.empty(size, dtype=torch.uint8, device=x.device)  # torch's allocations are aligned to 512
+            options = byref(OptionsStruct(workspace=workspace.data_ptr(), workspace_size=size))
     run(index, library().nf4_gemm, handle(index), out.data_ptr(), rows, x.data_ptr(), cols, m, DTYPES[x.dtype], weight,
-        None if bias is None else bias.data_ptr(), None)  # fmt: skip
+        None if bias is None else bias.data_ptr(), options)  # fmt: skip
     return out
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _workspace_size(index, dtype, m, n, k, blocksize, absmax_dtype):
+    """The bytes that the fastest product of this size would use, 0 if none."""
+    problem = ProblemStruct(op=OP_GEMM, dtype=dtype, m=m, n=n, k=k, blocksize=blocksize, absmax_dtype=absmax_dtype)
+    selection = SelectionStruct()
+    check(library().nf4_select(handle(index), byref(problem), byref(OptionsStruct(workspace_size=SIZE_MAX)),
+                               byref(selection)))  # fmt: skip
+    return selection.workspace_size
 
 
 def unpack(weight, shape, dtype, device, out=None):
