@@ -1,4 +1,5 @@
 // nf4_gemm and nf4_gemv: every variant, forced, against the float64 oracle.
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 
@@ -314,7 +315,7 @@ void check_all_bits(const Backend& backend) {
       CHECK(wrong == 0);
     }
   });
-  CHECK(tried > 0);
+  CHECK((tried > 0 || std::getenv("NF4_TEST_VARIANT") != nullptr));  // which may name one that takes no f32
 }
 
 // NaN and Inf in weights and activations, zero blocks, subnormal scales, results beyond f16: the oracle knows what they

@@ -86,7 +86,7 @@ std::string captured_launch(const Call& call) {
 TEST_CASE("streams: each forced variant and config launches in a way of its own", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);
-  const Product product(1, 64, 1, 512);
+  const Product product(1, 320, 1, 512);  // enough rows for tiles of all sizes to make different grids
   std::set<std::string> launches;
   size_t configs = 0;
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
