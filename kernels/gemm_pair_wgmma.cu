@@ -56,9 +56,15 @@
 #endif
 
 namespace nf4 {
-namespace {
 
-constexpr int kArchitecture = 90;
+// Whether device code is being compiled for 90a, or host code.
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool kHasWgmma = false;
+#else
+constexpr bool kHasWgmma = true;
+#endif
+
+constexpr int kWgmmaArchitecture = 90;
 constexpr int kTileRows = 64;
 constexpr int kStageCols = 128;
 constexpr int kRowBytes = kStageCols / 2;  // of codes in a stage
@@ -66,7 +72,6 @@ constexpr int kXBlock = 64;                // columns of x that lie together in 
 constexpr int kXRowBytes = kXBlock * 2;
 constexpr int kXBlocks = kStageCols / kXBlock;
 constexpr int kPairStages = 2;  // that a team takes at a time, and whose scales it reads at once
-constexpr int kPairCols = kPairStages * kStageCols;
 constexpr int kMostRing = 24;
 constexpr int kMostBoxRows = 256;  // of a tensor copy
 constexpr int kMapSize = 256;      // of nested absmax
@@ -78,7 +83,7 @@ constexpr int kWarpgroupThreads = kWarpgroupWarps * kWarpSize;
 
 // The kernel for up to Cols rows of x: 8, 16, 32 or 64.
 template <int Cols>
-struct Shape {
+struct WgmmaShape {
   static constexpr int kCols = Cols;
   // Warpgroups for which there are registers, tiles that each can take, and the registers that a thread then has.
   static constexpr int kConsumers = Cols <= 32 ? 4 : 2;
@@ -95,7 +100,7 @@ struct Shape {
 };
 
 // What the host works out for a launch.
-struct Plan {
+struct WgmmaPlan {
   Shares stages;          // of K, among the CTAs of a cluster
   int cluster;            // CTAs
   int tiles;              // of a CTA
@@ -112,14 +117,14 @@ struct Plan {
 
 // What a CTA has to do, and where it keeps things.
 template <class Shape>
-struct Share {
-  const Plan& plan;
+struct WgmmaShare {
+  const WgmmaPlan& plan;
   uint8_t* shared;
   int rank;  // in the cluster
   int64_t row;
   int stage_begin, stages;
 
-  __device__ Share(const Plan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
+  __device__ WgmmaShare(const WgmmaPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
     rank = static_cast<int>(blockIdx.x) % plan.cluster;
     row = int64_t{static_cast<int>(blockIdx.x) / plan.cluster} * plan.rows();
     stage_begin = plan.stages.begin(rank);
@@ -164,7 +169,7 @@ struct StoredScale {
     }
   }
   template <class Shape>
-  __device__ float value(const Absmax& absmax, const Share<Shape>& share, float offset) const {
+  __device__ float value(const Absmax& absmax, const WgmmaShare<Shape>& share, float offset) const {
     if (absmax.dtype == Dtype::u8) return nested_absmax(*share.map(static_cast<int>(level1 & 255)), level2, offset);
     if (absmax.dtype == Dtype::f16) return to_float(f16{static_cast<uint16_t>(level1)});
     if (absmax.dtype == Dtype::bf16) return to_float(bf16{static_cast<uint16_t>(level1)});
@@ -179,9 +184,9 @@ __device__ __forceinline__ const uint8_t* stored_scale(const Absmax& absmax, int
 
 // Fills the ring, as one of the producer warps.
 template <class T, class Shape>
-__device__ void produce(const Share<Shape>& share, const Weight& weight, const CUtensorMap& codes_map, const T* x,
-                        int64_t ldx, int m) {
-  const Plan& plan = share.plan;
+__device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weight, const CUtensorMap& codes_map,
+                              const T* x, int64_t ldx, int m) {
+  const WgmmaPlan& plan = share.plan;
   const int lane = threadIdx.x % kWarpSize;
   const int warp = threadIdx.x / kWarpSize % kWarpgroupWarps;
   const int group = warp / Shape::kStageWarps;
@@ -250,12 +255,13 @@ __device__ void produce(const Share<Shape>& share, const Weight& weight, const C
 // Multiplies the stages of the warpgroup's team by its tiles, the first of which is `first_tile` of the CTA's, and
 // leaves the sums in shared memory.
 template <class T, class Shape, int BlockCols, int Tiles>
-__device__ void consume(const Share<Shape>& share, const Weight& weight, int team, int first_tile) {
+__device__ void wgmma_consume(const WgmmaShare<Shape>& share, const Weight& weight, int team, int first_tile) {
+  constexpr int kPairCols = kPairStages * kStageCols;
   constexpr int kSteps = BlockCols / 16;
   constexpr int kBlocks = kStageCols / BlockCols;         // of a stage
   constexpr int kLaneScales = kPairCols / BlockCols / 4;  // of a row, that a lane reads
   constexpr int kRuns = BlockCols / 32;                   // of 32 columns in a block
-  const Plan& plan = share.plan;
+  const WgmmaPlan& plan = share.plan;
   const Absmax& absmax = weight.absmax;
   const PairTable::Lane table(share.shared);
   const int lane = threadIdx.x % kWarpSize;
@@ -391,9 +397,9 @@ __device__ void consume(const Share<Shape>& share, const Weight& weight, int tea
 
 // Adds up the sums of all teams of the cluster, for the rows of x that fall to this CTA, and writes y.
 template <class T, class Shape>
-__device__ void finish(const Share<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
+__device__ void wgmma_finish(const WgmmaShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
   constexpr int kAtOnce = 4;  // outputs of a lane
-  const Plan& plan = share.plan;
+  const WgmmaPlan& plan = share.plan;
   const int warps = static_cast<int>(blockDim.x) / kWarpSize;
   const int lane = threadIdx.x % kWarpSize;
   const int here = static_cast<int>(min(rows - share.row, int64_t{plan.rows()}));
@@ -433,51 +439,53 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
                     int m,        // 1 to Shape::kCols
                     const __grid_constant__ Weight weight,
                     const T* bias,  // [weight.rows] or null
-                    const __grid_constant__ Plan plan, const __grid_constant__ CUtensorMap codes_map) {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  extern __shared__ __align__(1024) uint8_t shared[];
-  const Share<Shape> share(plan, shared);
-  const int warpgroup = threadIdx.x / kWarpgroupThreads;
+                    const __grid_constant__ WgmmaPlan plan, const __grid_constant__ CUtensorMap codes_map) {
+  if constexpr (kHasWgmma) {
+    extern __shared__ __align__(1024) uint8_t shared[];
+    const WgmmaShare<Shape> share(plan, shared);
+    const int warpgroup = threadIdx.x / kWarpgroupThreads;
 
-  // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-  launch_dependents();
-  if (threadIdx.x < plan.ring) {
-    barrier_init(share.full(threadIdx.x), Shape::kStageWarps * kWarpArrivals);
-    barrier_init(share.empty(threadIdx.x), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
-  }
-  barrier_init_fence();
-  __syncthreads();
-
-  if (warpgroup == share.consumers()) {
-    give_up_registers<Shape::kProducerRegisters>();
-    barrier_pass(kTableBarrier, static_cast<int>(blockDim.x));
-    produce<T>(share, weight, codes_map, x, ldx, m);
-    barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
-  } else {
-    take_registers<Shape::kConsumerRegisters>();
-    PairTable::fill(shared, plan.codebook, share.consumers() * kWarpgroupWarps);
-    if (!plan.constant_weights) wait_for_dependencies();
-    if (weight.absmax.dtype == Dtype::u8) {
-      for (int i = threadIdx.x; i < kMapSize; i += share.consumers() * kWarpgroupThreads)
-        *share.map(i) = __ldg(weight.absmax.map + i);
+    // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
+    launch_dependents();
+    if (threadIdx.x < plan.ring) {
+      barrier_init(share.full(threadIdx.x), Shape::kStageWarps * kWarpArrivals);
+      barrier_init(share.empty(threadIdx.x), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
     }
-    barrier_sync(kTableBarrier, static_cast<int>(blockDim.x));
-    const int team = warpgroup / plan.warpgroups;
-    const int first_tile = warpgroup % plan.warpgroups * plan.warpgroup_tiles;
-    if (Shape::kMostTiles > 1 && min(plan.warpgroup_tiles, plan.tiles - first_tile) > 1) {
-      consume<T, Shape, BlockCols, Shape::kMostTiles>(share, weight, team, first_tile);
+    barrier_init_fence();
+    __syncthreads();
+
+    if (warpgroup == share.consumers()) {
+      give_up_registers<Shape::kProducerRegisters>();
+      barrier_pass(kTableBarrier, static_cast<int>(blockDim.x));
+      wgmma_produce<T>(share, weight, codes_map, x, ldx, m);
+      barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
     } else {
-      consume<T, Shape, BlockCols, 1>(share, weight, team, first_tile);
+      take_registers<Shape::kConsumerRegisters>();
+      PairTable::fill(shared, plan.codebook, share.consumers() * kWarpgroupWarps);
+      if (!plan.constant_weights) wait_for_dependencies();
+      if (weight.absmax.dtype == Dtype::u8) {
+        for (int i = threadIdx.x; i < kMapSize; i += share.consumers() * kWarpgroupThreads)
+          *share.map(i) = __ldg(weight.absmax.map + i);
+      }
+      barrier_sync(kTableBarrier, static_cast<int>(blockDim.x));
+      const int team = warpgroup / plan.warpgroups;
+      const int first_tile = warpgroup % plan.warpgroups * plan.warpgroup_tiles;
+      if (Shape::kMostTiles > 1 && min(plan.warpgroup_tiles, plan.tiles - first_tile) > 1) {
+        wgmma_consume<T, Shape, BlockCols, Shape::kMostTiles>(share, weight, team, first_tile);
+      } else {
+        wgmma_consume<T, Shape, BlockCols, 1>(share, weight, team, first_tile);
+      }
+      wait_for_dependencies();  // before y is written, here too
     }
-    wait_for_dependencies();  // before y is written, here too
-  }
 
-  __syncthreads();
-  if (plan.cluster > 1) cluster_barrier();
-  finish<T>(share, y, ldy, m, weight.rows, bias);
-  if (plan.cluster > 1) cluster_barrier();  // nobody leaves while others read its sums
-#endif
+    __syncthreads();
+    if (plan.cluster > 1) cluster_barrier();
+    wgmma_finish<T>(share, y, ldy, m, weight.rows, bias);
+    if (plan.cluster > 1) cluster_barrier();  // nobody leaves while others read its sums
+  }
 }
+
+namespace {
 
 // The most that a launch uses: what does not fit is narrowed, see lay_out().
 struct Config {
@@ -495,7 +503,7 @@ constexpr Config kConfigs[] = {
 };
 
 struct Launch {
-  Plan plan;
+  WgmmaPlan plan;
   int64_t clusters;
   int threads;
   int shared_bytes;
@@ -506,7 +514,7 @@ template <class Shape>
 bool lay_out(int64_t n, int64_t k, const Device& device, const Config& config, Launch& launch) {
   constexpr int kBarrierBytes = kMostRing * 16;
   const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
-  Plan& plan = launch.plan;
+  WgmmaPlan& plan = launch.plan;
   plan.cluster = config.cluster;
   plan.stages = Shares::of(ceil_div(k, kStageCols), config.cluster);
   for (plan.tiles = std::min(config.tiles, Shape::kConsumers * Shape::kMostTiles); plan.tiles > 0; --plan.tiles) {
@@ -536,7 +544,7 @@ int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, L
   constexpr auto kKernel = gemm_pair_wgmma<T, Shape, BlockCols>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
-  Plan& plan = launch.plan;
+  WgmmaPlan& plan = launch.plan;
   plan.constant_weights = args.weight.constant;
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
 
@@ -569,9 +577,9 @@ int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, L
 // Calls f with the shape for `m` rows of x, 64 or more in passes of 64.
 template <class F>
 auto with_shape(int64_t m, F&& f) {
-  if (m > 32) return f(Shape<64>{});
-  if (m > 16) return f(Shape<32>{});
-  return m > 8 ? f(Shape<16>{}) : f(Shape<8>{});
+  if (m > 32) return f(WgmmaShape<64>{});
+  if (m > 16) return f(WgmmaShape<32>{});
+  return m > 8 ? f(WgmmaShape<16>{}) : f(WgmmaShape<8>{});
 }
 
 int launch_gemm_pair_wgmma(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
@@ -601,12 +609,12 @@ int launch_gemm_pair_wgmma(const GemmArgs& args, const Device& device, int confi
 
 const char* unsupported(const Problem& problem, const Device& device) {
   if (problem.dtype == Dtype::f32) return "pair tables hold 16-bit values, for f16 and bf16 activations";
-  if (device.architecture != kArchitecture) return "it needs code for compute capability 9.0a, on such a device";
+  if (device.architecture != kWgmmaArchitecture) return "it needs code for compute capability 9.0a, on such a device";
   if (problem.k == 0 || problem.k % kXBlock != 0) return "k must be a multiple of 64, and not 0";
   if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
   if (problem.n > int64_t{1} << 30 || problem.k > int64_t{1} << 30) return "n and k must be 2^30 at most";
   Launch launch;
-  if (!lay_out<Shape<64>>(problem.n, problem.k, device, {1, 1, 1}, launch))
+  if (!lay_out<WgmmaShape<64>>(problem.n, problem.k, device, {1, 1, 1}, launch))
     return "shared memory must hold the pair table and two stages";
   return nullptr;
 }

@@ -230,7 +230,10 @@ inline std::vector<Shape> small_shapes(nf4_op_t op) {
             {20, 18, 256},
             {20, 5, 192, 128, NF4_U8},
             {40, 18, 256},
-            {40, 5, 192, 128, NF4_F16}};
+            {40, 5, 192, 128, NF4_F16},
+            {9, 5, 128, 32},
+            {20, 5, 128, 32, NF4_U8},
+            {40, 5, 128, 32}};
   }
   std::vector<Shape> shapes;
   for (const int32_t blocksize : kBlocksizes) {
