@@ -33,7 +33,8 @@ struct Pace {
   double total_seconds;   // and there are fewer replays
   int fewest_replays;
   int most_replays;
-  double warm_seconds;                                                // of replays that are not counted, on a GPU
+  // On a GPU, that much goes before them and does not count.
+  double warm_seconds;
   double hopeless_seconds = std::numeric_limits<double>::infinity();  // one launch of a slower contender is enough
 
   int replays(double seconds_each) const {
