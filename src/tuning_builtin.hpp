@@ -1,6 +1,6 @@
 // The tuning table that is compiled in, in the form of docs/tuning.md. It speaks of CUDA devices only, and is made by
-// `nf4-bench tune --builtin`: rows by what was measured on one device, then rows for all others. The rows of f32 were put
-// in by hand, after gemm.fma and unpacking had been measured on 28672 x 8192 with 1, 4 and 16 rows of x.
+// `nf4-bench tune --builtin`: rows by what was measured on one device, then rows for all others. The rows of f32 were
+// put in by hand, after gemm.fma and unpacking had been measured on 28672 x 8192 with 1, 4 and 16 rows of x.
 #pragma once
 
 #include <string_view>
