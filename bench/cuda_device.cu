@@ -181,8 +181,15 @@ class CudaDevice final : public Device {
     const int wanted = std::max(launches, kFewestLaunches);
     const int count = static_cast<int>(std::clamp(pace.replay_seconds / once, 1.0, static_cast<double>(wanted)));
     const auto replays_of = [&](const auto& replay) {
+      // After large products, or while the host checks, a GPU's clocks may be lower for some milliseconds, in which all
+      // replays of a small kernel can be over. So the warm-up is a span of time, not a number of replays.
       double longest = 0;
-      for (int i = 0; i < 2; ++i) longest = std::max(longest, stopwatch.seconds(stream, replay));
+      double warmed = 0;
+      for (int i = 0; i < 2 || warmed < pace.warm_seconds; ++i) {
+        const double seconds = stopwatch.seconds(stream, replay);
+        longest = std::max(longest, seconds);
+        warmed += seconds;
+      }
       const int replays = pace.replays(longest);
       std::vector<double> seconds;
       for (int i = 0; i < replays; ++i) seconds.push_back(stopwatch.seconds(stream, replay) / count);

@@ -33,6 +33,8 @@ struct Pace {
   double total_seconds;   // and there are fewer replays
   int fewest_replays;
   int most_replays;
+  // On a GPU, that much goes before them and does not count.
+  double warm_seconds;
   double hopeless_seconds = std::numeric_limits<double>::infinity();  // one launch of a slower contender is enough
 
   int replays(double seconds_each) const {
@@ -40,9 +42,9 @@ struct Pace {
   }
 };
 
-inline constexpr Pace kThorough{25e-3, 0.2, 9, 31};
-inline constexpr Pace kBrisk{10e-3, 0.1, 9, 15};  // for runs of a thousand rows
-inline constexpr Pace kGlance{2e-3, 6e-3, 3, 3};  // tells what is far behind
+inline constexpr Pace kThorough{25e-3, 0.2, 9, 31, 20e-3};
+inline constexpr Pace kBrisk{10e-3, 0.1, 9, 15, 20e-3};  // for runs of a thousand rows
+inline constexpr Pace kGlance{2e-3, 6e-3, 3, 3, 4e-3};   // tells what is far behind
 
 class Device {
  public:

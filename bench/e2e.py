@@ -305,7 +305,7 @@ def check_trained(path, device):
 # ---- the run
 
 
-def measure(model, title, names, arguments, rows):
+def measure(model, title, names, arguments, facts, rows):
     for mode in arguments.mode:
         for batch in [1] if mode == "prefill" else arguments.batch:
             try:
@@ -328,8 +328,21 @@ def measure(model, title, names, arguments, rows):
                 })  # fmt: skip
                 print(f"{title:14} {mode:8} batch {batch:3} {name:13} {ms:9.2f} ms {1e3 * tokens / ms:9.1f} tokens/s"
                       + (f" {speedup:6.2f}x" if speedup else ""), flush=True)  # fmt: skip
+            write_csv(arguments.csv, facts, rows)
             del samples
             gc.collect()
+
+
+def write_csv(path, facts, rows):
+    """All rows so far, so that a run that is cut off leaves them."""
+    if not path:
+        return
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", newline="") as file:
+        file.writelines(f"# {name}: {value}\n" for name, value in facts.items())
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def memory(device):
@@ -405,23 +418,16 @@ def main():
         synchronize(device)
         print(f"{title}: built in {time.perf_counter() - start:.1f} s, {memory(device):.1f} GB")
         check_layers(model)
-        measure(model, title, ["bitsandbytes", "nf4"], arguments, rows)
+        measure(model, title, ["bitsandbytes", "nf4"], arguments, facts, rows)
         del model
         gc.collect()
         torch.cuda.empty_cache()
         if not arguments.no_dense and fits(config, device):
             model = build(config, device, packed=False)
-            measure(model, title, ["dense"], arguments, rows)
+            measure(model, title, ["dense"], arguments, facts, rows)
             del model
             gc.collect()
             torch.cuda.empty_cache()
-        if arguments.csv and rows:
-            os.makedirs(os.path.dirname(os.path.abspath(arguments.csv)), exist_ok=True)
-            with open(arguments.csv, "w", newline="") as file:
-                file.writelines(f"# {name}: {value}\n" for name, value in facts.items())
-                writer = csv.DictWriter(file, rows[0])
-                writer.writeheader()
-                writer.writerows(rows)
 
 
 if __name__ == "__main__":
