@@ -12,6 +12,7 @@ is one pass over --prompt tokens. Each result is the median of --rounds, in whic
 
 import argparse
 import contextlib
+import copy
 import csv
 import gc
 import os
@@ -240,7 +241,9 @@ def check_layers(model):
         if not isinstance(layer, bnb.nn.Linear4bit) or layer.quant_state.shape in seen:
             continue
         seen.add(layer.quant_state.shape)
-        w = F.dequantize_4bit(layer.weight.data, layer.quant_state).float()  # bitwise the same in both
+        state = copy.copy(layer.quant_state)
+        state.dtype = torch.float32  # weights rounded to bf16 would favour who multiplies those
+        w = F.dequantize_4bit(layer.weight.data, state)
         rows = torch.arange(0, w.shape[0], max(1, w.shape[0] // 512), device=w.device)
         for m in (1, 8):
             x = torch.randn(m, w.shape[1], dtype=torch.bfloat16, device=w.device)
