@@ -603,24 +603,11 @@ int launch_pair_pass(const GemmArgs& args, int64_t m0, int m, const Device& devi
   plan.constant_weights = args.weight.constant;
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
 
-  cudaLaunchAttribute attributes[2]{};
-  cudaLaunchConfig_t config{};
-  config.gridDim = static_cast<unsigned>(plan.tiles.count * plan.cluster);
-  config.blockDim = static_cast<unsigned>(launch.threads);
-  config.dynamicSmemBytes = static_cast<size_t>(launch.shared_bytes);
-  config.stream = stream;
-  config.attrs = attributes;
-  if (plan.cluster > 1) {
-    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
-    attributes[config.numAttrs++].val.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
-  }
-  if (Copy::kDependentLaunch) {
-    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
-  }
-  return static_cast<int>(cudaLaunchKernelEx(&config, kKernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
-                                             static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, args.weight,
-                                             static_cast<const T*>(args.bias), plan, source));
+  const Blocks blocks{int64_t{plan.tiles.count} * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster,
+                      Copy::kDependentLaunch};
+  return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
+                     static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, args.weight,
+                     static_cast<const T*>(args.bias), plan, source);
 }
 
 // Passes of as many rows of x as are left, 16 at most, fewer where x has no room in shared memory.

@@ -557,21 +557,10 @@ int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, L
     return error;
   }
 
-  cudaLaunchAttribute attributes[2]{};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = static_cast<unsigned>(launch.clusters * plan.cluster);
-  config.blockDim = static_cast<unsigned>(launch.threads);
-  config.dynamicSmemBytes = static_cast<size_t>(launch.shared_bytes);
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = plan.cluster > 1 ? 2 : 1;
-  return static_cast<int>(cudaLaunchKernelEx(&config, kKernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
-                                             static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, weight,
-                                             static_cast<const T*>(args.bias), plan, codes_map));
+  const Blocks blocks{launch.clusters * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster, true};
+  return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
+                     static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, weight,
+                     static_cast<const T*>(args.bias), plan, codes_map);
 }
 
 // Calls f with the shape for `m` rows of x, 64 or more in passes of 64.

@@ -72,6 +72,36 @@ int launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream
   return static_cast<int>(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
 }
 
+// The same with what compute capability 9.0 has: blocks that need dynamic shared memory, come in clusters, and may
+// start before the kernels before in the stream have completed.
+struct Blocks {
+  int64_t count;
+  int threads;
+  int shared_bytes;
+  int cluster;     // blocks
+  bool dependent;  // programmatic dependent launch
+};
+
+template <class... Params, class... Args>
+int launch(void (*kernel)(Params...), const Blocks& blocks, cudaStream_t stream, Args&&... args) {
+  cudaLaunchAttribute attributes[2]{};
+  cudaLaunchConfig_t config{};
+  config.gridDim = static_cast<unsigned>(blocks.count);
+  config.blockDim = static_cast<unsigned>(blocks.threads);
+  config.dynamicSmemBytes = static_cast<size_t>(blocks.shared_bytes);
+  config.stream = stream;
+  config.attrs = attributes;
+  if (blocks.cluster > 1) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
+    attributes[config.numAttrs++].val.clusterDim = {static_cast<unsigned>(blocks.cluster), 1, 1};
+  }
+  if (blocks.dependent) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  return static_cast<int>(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
+}
+
 // Lets a kernel use `bytes` of dynamic shared memory on device `ordinal`, the calling thread's: asks CUDA once, and
 // again when more is wanted.
 template <auto kKernel>
