@@ -36,13 +36,17 @@ Choice selected(nf4_handle_t handle, const Problem& problem, size_t workspace_si
   return {selection.variant, selection.config};
 }
 
-// The device as rows name it.
-std::string device_name(nf4_handle_t handle) {
+// The device as rows name it: alone, and with all of its compute capability.
+struct DeviceNames {
+  std::string own, all;
+};
+DeviceNames device_names(nf4_handle_t handle) {
   nf4_device_info_t info = {};
   info.struct_size = sizeof info;
   check(nf4_device_info(handle, &info));
-  const std::string name = info.name;
-  return name.find(',') == std::string::npos ? name : fmt::format("sm_{}", info.compute_capability);
+  const std::string own = info.name;
+  const std::string all = info.device == NF4_HOST_DEVICE ? own : fmt::format("sm_{}", info.compute_capability);
+  return {own.find(',') == std::string::npos ? own : all, all};
 }
 
 // The fastest of the trials that are not wrong, and that need no workspace if `modest`; 0 if there is none.
@@ -186,18 +190,22 @@ void print_gains(const std::vector<TableRow>& table, const std::vector<Measured>
 }  // namespace
 
 bool tune(Device& device, nf4_handle_t handle, const Options& options, const std::string& commit) {
-  const std::string name = device_name(handle);
+  const auto [name, class_name] = device_names(handle);
   TuneState state(options.state, name, commit);
   if (!measure_missing(device, handle, options, state)) return false;
 
-  const std::vector<TableRow> table = make_table(name, state.measured());
+  std::vector<TableRow> table = make_table(name, state.measured());
   const std::string comment = fmt::format("{}, commit {}, by nf4-bench tune", name, commit);
   const std::string unverified = options.table + ".part";
   write(unverified, table_text(table, comment));
   verify(handle, unverified, table, state.measured(), name);
   std::filesystem::rename(unverified, options.table);
-  if (!options.builtin.empty()) write(options.builtin, table_header(table, comment));
   print_gains(table, state.measured(), name);
+  if (!options.builtin.empty()) {
+    // What was measured on one device is nearer to its kin than the rows for all others are.
+    for (TableRow& row : table) row.device = row.device == name ? class_name : row.device;
+    write(options.builtin, table_header(table, comment));
+  }
   fmt::print("{}\n", options.table);
   return std::none_of(state.measured().begin(), state.measured().end(), [](const Measured& one) {
     return std::any_of(one.trials.begin(), one.trials.end(),

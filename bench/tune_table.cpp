@@ -195,7 +195,8 @@ std::string table_text(const std::vector<TableRow>& table, std::string_view comm
 std::string table_header(const std::vector<TableRow>& table, std::string_view comment) {
   return fmt::format(
       R"(// The tuning table that is compiled in, in the form of docs/tuning.md. It speaks of CUDA devices only, and is made by
-// `nf4-bench tune --builtin`: rows by what was measured on one device, then rows for all others.
+// `nf4-bench tune --builtin`: rows by what was measured on one device, for all of its compute capability, then rows for
+// all others.
 #pragma once
 
 #include <string_view>
