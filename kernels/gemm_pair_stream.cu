@@ -476,8 +476,8 @@ int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int conf
 
 const char* unsupported(const Problem& problem, const Device& device) {
   if (problem.dtype == Dtype::f32) return "pair tables hold 16-bit values, for f16 and bf16 activations";
-  if (device.architecture < kStreamArchitecture)
-    return "it needs code for compute capability 9.0 or newer, on such a device";
+  // PairTable::Lane knows where shared memory begins there, and there alone.
+  if (device.architecture != kStreamArchitecture) return "it needs code for compute capability 9.0, on such a device";
   if (problem.k == 0 || problem.k % kPairBlock != 0) return "k must be a multiple of 64, and not 0";
   if (problem.blocksize < kPairBlock) return "blocksize must be 64 or more";
   if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
