@@ -315,7 +315,9 @@ void check_all_bits(const Backend& backend) {
       CHECK(wrong == 0);
     }
   });
-  CHECK((tried > 0 || std::getenv("NF4_TEST_VARIANT") != nullptr));  // which may name one that takes no f32
+  if (tried == 0 && std::getenv("NF4_TEST_VARIANT") != nullptr)
+    return skip("NF4_TEST_VARIANT names none that takes f32");
+  CHECK(tried > 0);
 }
 
 // NaN and Inf in weights and activations, zero blocks, subnormal scales, results beyond f16: the oracle knows what they
