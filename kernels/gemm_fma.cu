@@ -355,14 +355,9 @@ int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, S
     constexpr auto kKernel = gemm_fma<T, Cols, Rows, decltype(is_plain)::value>;
     if (const int error = allow_shared_memory<kKernel>(device.ordinal, Table::kBytes); error != cudaSuccess)
       return error;
-    cudaLaunchConfig_t config{};
-    config.gridDim = static_cast<unsigned>(blocks);
-    config.blockDim = static_cast<unsigned>(plan.parts * plan.teams * kWarpSize);
-    config.dynamicSmemBytes = Table::kBytes;
-    config.stream = stream;
-    return static_cast<int>(cudaLaunchKernelEx(&config, kKernel, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
-                                               static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, weight,
-                                               static_cast<const T*>(args.bias), plan));
+    return launch(kKernel, Blocks{blocks, plan.parts * plan.teams * kWarpSize, Table::kBytes, 1, false}, stream,
+                  static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, static_cast<const T*>(args.x) + m0 * args.ldx,
+                  args.ldx, m, weight, static_cast<const T*>(args.bias), plan);
   };
   return plain ? run(std::true_type{}) : run(std::false_type{});
 }
