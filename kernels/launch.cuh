@@ -72,8 +72,8 @@ int launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream
   return static_cast<int>(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
 }
 
-// The same for blocks that need dynamic shared memory and, from compute capability 9.0 on, come in clusters or may start
-// before the kernels before in the stream have completed.
+// The same for blocks that need dynamic shared memory and, from compute capability 9.0 on, come in clusters or may
+// start before the kernels before in the stream have completed.
 struct Blocks {
   int64_t count;
   int threads;
