@@ -89,9 +89,13 @@ struct PairPlan {
   int barriers;           // of x, and of the rings
   int slots;              // 0: in the holes of the pair table
   int map;                // of nested absmax
+  bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
 };
+
+// Of 8 rows of a tile, the one that is row g of an operand A.
+__device__ constexpr int operand_row(int g) { return 2 * (g % 4) + g / 4; }
 
 // How a producer brings the scales of a stage, [rows][blocks], into shared memory, lane l those of 4 blocks of one row:
 // it reads them when it knows which stage comes next, and stores them when there is room for it.
@@ -100,6 +104,7 @@ class PlainScales {
  public:
   static constexpr bool kAsync = true;
 
+  explicit NF4_HD PlainScales(bool) {}
   __device__ void read(const Weight& weight, int64_t row, int block) {
     const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
     inside_ = block < row_blocks;
@@ -114,27 +119,33 @@ class PlainScales {
   bool inside_ = false;
 };
 
-// AnyScales decodes absmax of any dtype and blocksize. What it reads it keeps as it is, and so waits for nothing.
+// AnyScales decodes absmax of any dtype and blocksize. What it reads it keeps as it is stored, and so waits for
+// nothing. `quads`: the four lie together, as quad_scales() says, and come by one load.
 class AnyScales {
  public:
   static constexpr bool kAsync = false;
 
+  explicit NF4_HD AnyScales(bool quads) : quads_(quads) {}
   __device__ void read(const Weight& weight, int64_t row, int block) {
     const Absmax& absmax = weight.absmax;
     const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
     const int64_t element = row * weight.cols + int64_t{block} * kPairBlock;
     inside_ = min(max(row_blocks - block, 0), 4);
+    if (quads_) {
+      if (inside_ != 0) read_quad(absmax, element / kPairBlock);
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (i >= inside_) continue;
       const int64_t index = (element + i * kPairBlock) >> weight.log2_blocksize;
       if (absmax.dtype == Dtype::u8) {
-        stored_[i] = __ldg(static_cast<const uint8_t*>(absmax.values) + index);
+        words_[i] = __ldg(static_cast<const uint8_t*>(absmax.values) + index);
         level2_[i] = __ldg(absmax.absmax2 + (index >> absmax.log2_blocksize));
       } else if (absmax.dtype == Dtype::f32) {
-        stored_[i] = __ldg(static_cast<const uint32_t*>(absmax.values) + index);
+        words_[i] = __ldg(static_cast<const uint32_t*>(absmax.values) + index);
       } else {
-        stored_[i] = __ldg(static_cast<const uint16_t*>(absmax.values) + index);
+        words_[i] = __ldg(static_cast<const uint16_t*>(absmax.values) + index);
       }
     }
   }
@@ -143,13 +154,14 @@ class AnyScales {
     float scales[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      scales[i] = __uint_as_float(stored_[i]);
       if (absmax.dtype == Dtype::u8) {
-        scales[i] = nested_absmax(map[stored_[i] & 255], level2_[i], offset);
-      } else if (absmax.dtype == Dtype::f16) {
-        scales[i] = to_float(f16{static_cast<uint16_t>(stored_[i])});
-      } else if (absmax.dtype == Dtype::bf16) {
-        scales[i] = to_float(bf16{static_cast<uint16_t>(stored_[i])});
+        const uint32_t level1 = quads_ ? words_[0] >> 8 * i : words_[i];
+        scales[i] = nested_absmax(map[level1 & 255], quads_ ? level2_[0] : level2_[i], offset);
+      } else if (absmax.dtype == Dtype::f32) {
+        scales[i] = __uint_as_float(words_[i]);
+      } else {
+        const auto bits = static_cast<uint16_t>(quads_ ? words_[i / 2] >> i % 2 * 16 : words_[i]);
+        scales[i] = absmax.dtype == Dtype::f16 ? to_float(f16{bits}) : to_float(bf16{bits});
       }
       if (i >= inside_) scales[i] = 0.0f;
     }
@@ -157,10 +169,37 @@ class AnyScales {
   }
 
  private:
-  uint32_t stored_[4] = {};
+  __device__ void read_quad(const Absmax& absmax, int64_t index) {
+    if (absmax.dtype == Dtype::u8) {
+      words_[0] = __ldg(static_cast<const uint32_t*>(absmax.values) + index / 4);
+      level2_[0] = __ldg(absmax.absmax2 + (index >> absmax.log2_blocksize));
+    } else if (absmax.dtype == Dtype::f32) {
+      const uint4 quad = __ldg(static_cast<const uint4*>(absmax.values) + index / 4);
+      words_[0] = quad.x;
+      words_[1] = quad.y;
+      words_[2] = quad.z;
+      words_[3] = quad.w;
+    } else {
+      const uint2 pair = __ldg(static_cast<const uint2*>(absmax.values) + index / 4);
+      words_[0] = pair.x;
+      words_[1] = pair.y;
+    }
+  }
+
+  bool quads_;
+  uint32_t words_[4] = {};
   float level2_[4] = {};
   int inside_ = 0;  // of the 4 blocks, how many the row has
 };
+
+// Whether four scales that follow one another from a multiple of 4 on are one aligned load, and share a second level.
+inline bool quad_scales(const Weight& weight) {
+  const Absmax& absmax = weight.absmax;
+  const unsigned bytes = absmax.dtype == Dtype::u8 ? 4 : absmax.dtype == Dtype::f32 ? 16 : 8;
+  return 1 << weight.log2_blocksize == kPairBlock && weight.cols % (4 * kPairBlock) == 0 &&
+         reinterpret_cast<uintptr_t>(absmax.values) % bytes == 0 &&
+         (absmax.dtype != Dtype::u8 || absmax.log2_blocksize >= 2);
+}
 
 // A stage of a CTA's share, counted from the CTA's first: stage `stage` of K in tile `tile`.
 struct PairPosition {
@@ -239,6 +278,8 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
                              int first) {
   constexpr int kScaleLanes = Shape::kBlocks / 4;  // of a row
   const int lane = threadIdx.x % kWarpSize;
+  // Scales lie in the order of the operand's rows, which lanes read without conflict.
+  const int scale_row = lane / kScaleLanes / 8 * 8 + operand_row(lane / kScaleLanes % 8);
   PairPosition next[kPairServed];
   int left[kPairServed];
   // Nested scales: their map goes to shared memory, where any of its values is near.
@@ -250,9 +291,11 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
     offset = __ldg(weight.absmax.offset);
     barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));
   }
-  Scales scales[kPairServed];  // of the next stage
+  barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
+  const Scales none(share.plan.quads);
+  Scales scales[kPairServed] = {none, none, none};  // of the next stage
   const auto read_scales = [&](int i) {
-    scales[i].read(weight, min(int64_t{share.row(next[i])} + lane / kScaleLanes, weight.rows - 1),
+    scales[i].read(weight, min(int64_t{share.row(next[i])} + scale_row, weight.rows - 1),
                    share.block(next[i]) + lane % kScaleLanes * 4);
   };
 #pragma unroll
@@ -297,7 +340,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
   const int lane = threadIdx.x % kWarpSize;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int g_row = 2 * (g % 4) + g / 4;  // of 16
+  const int g_row = operand_row(g);
   const uint32_t lane4 = lane * 4;
   int offsets[kPairBoxBlocks];  // in a stage, of the lane's 8 bytes of each block in a box
 #pragma unroll
@@ -322,8 +365,8 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
     float scales[Shape::kScaleRows][Shape::kScaleBlocks];
 #pragma unroll
     for (int r = 0; r < Shape::kScaleRows; ++r) {
-      const float* from = reinterpret_cast<const float*>(share.scales(stage)) + (r * 8 + g_row) * Shape::kBlocks +
-                          t * Shape::kScaleBlocks;
+      const float* from =
+          reinterpret_cast<const float*>(share.scales(stage)) + (r * 8 + g) * Shape::kBlocks + t * Shape::kScaleBlocks;
       if constexpr (Shape::kScaleBlocks == 2) {
         const float2 pair = *reinterpret_cast<const float2*>(from);
         scales[r][0] = pair.x;
@@ -471,7 +514,11 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     using Shape = PairShape<Cols>;
     extern __shared__ __align__(1024) uint8_t shared[];
     const PairShare<Shape> share(plan, shared);
+#ifdef EXP_U
+    const int warp = uniform(threadIdx.x / kWarpSize);
+#else
     const int warp = threadIdx.x / kWarpSize;
+#endif
 
     // Up to wait_for_kernels_before() nothing may depend on what they wrote.
     Copy::start();
@@ -493,16 +540,15 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     __syncthreads();
 
     if (warp >= share.consumers) {
-      barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
       if (!plan.constant_weights) Copy::wait_for_kernels_before();
       pair_produce<Copy, Scales>(share, weight, source, warp - share.consumers);
       Copy::wait_for_kernels_before();  // before y is written, here too
     } else {
+      if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8)
+        barrier_pass(kProducersBarrier, static_cast<int>(blockDim.x));
       PairTable::fill(shared, plan.codebook, share.consumers);
       Copy::wait_for_kernels_before();
       Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
-      if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8)
-        barrier_pass(kProducersBarrier, static_cast<int>(blockDim.x));
       barrier_sync(kConsumersBarrier, static_cast<int>(blockDim.x));
       barrier_wait(share.x_barrier(), 0);
       pair_consume<T, Cols>(share, m, warp);
@@ -601,6 +647,7 @@ int launch_pair_pass(const GemmArgs& args, int64_t m0, int m, const Device& devi
   }
   PairPlan& plan = launch.plan;
   plan.constant_weights = args.weight.constant;
+  plan.quads = quad_scales(args.weight);
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
 
   const Blocks blocks{int64_t{plan.tiles.count} * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster,
@@ -615,8 +662,7 @@ template <class Copy>
 int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
   const PairConfig config = Copy::kConfigs[config_index];
   const Weight& weight = args.weight;
-  const bool plain = weight.absmax.dtype == Dtype::f32 && 1 << weight.log2_blocksize == kPairBlock &&
-                     weight.cols % (4 * kPairBlock) == 0 && reinterpret_cast<uintptr_t>(weight.absmax.values) % 16 == 0;
+  const bool plain = weight.absmax.dtype == Dtype::f32 && quad_scales(weight);
   for (int64_t m0 = 0; m0 < args.m;) {
     int error = cudaErrorInvalidConfiguration;
     int m = 0;
@@ -629,7 +675,9 @@ int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_inde
       const auto run = [&](auto type, auto scales) {
         return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales)>(args, m0, m, device, launch, stream);
       };
-      const auto with_scales = [&](auto type) { return plain ? run(type, PlainScales{}) : run(type, AnyScales{}); };
+      const auto with_scales = [&](auto type) {
+        return plain ? run(type, PlainScales(true)) : run(type, AnyScales(true));
+      };
       error = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
     };
     pass(Constant<16>{});

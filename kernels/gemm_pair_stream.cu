@@ -8,8 +8,9 @@
 //
 // Work. A CTA has one tile, `warps` times 32 or 64 rows of W for all rows of the pass, and walks along K, 256 columns a
 // stage. A warp keeps the sums of its rows in registers, so an operand B that it has read serves all of its 16-row
-// tiles. Teams of `warps` warps take the stages in turn, which puts more warps to work where registers allow. The CTAs
-// of a cluster split K. In the end the sums of all teams and CTAs meet in shared memory, and are added up in order.
+// tiles. Teams of `warps` warps share the blocks of a stage, which puts more warps to work where registers allow. The
+// CTAs of a cluster split K. In the end the sums of all teams and CTAs meet in shared memory, and are added up in
+// order.
 //
 // Stage. Codes [rows of the tile][128 bytes], then x [4 blocks][rows of x][64 elements], which is 128 bytes too. Both
 // come by tensor copies: piece c of row r is at place c ^ (r % 8). What is past the ends of W and x is zeros. The
@@ -63,6 +64,7 @@ struct StreamPlan {
   int teams;              // of consumers
   int ring;               // stages
   int barriers;           // offset in shared memory, bytes
+  bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
 };
@@ -125,7 +127,8 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
     }
     constexpr int kStep = Shape::kProducers * kWarpSize;
     for (int begin = producer * kWarpSize + lane; begin < plan.rows; begin += kScalesAtOnce * kStep) {
-      Scales scales[kScalesAtOnce];
+      const Scales none(plan.quads);
+      Scales scales[kScalesAtOnce] = {none, none, none, none};
 #pragma unroll
       for (int i = 0; i < kScalesAtOnce; ++i)
         scales[i].read(weight, min(share.row + begin + i * kStep, weight.rows - 1), block);
@@ -167,30 +170,28 @@ template <class T, class Shape>
 __device__ void stream_consume(const StreamShare<Shape>& share) {
   const StreamPlan& plan = share.plan;
   const int lane = threadIdx.x % kWarpSize;
-  const int warp = threadIdx.x / kWarpSize;
+  const int warp = uniform(threadIdx.x / kWarpSize);
   const int team = warp / plan.warps;
   const int warp_row = warp % plan.warps * Shape::kRows;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int g_row = 2 * (g % 4) + g / 4;  // of 16
+  const int g_row = operand_row(g);
   const PairTable::Lane table(share.shared);
   // Of the first block: the next are 2 pieces further on, before pieces are exchanged.
   const int code_offset = (warp_row + g_row) * kPairBoxBytes + (t / 2 ^ g_row) * 16 + t % 2 * 8;
   const int x_offset = g * kPairBoxBytes + (2 * t ^ g) * 16;  // of the first piece; the second is its neighbour
 
   float sums[Shape::kRowTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
+  const int team_blocks = kStreamBlocks / plan.teams;
+  const int first_block = team * team_blocks;
   PairPlace place;
-  const auto advance = [&](int stages) {
-    for (int i = 0; i < stages; ++i) place.advance(plan.ring);
-  };
-  advance(team);
-  for (int stage = team; stage < share.stages; stage += plan.teams) {
+  for (int stage = 0; stage < share.stages; ++stage) {
     barrier_wait(share.full(place.slot), place.parity);
     const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
-    uint32_t x = shared_address(share.x(place.slot)) + x_offset;
-    uint32_t scales = shared_address(share.scales(place.slot, warp_row)) + g_row * (kStreamBlocks * 4);
+    uint32_t x = shared_address(share.x(place.slot)) + x_offset + first_block * Shape::kXBlockBytes;
+    uint32_t scales = shared_address(share.scales(place.slot, warp_row)) + (g_row * kStreamBlocks + first_block) * 4;
 #pragma unroll 1
-    for (int block = 0; block < kStreamBlocks; ++block) {
+    for (int block = first_block; block < first_block + team_blocks; ++block) {
       const uint32_t block_codes = codes ^ block * kPairBlockBytes;
       uint32_t b[Shape::kColTiles][2][4];
       const auto read_x = [&](int half) {
@@ -264,7 +265,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
       scales += sizeof(float);
     }
     barrier_arrive_warp(share.empty(place.slot));
-    advance(plan.teams);
+    place.advance(plan.ring);
   }
 
   barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
@@ -326,13 +327,13 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   if constexpr (kCompiledArchitecture >= kStreamArchitecture) {
     extern __shared__ __align__(1024) uint8_t shared[];
     const StreamShare<Shape> share(plan, shared);
-    const int warp = threadIdx.x / kWarpSize;
+    const int warp = uniform(threadIdx.x / kWarpSize);
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
     if (threadIdx.x < plan.ring) {
       barrier_init(share.full(threadIdx.x), Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0)));
-      barrier_init(share.empty(threadIdx.x), plan.warps * kWarpArrivals);
+      barrier_init(share.empty(threadIdx.x), share.consumers() * kWarpArrivals);
     }
     barrier_init_fence();
     __syncthreads();
@@ -361,7 +362,7 @@ namespace {
 struct StreamConfig {
   int rows;     // of a warp: 64, or 32, as all have with more than 32 rows of x, then twice as many warps
   int warps;    // of a team
-  int teams;    // that take stages in turn
+  int teams;    // that share the blocks of a stage: 1, 2 or 4
   int cluster;  // CTAs that split K
 
   std::string text() const {
@@ -371,7 +372,8 @@ struct StreamConfig {
 };
 
 constexpr StreamConfig kStreamConfigs[] = {
-    {32, 7, 2, 1}, {32, 7, 1, 1}, {64, 7, 1, 2}, {64, 4, 2, 1}, {32, 4, 2, 2}, {64, 1, 4, 2}, {64, 1, 4, 4},
+    {32, 7, 2, 1}, {32, 7, 1, 1}, {64, 7, 1, 2}, {64, 4, 2, 1}, {32, 4, 2, 2},
+    {64, 1, 4, 2}, {64, 1, 4, 4}, {32, 6, 2, 1}, {32, 3, 4, 2}, {32, 2, 4, 2},
 };
 
 struct StreamLaunch {
@@ -381,8 +383,7 @@ struct StreamLaunch {
   int shared_bytes;
 };
 
-// Lays out shared memory with as long a ring as it holds: one stage more than there are teams at least. For less, teams
-// go first, then warps.
+// Lays out shared memory with as long a ring as it holds, two stages at least. For less, teams go first, then warps.
 template <class Shape>
 bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
   constexpr int kBarrierBytes = kStreamMostRing * 16;
@@ -395,9 +396,9 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
     const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
     const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
     plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
-    for (plan.teams = std::min(config.teams, Shape::kMostConsumers / plan.warps); plan.teams > 0; --plan.teams) {
+    for (plan.teams = config.teams; plan.teams > 0; plan.teams /= 2) {
       const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
-      if (plan.ring <= plan.teams || sum_bytes > room) continue;
+      if (plan.teams * plan.warps > Shape::kMostConsumers || plan.ring < 2 || sum_bytes > room) continue;
       plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
       launch.tiles = ceil_div(n, plan.rows);
       launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
@@ -416,6 +417,7 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& de
     return error;
   StreamPlan& plan = launch.plan;
   plan.constant_weights = args.weight.constant;
+  plan.quads = quad_scales(args.weight);
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
 
   const Weight& weight = args.weight;
@@ -446,14 +448,14 @@ template <class F>
 auto with_stream_shape(int64_t m, int rows, F&& f) {
   if (m > 32) return f(StreamShape<2, 8>{});
   if (m > 16) return rows == 32 ? f(StreamShape<2, 4>{}) : f(StreamShape<4, 4>{});
+  if (m <= 8) return rows == 32 ? f(StreamShape<2, 1>{}) : f(StreamShape<4, 1>{});
   return rows == 32 ? f(StreamShape<2, 2>{}) : f(StreamShape<4, 2>{});
 }
 
 int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
   const StreamConfig& config = kStreamConfigs[config_index];
   const Weight& weight = args.weight;
-  const bool plain = weight.absmax.dtype == Dtype::f32 && 1 << weight.log2_blocksize == kPairBlock &&
-                     weight.cols % (4 * kPairBlock) == 0 && reinterpret_cast<uintptr_t>(weight.absmax.values) % 16 == 0;
+  const bool plain = weight.absmax.dtype == Dtype::f32 && quad_scales(weight);
   for (int64_t m0 = 0; m0 < args.m;) {
     const int error = with_stream_shape(args.m - m0, config.rows, [&](auto shape) {
       using Shape = decltype(shape);
@@ -464,7 +466,9 @@ int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int conf
       const auto run = [&](auto type, auto scales) {
         return launch_stream_pass<decltype(type), Shape, decltype(scales)>(args, m0, m, device, launch, stream);
       };
-      const auto with_scales = [&](auto type) { return plain ? run(type, PlainScales{}) : run(type, AnyScales{}); };
+      const auto with_scales = [&](auto type) {
+        return plain ? run(type, PlainScales(true)) : run(type, AnyScales(true));
+      };
       const int result = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
       m0 += m;
       return result;

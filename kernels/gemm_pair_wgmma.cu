@@ -75,6 +75,7 @@ constexpr int kPairStages = 2;  // that a team takes at a time, and whose scales
 constexpr int kMostRing = 24;
 constexpr int kMostBoxRows = 256;  // of a tensor copy
 constexpr int kMapSize = 256;      // of nested absmax
+constexpr int kQuad = 4;           // lanes that share rows of an operand
 // Barriers of consumers, which the producers pass without waiting (see gemm_pair.cuh): the pair table is there, and all
 // stages have been read.
 constexpr int kTableBarrier = 1;
@@ -153,30 +154,6 @@ struct WgmmaShare {
   }
 };
 
-// The scale of a block, read ahead: it is kept as it is stored, so nothing waits for it.
-struct StoredScale {
-  uint32_t level1 = 0;
-  float level2 = 0.0f;
-
-  __device__ void read(const Absmax& absmax, int64_t block) {
-    if (absmax.dtype == Dtype::u8) {
-      level1 = __ldg(static_cast<const uint8_t*>(absmax.values) + block);
-      level2 = __ldg(absmax.absmax2 + (block >> absmax.log2_blocksize));
-    } else if (absmax.dtype == Dtype::f32) {
-      level1 = __ldg(static_cast<const uint32_t*>(absmax.values) + block);
-    } else {
-      level1 = __ldg(static_cast<const uint16_t*>(absmax.values) + block);
-    }
-  }
-  template <class Shape>
-  __device__ float value(const Absmax& absmax, const WgmmaShare<Shape>& share, float offset) const {
-    if (absmax.dtype == Dtype::u8) return nested_absmax(*share.map(static_cast<int>(level1 & 255)), level2, offset);
-    if (absmax.dtype == Dtype::f16) return to_float(f16{static_cast<uint16_t>(level1)});
-    if (absmax.dtype == Dtype::bf16) return to_float(bf16{static_cast<uint16_t>(level1)});
-    return __uint_as_float(level1);
-  }
-};
-
 __device__ __forceinline__ const uint8_t* stored_scale(const Absmax& absmax, int64_t block) {
   const int bytes = absmax.dtype == Dtype::u8 ? 1 : absmax.dtype == Dtype::f32 ? 4 : 2;
   return static_cast<const uint8_t*>(absmax.values) + block * bytes;
@@ -188,7 +165,7 @@ __device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weig
                               const T* x, int64_t ldx, int m) {
   const WgmmaPlan& plan = share.plan;
   const int lane = threadIdx.x % kWarpSize;
-  const int warp = threadIdx.x / kWarpSize % kWarpgroupWarps;
+  const int warp = uniform(threadIdx.x / kWarpSize % kWarpgroupWarps);
   const int group = warp / Shape::kStageWarps;
   const int part = warp % Shape::kStageWarps;  // of the group
   const int piece = lane % 8;                  // of 16 bytes, of a row in a block
@@ -252,146 +229,204 @@ __device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weig
   }
 }
 
-// Multiplies the stages of the warpgroup's team by its tiles, the first of which is `first_tile` of the CTA's, and
-// leaves the sums in shared memory.
-template <class T, class Shape, int BlockCols, int Tiles>
-__device__ void wgmma_consume(const WgmmaShare<Shape>& share, const Weight& weight, int team, int first_tile) {
-  constexpr int kPairCols = kPairStages * kStageCols;
+// The scales of a lane: of rows g and g + 8 of its tile, for a quarter of the columns of a pair of stages. What it
+// reads it keeps as it is stored, and so waits for nothing. `Plain`: fp32 for blocks of BlockCols.
+template <int BlockCols, bool Plain>
+class WgmmaScales {
+ public:
+  static constexpr int kCount = kPairStages * kStageCols / BlockCols / kQuad;  // of a row
+
+  // `row` is the lane's first; `col` the first of the team's columns, which end before `end`.
+  __device__ void start(const Weight& weight, int64_t row, int col, int end) {
+    col_ = col + static_cast<int>(threadIdx.x) % kQuad * kCount * BlockCols;
+    end_ = end;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int64_t element = min(row + i * 8, weight.rows - 1) * weight.cols + col_;
+      at_[i] = Plain ? element / BlockCols : element;
+    }
+    if (!Plain && weight.absmax.dtype == Dtype::u8) offset_ = __ldg(weight.absmax.offset);
+  }
+
+  // Those from the column where the last reading ended, `cols` before the next one's.
+  __device__ void read(const Weight& weight, int cols) {
+#pragma unroll
+    for (int lower = 0; lower < 2; ++lower) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        if (col_ + i * BlockCols < end_) read_one(weight, lower, i);
+      }
+      at_[lower] += Plain ? cols / BlockCols : cols;
+    }
+    col_ += cols;
+  }
+
+  template <class Shape>
+  __device__ float value(const WgmmaShare<Shape>& share, const Weight& weight, int lower, int i) const {
+    const uint32_t level1 = level1_[lower][i];
+    const Dtype dtype = weight.absmax.dtype;
+    if (Plain || dtype == Dtype::f32) return bits_to_float(level1);
+    if (dtype == Dtype::f16) return to_float(f16{static_cast<uint16_t>(level1)});
+    if (dtype == Dtype::bf16) return to_float(bf16{static_cast<uint16_t>(level1)});
+    return nested_absmax(*share.map(static_cast<int>(level1 & 255)), level2_[lower][i], offset_);
+  }
+
+ private:
+  __device__ void read_one(const Weight& weight, int lower, int i) {
+    const Absmax& absmax = weight.absmax;
+    if (Plain) {
+      level1_[lower][i] = __ldg(static_cast<const uint32_t*>(absmax.values) + at_[lower] + i);
+      return;
+    }
+    const int64_t block = (at_[lower] + i * BlockCols) >> weight.log2_blocksize;
+    if (absmax.dtype == Dtype::u8) {
+      level1_[lower][i] = __ldg(static_cast<const uint8_t*>(absmax.values) + block);
+      level2_[lower][i] = __ldg(absmax.absmax2 + (block >> absmax.log2_blocksize));
+    } else if (absmax.dtype == Dtype::f32) {
+      level1_[lower][i] = __ldg(static_cast<const uint32_t*>(absmax.values) + block);
+    } else {
+      level1_[lower][i] = __ldg(static_cast<const uint16_t*>(absmax.values) + block);
+    }
+  }
+
+  int col_ = 0;  // the lane's first of the next reading
+  int end_ = 0;
+  int64_t at_[2] = {};  // the lane's first of each row, in blocks if Plain, else in elements of W
+  uint32_t level1_[2][kCount] = {};
+  float level2_[2][kCount] = {};
+  float offset_ = 0.0f;
+};
+
+// A thread's sums of each tile. Element 4 i + e: column 8 i + 2 t + e % 2 of row g, or g + 8 for e >= 2.
+template <class Shape>
+using WgmmaSums = float[Shape::kMostTiles][Shape::kCols / 2];
+
+// The first of a thread's rows, in the CTA.
+__device__ __forceinline__ int wgmma_row(int first_tile) {
+  const int lane = threadIdx.x % kWarpSize;
+  return first_tile * kTileRows + threadIdx.x / kWarpSize % kWarpgroupWarps * 16 + lane / kQuad;
+}
+
+// Multiplies the stages of the warpgroup's team by its tiles, the first of which is `first_tile` of the CTA's.
+template <class T, int BlockCols, bool Plain, int Tiles, class Shape>
+__device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, const Weight& weight, int team,
+                                              int first_tile, WgmmaSums<Shape>& sums) {
+  using Scales = WgmmaScales<BlockCols, Plain>;
   constexpr int kSteps = BlockCols / 16;
-  constexpr int kBlocks = kStageCols / BlockCols;         // of a stage
-  constexpr int kLaneScales = kPairCols / BlockCols / 4;  // of a row, that a lane reads
-  constexpr int kRuns = BlockCols / 32;                   // of 32 columns in a block
+  constexpr int kUnrolled = Tiles > 1 ? 1 : kPairStages;
+  constexpr int kBlocks = kStageCols / BlockCols;  // of a stage
+  constexpr int kRuns = BlockCols / 32;            // of 32 columns in a block
   const WgmmaPlan& plan = share.plan;
-  const Absmax& absmax = weight.absmax;
   const PairTable::Lane table(share.shared);
   const int lane = threadIdx.x % kWarpSize;
-  const int g = lane / 4;
-  const int t = lane % 4;
-  const int row = first_tile * kTileRows + threadIdx.x / kWarpSize % kWarpgroupWarps * 16 + g;  // the lane's first
-  const uint32_t code_offset = row * kRowBytes + g / 2 % 4 * 16 + t * 4;
-  const float offset = absmax.dtype == Dtype::u8 ? __ldg(absmax.offset) : 0.0f;
-
-  // The lane's scales of the next pair of stages, and the element of W where the first of a row's begins.
-  StoredScale stored[Tiles][2][kLaneScales];
-  int col = static_cast<int>(share.col(team * kPairStages)) + t * kLaneScales * BlockCols;
-  int64_t elements[Tiles][2];
+  const int g = lane / kQuad;
+  const int t = lane % kQuad;
+  const int row = wgmma_row(first_tile);
+  uint32_t code_offsets[kRowBytes / 16];  // of the lane's word of each piece of a row
 #pragma unroll
-  for (int i = 0; i < 2 * Tiles; ++i)
-    elements[i / 2][i % 2] = min(share.row + row + i / 2 * kTileRows + i % 2 * 8, weight.rows - 1) * weight.cols + col;
+  for (int piece = 0; piece < kRowBytes / 16; ++piece)
+    code_offsets[piece] = row * kRowBytes + (piece ^ g / 2 % 4) * 16 + t * 4;
+
   const int end = static_cast<int>(min(share.col(share.stages), weight.cols));
-  const auto read_scales = [&] {
+  const int pitch = plan.teams * kPairStages * kStageCols;  // columns from a pair of stages to the team's next
+  Scales stored[Tiles];
 #pragma unroll
-    for (int tile = 0; tile < Tiles; ++tile) {
-#pragma unroll
-      for (int lower = 0; lower < 2; ++lower) {
-#pragma unroll
-        for (int i = 0; i < kLaneScales; ++i) {
-          if (col + i * BlockCols < end)
-            stored[tile][lower][i].read(absmax, (elements[tile][lower] + i * BlockCols) >> weight.log2_blocksize);
-        }
-        elements[tile][lower] += plan.teams * kPairCols;
-      }
-    }
-    col += plan.teams * kPairCols;
-  };
+  for (int tile = 0; tile < Tiles; ++tile)
+    stored[tile].start(weight, share.row + row + tile * kTileRows, static_cast<int>(share.col(team * kPairStages)),
+                       end);
 
-  float sums[Tiles][Shape::kCols / 2] = {};  // element 4 i + e: column 8 i + 2 t + e % 2 of row g, or g + 8 for e >= 2
-  float dots[Shape::kCols / 2] = {};         // of the block under way,
-  float dot_scales[2] = {};                  // and its absmax
-  uint32_t a[2][kSteps][4];                  // of the block under way, and of the next
+  float dots[Shape::kCols / 2] = {};       // of the block under way,
+  float dot_scales[2] = {};                // and its absmax
+  uint32_t a[2][kSteps][4];                // of the block under way, and of the next
+  float scales[Tiles][2][Scales::kCount];  // of the pair of stages under way
+  uint32_t done = 0;                       // the barrier of the stage that was multiplied last
   const auto retire = [&](float(&to)[Shape::kCols / 2]) {
 #pragma unroll
     for (int i = 0; i < Shape::kCols / 2; ++i) to[i] = fmaf(dots[i], dot_scales[i / 2 % 2], to[i]);
   };
+  const auto multiply_stage = [&](const RingPlace& place, int half) {  // `half` of the pair of stages
+    barrier_wait(share.full(place.slot), place.parity);
+    const uint32_t codes = shared_address(share.codes(place.slot));
+    const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
+#pragma unroll
+    for (int block = 0; block < kBlocks; ++block) {
+#pragma unroll
+      for (int tile = 0; tile < Tiles; ++tile) {
+        uint32_t(&next)[kSteps][4] = a[(block * Tiles + tile) % 2];
+#pragma unroll
+        for (int run = 0; run < kRuns; ++run) {
+          const uint32_t from = codes + code_offsets[block * kRuns + run] + tile * kTileRows * kRowBytes;
+          const uint32_t upper = load_shared(from);  // row g
+          const uint32_t lower = load_shared<8 * kRowBytes>(from);
+          const auto step = [&](auto byte) {
+            constexpr int kByte = decltype(byte)::value;
+            uint32_t(&fragment)[4] = next[run * 2 + kByte / 2];
+            fragment[0] = table.look_up<kByte>(upper);
+            fragment[1] = table.look_up<kByte>(lower);
+            fragment[2] = table.look_up<kByte + 1>(upper);
+            fragment[3] = table.look_up<kByte + 1>(lower);
+          };
+          step(Constant<0>{});
+          step(Constant<2>{});
+        }
+        wgmma_wait(dots);
+        retire(sums[(tile + Tiles - 1) % Tiles]);
+        if (block == 0 && tile == 0 && done != 0) barrier_arrive_warp(done);
+        constexpr int kCount = Scales::kCount;
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+          dot_scales[i] = __shfl_sync(~0u, scales[tile][i][block % kCount], (half * kBlocks + block) / kCount, kQuad);
+        wgmma_fence();
+        constexpr int kBlockBytes = BlockCols * 2;  // of a row of x
+        const int x_offset = block * kBlockBytes / kXRowBytes * Shape::kXBlockBytes + block * kBlockBytes % kXRowBytes;
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step)
+          wgmma<T, Shape::kCols>(dots, next[step], x + wgmma_step(x_offset + step * 32), step > 0);
+        wgmma_commit();
+        __syncwarp();  // or the compiler has the next look-ups delay the instructions that it moves behind them
+      }
+    }
+    done = share.empty(place.slot);
+  };
 
   RingPlace place;
   place.advance(plan.ring, team * kPairStages);
-  uint32_t done = 0;  // the barrier of the stage that was multiplied last
-  read_scales();
-  for (int pair = team; pair * kPairStages < share.stages; pair += plan.teams) {
-    float scales[Tiles][2][kLaneScales];
+#pragma unroll
+  for (int tile = 0; tile < Tiles; ++tile) stored[tile].read(weight, pitch);
+#pragma unroll 1
+  for (int stage = team * kPairStages; stage < share.stages; stage += plan.teams * kPairStages) {
 #pragma unroll
     for (int tile = 0; tile < Tiles; ++tile) {
 #pragma unroll
-      for (int i = 0; i < 2 * kLaneScales; ++i)
-        scales[tile][i / kLaneScales][i % kLaneScales] =
-            stored[tile][i / kLaneScales][i % kLaneScales].value(absmax, share, offset);
+      for (int i = 0; i < 2 * Scales::kCount; ++i)
+        scales[tile][i / Scales::kCount][i % Scales::kCount] =
+            stored[tile].value(share, weight, i / Scales::kCount, i % Scales::kCount);
+      stored[tile].read(weight, pitch);
     }
-    read_scales();
-#pragma unroll 1
-    for (int half = 0; half < kPairStages && pair * kPairStages + half < share.stages; ++half) {
-      barrier_wait(share.full(place.slot), place.parity);
-      const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
-      const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
-      uint32_t words[kRuns][2];  // of codes: row g, row g + 8
-      const auto read_codes = [&](int block, int tile) {
-#pragma unroll
-        for (int run = 0; run < kRuns; ++run) {
-          const uint32_t from = (codes ^ (block * kRuns + run) * 16) + tile * kTileRows * kRowBytes;
-          words[run][0] = load_shared(from);
-          words[run][1] = load_shared(from + 8 * kRowBytes);
-        }
-      };
-      read_codes(0, 0);
-#pragma unroll
-      for (int block = 0; block < kBlocks; ++block) {
-#pragma unroll
-        for (int tile = 0; tile < Tiles; ++tile) {
-          uint32_t(&next)[kSteps][4] = a[(block * Tiles + tile) % 2];
-#pragma unroll
-          for (int run = 0; run < kRuns; ++run) {
-            const auto step = [&](auto byte) {
-              constexpr int kByte = decltype(byte)::value;
-              uint32_t(&fragment)[4] = next[run * 2 + kByte / 2];
-              fragment[0] = table.look_up<kByte>(words[run][0]);
-              fragment[1] = table.look_up<kByte>(words[run][1]);
-              fragment[2] = table.look_up<kByte + 1>(words[run][0]);
-              fragment[3] = table.look_up<kByte + 1>(words[run][1]);
-            };
-            step(Constant<0>{});
-            step(Constant<2>{});
-          }
-          if (tile + 1 < Tiles) {
-            read_codes(block, tile + 1);
-          } else if (block + 1 < kBlocks) {
-            read_codes(block + 1, 0);
-          }
-          wgmma_wait();
-          retire(sums[(tile + Tiles - 1) % Tiles]);
-          if (block == 0 && tile == 0) {
-            if (done != 0) barrier_arrive_warp(done);
-          }
-#pragma unroll
-          for (int lower = 0; lower < 2; ++lower)
-            dot_scales[lower] = __shfl_sync(~0u, scales[tile][lower][block % kLaneScales],
-                                            (lane & ~3) + (half * kBlocks + block) / kLaneScales);
-          wgmma_fence();
-          constexpr int kBlockBytes = BlockCols * 2;  // of a row of x
-          const int x_offset =
-              block * kBlockBytes / kXRowBytes * Shape::kXBlockBytes + block * kBlockBytes % kXRowBytes;
-#pragma unroll
-          for (int step = 0; step < kSteps; ++step)
-            wgmma<T, Shape::kCols>(dots, next[step], x + wgmma_step(x_offset + step * 32), step > 0);
-          wgmma_commit();
-          __syncwarp();  // or the compiler has the next look-ups delay the instructions that it moves behind them
-        }
-      }
-      done = share.empty(place.slot);
+#pragma unroll kUnrolled
+    for (int half = 0; half < kPairStages && stage + half < share.stages; ++half) {
+      multiply_stage(place, half);
       place.advance(plan.ring);
     }
     place.advance(plan.ring, (plan.teams - 1) * kPairStages);
   }
-  wgmma_wait();
+  wgmma_wait(dots);
   retire(sums[Tiles - 1]);
+}
 
-  // All stages have come, and nobody reads them any more.
-  barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));
-  float* const to = share.sums(team) + row;
+// Leaves a thread's sums of `tiles` tiles in shared memory.
+template <class Shape>
+__device__ __forceinline__ void wgmma_store(const WgmmaShare<Shape>& share, int team, int first_tile, int tiles,
+                                            const WgmmaSums<Shape>& sums) {
+  float* const to = share.sums(team) + wgmma_row(first_tile);
 #pragma unroll
-  for (int tile = 0; tile < Tiles; ++tile) {
+  for (int tile = 0; tile < Shape::kMostTiles; ++tile) {
+    if (tile == tiles) break;
 #pragma unroll
-    for (int i = 0; i < Shape::kCols / 2; ++i)
-      to[(i / 4 * 8 + 2 * t + i % 2) * share.sum_pitch() + tile * kTileRows + i / 2 % 2 * 8] = sums[tile][i];
+    for (int i = 0; i < Shape::kCols / 2; ++i) {
+      const int col = i / 4 * 8 + 2 * (threadIdx.x % kQuad) + i % 2;
+      to[col * share.sum_pitch() + tile * kTileRows + i / 2 % 2 * 8] = sums[tile][i];
+    }
   }
 }
 
@@ -430,7 +465,7 @@ __device__ void wgmma_finish(const WgmmaShare<Shape>& share, T* y, int64_t ldy, 
   }
 }
 
-template <class T, class Shape, int BlockCols>
+template <class T, class Shape, int BlockCols, bool Plain>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_pair_wgmma(T* y,         // [m, weight.rows]
                     int64_t ldy,  // elements
@@ -443,7 +478,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   if constexpr (kHasWgmma) {
     extern __shared__ __align__(1024) uint8_t shared[];
     const WgmmaShare<Shape> share(plan, shared);
-    const int warpgroup = threadIdx.x / kWarpgroupThreads;
+    const int warpgroup = uniform(threadIdx.x / kWarpgroupThreads);
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
@@ -470,11 +505,15 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       barrier_sync(kTableBarrier, static_cast<int>(blockDim.x));
       const int team = warpgroup / plan.warpgroups;
       const int first_tile = warpgroup % plan.warpgroups * plan.warpgroup_tiles;
-      if (Shape::kMostTiles > 1 && min(plan.warpgroup_tiles, plan.tiles - first_tile) > 1) {
-        wgmma_consume<T, Shape, BlockCols, Shape::kMostTiles>(share, weight, team, first_tile);
+      const int tiles = min(plan.warpgroup_tiles, plan.tiles - first_tile);
+      WgmmaSums<Shape> sums{};
+      if (Shape::kMostTiles > 1 && tiles > 1) {
+        wgmma_consume<T, BlockCols, Plain, Shape::kMostTiles>(share, weight, team, first_tile, sums);
       } else {
-        wgmma_consume<T, Shape, BlockCols, 1>(share, weight, team, first_tile);
+        wgmma_consume<T, BlockCols, Plain, 1>(share, weight, team, first_tile, sums);
       }
+      barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
+      wgmma_store<Shape>(share, team, first_tile, tiles, sums);
       wait_for_dependencies();  // before y is written, here too
     }
 
@@ -539,9 +578,9 @@ bool lay_out(int64_t n, int64_t k, const Device& device, const Config& config, L
   return false;
 }
 
-template <class T, class Shape, int BlockCols>
+template <class T, class Shape, int BlockCols, bool Plain>
 int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, Launch& launch, Stream stream) {
-  constexpr auto kKernel = gemm_pair_wgmma<T, Shape, BlockCols>;
+  constexpr auto kKernel = gemm_pair_wgmma<T, Shape, BlockCols, Plain>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
   WgmmaPlan& plan = launch.plan;
@@ -581,11 +620,14 @@ int launch_gemm_pair_wgmma(const GemmArgs& args, const Device& device, int confi
       Launch launch;
       if (!lay_out<PassShape>(weight.rows, weight.cols, device, config, launch))
         return static_cast<int>(cudaErrorInvalidConfiguration);
-      const auto run = [&](auto type, auto block_cols) {
-        return launch_pass<decltype(type), PassShape, decltype(block_cols)::value>(args, m0, m, device, launch, stream);
+      const auto run = [&](auto type, auto block_cols, auto plain) {
+        return launch_pass<decltype(type), PassShape, decltype(block_cols)::value, decltype(plain)::value>(
+            args, m0, m, device, launch, stream);
       };
       const auto with_block = [&](auto type) {
-        return weight.log2_blocksize == 5 ? run(type, Constant<32>{}) : run(type, Constant<64>{});
+        if (weight.log2_blocksize == 5) return run(type, Constant<32>{}, Constant<0>{});
+        const bool plain = weight.absmax.dtype == Dtype::f32 && weight.log2_blocksize == 6;
+        return plain ? run(type, Constant<64>{}, Constant<1>{}) : run(type, Constant<64>{}, Constant<0>{});
       };
       const int result = args.dtype == Dtype::bf16 ? with_block(bf16{}) : with_block(f16{});
       m0 += m;

@@ -92,6 +92,10 @@ __device__ __forceinline__ void barrier_pass(int id, int threads) {
 #endif
 }
 
+// A value that is the same in all lanes, made known as such to the compiler: what follows from it goes into uniform
+// registers.
+__device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, value, 0); }
+
 // A barrier in shared memory that copies arrive at. Shared addresses are 32-bit, as shared_address() gives them.
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
