@@ -43,6 +43,7 @@
 #include "number.hpp"
 #include "pair_table.cuh"
 #include "ptx.cuh"
+#include "ring.cuh"
 #include "variant.hpp"
 
 namespace nf4 {
@@ -214,19 +215,6 @@ struct PairPosition {
   }
 };
 
-// A place in a ring, and the parity of the phase that its barriers are in.
-struct PairPlace {
-  int slot = 0;
-  uint32_t parity = 0;
-
-  __device__ void advance(int ring) {
-    if (++slot == ring) {
-      slot = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 // What a CTA has to do, and where it keeps things.
 template <class Shape>
 struct PairShare {
@@ -305,7 +293,7 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
     left[i] = consumer < share.consumers ? share.run(consumer) : 0;
     if (left[i] > 0) read_scales(i);
   }
-  PairPlace place{0, 1};
+  RingPlace place{0, 1};
   const int rounds = left[0];  // no run is longer than the first one's
   for (int round = 0; round < rounds; ++round) {
 #pragma unroll
@@ -357,7 +345,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
 
   float sums[Shape::kTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
   PairPosition at = share.begin_of(consumer);
-  PairPlace place;
+  RingPlace place;
   for (int left = share.run(consumer); left > 0; --left) {
     const int stage = consumer * plan.ring + place.slot;
     barrier_wait(share.full(stage), place.parity);
@@ -514,11 +502,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     using Shape = PairShape<Cols>;
     extern __shared__ __align__(1024) uint8_t shared[];
     const PairShare<Shape> share(plan, shared);
-#ifdef EXP_U
     const int warp = uniform(threadIdx.x / kWarpSize);
-#else
-    const int warp = threadIdx.x / kWarpSize;
-#endif
 
     // Up to wait_for_kernels_before() nothing may depend on what they wrote.
     Copy::start();

@@ -1,5 +1,5 @@
-// gemm.pair_stream: the fused product on the tensor cores for more rows of x than shared memory holds, 16, 32 or 64 a
-// pass. Codes and x stream through one ring of stages; codes are decoded by the pair table. Compute capability 9.0.
+// gemm.pair_stream: the fused product on the tensor cores for more rows of x than shared memory holds, 8, 16, 32 or 64
+// a pass. Codes and x stream through one ring of stages; codes are decoded by the pair table. Compute capability 9.0.
 //
 // Product. As in gemm_pair.cuh: W is the A operand of mma.m16n8k16 in its native layout, x is B with K permuted alike
 // inside a block of 64, a block's products meet in fresh accumulators that its absmax multiplies in fp32. Here x fills
@@ -8,9 +8,8 @@
 //
 // Work. A CTA has one tile, `warps` times 32 or 64 rows of W for all rows of the pass, and walks along K, 256 columns a
 // stage. A warp keeps the sums of its rows in registers, so an operand B that it has read serves all of its 16-row
-// tiles. Teams of `warps` warps share the blocks of a stage, which puts more warps to work where registers allow. The
-// CTAs of a cluster split K. In the end the sums of all teams and CTAs meet in shared memory, and are added up in
-// order.
+// tiles. Teams of `warps` warps take the stages in turn, which puts more warps to work where registers allow. The CTAs
+// of a cluster split K. In the end the sums of all teams and CTAs meet in shared memory, and are added up in order.
 //
 // Stage. Codes [rows of the tile][128 bytes], then x [4 blocks][rows of x][64 elements], which is 128 bytes too. Both
 // come by tensor copies: piece c of row r is at place c ^ (r % 8). What is past the ends of W and x is zeros. The
@@ -26,6 +25,7 @@
 
 #include "families.hpp"
 #include "gemm_pair.cuh"
+#include "ring.cuh"
 #include "tensor_map.cuh"
 
 namespace nf4 {
@@ -154,7 +154,7 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
   const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages
   for (int stage = 0; stage < early; ++stage) bring_weights(stage, stage);
   wait_for_dependencies();
-  PairPlace place{0, 1};
+  RingPlace place{0, 1};
   for (int stage = 0; stage < share.stages; ++stage) {
     if (stage >= early) {
       barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
@@ -182,16 +182,15 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   const int x_offset = g * kPairBoxBytes + (2 * t ^ g) * 16;  // of the first piece; the second is its neighbour
 
   float sums[Shape::kRowTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
-  const int team_blocks = kStreamBlocks / plan.teams;
-  const int first_block = team * team_blocks;
-  PairPlace place;
-  for (int stage = 0; stage < share.stages; ++stage) {
+  RingPlace place;
+  place.advance(plan.ring, team);
+  for (int stage = team; stage < share.stages; stage += plan.teams) {
     barrier_wait(share.full(place.slot), place.parity);
     const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
-    uint32_t x = shared_address(share.x(place.slot)) + x_offset + first_block * Shape::kXBlockBytes;
-    uint32_t scales = shared_address(share.scales(place.slot, warp_row)) + (g_row * kStreamBlocks + first_block) * 4;
+    uint32_t x = shared_address(share.x(place.slot)) + x_offset;
+    uint32_t scales = shared_address(share.scales(place.slot, warp_row)) + g_row * (kStreamBlocks * 4);
 #pragma unroll 1
-    for (int block = first_block; block < first_block + team_blocks; ++block) {
+    for (int block = 0; block < kStreamBlocks; ++block) {
       const uint32_t block_codes = codes ^ block * kPairBlockBytes;
       uint32_t b[Shape::kColTiles][2][4];
       const auto read_x = [&](int half) {
@@ -265,7 +264,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
       scales += sizeof(float);
     }
     barrier_arrive_warp(share.empty(place.slot));
-    place.advance(plan.ring);
+    place.advance(plan.ring, plan.teams);
   }
 
   barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
@@ -333,7 +332,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     launch_dependents();
     if (threadIdx.x < plan.ring) {
       barrier_init(share.full(threadIdx.x), Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0)));
-      barrier_init(share.empty(threadIdx.x), share.consumers() * kWarpArrivals);
+      barrier_init(share.empty(threadIdx.x), plan.warps * kWarpArrivals);
     }
     barrier_init_fence();
     __syncthreads();
@@ -362,7 +361,7 @@ namespace {
 struct StreamConfig {
   int rows;     // of a warp: 64, or 32, as all have with more than 32 rows of x, then twice as many warps
   int warps;    // of a team
-  int teams;    // that share the blocks of a stage: 1, 2 or 4
+  int teams;    // that take stages in turn
   int cluster;  // CTAs that split K
 
   std::string text() const {
@@ -383,7 +382,8 @@ struct StreamLaunch {
   int shared_bytes;
 };
 
-// Lays out shared memory with as long a ring as it holds, two stages at least. For less, teams go first, then warps.
+// Lays out shared memory with as long a ring as it holds: one stage more than there are teams at least. For less, teams
+// go first, then warps.
 template <class Shape>
 bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
   constexpr int kBarrierBytes = kStreamMostRing * 16;
@@ -396,9 +396,9 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
     const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
     const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
     plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
-    for (plan.teams = config.teams; plan.teams > 0; plan.teams /= 2) {
+    for (plan.teams = std::min(config.teams, Shape::kMostConsumers / plan.warps); plan.teams > 0; --plan.teams) {
       const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
-      if (plan.teams * plan.warps > Shape::kMostConsumers || plan.ring < 2 || sum_bytes > room) continue;
+      if (plan.ring <= plan.teams || sum_bytes > room) continue;
       plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
       launch.tiles = ceil_div(n, plan.rows);
       launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;

@@ -313,99 +313,109 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
                                               int first_tile, WgmmaSums<Shape>& sums) {
   using Scales = WgmmaScales<BlockCols, Plain>;
   constexpr int kSteps = BlockCols / 16;
-  constexpr int kUnrolled = Tiles > 1 ? 1 : kPairStages;
   constexpr int kBlocks = kStageCols / BlockCols;  // of a stage
+  constexpr int kLaneScales = Scales::kCount;      // of a row, that a lane reads
   constexpr int kRuns = BlockCols / 32;            // of 32 columns in a block
   const WgmmaPlan& plan = share.plan;
   const PairTable::Lane table(share.shared);
   const int lane = threadIdx.x % kWarpSize;
-  const int g = lane / kQuad;
-  const int t = lane % kQuad;
+  const int g = lane / 4;
+  const int t = lane % 4;
   const int row = wgmma_row(first_tile);
-  uint32_t code_offsets[kRowBytes / 16];  // of the lane's word of each piece of a row
-#pragma unroll
-  for (int piece = 0; piece < kRowBytes / 16; ++piece)
-    code_offsets[piece] = row * kRowBytes + (piece ^ g / 2 % 4) * 16 + t * 4;
-
+  const uint32_t code_offset = row * kRowBytes + g / 2 % 4 * 16 + t * 4;
   const int end = static_cast<int>(min(share.col(share.stages), weight.cols));
   const int pitch = plan.teams * kPairStages * kStageCols;  // columns from a pair of stages to the team's next
-  Scales stored[Tiles];
+  Scales stored[Tiles];                                     // of the next pair of stages
 #pragma unroll
   for (int tile = 0; tile < Tiles; ++tile)
     stored[tile].start(weight, share.row + row + tile * kTileRows, static_cast<int>(share.col(team * kPairStages)),
                        end);
+  const auto read_scales = [&] {
+#pragma unroll
+    for (int tile = 0; tile < Tiles; ++tile) stored[tile].read(weight, pitch);
+  };
 
-  float dots[Shape::kCols / 2] = {};       // of the block under way,
-  float dot_scales[2] = {};                // and its absmax
-  uint32_t a[2][kSteps][4];                // of the block under way, and of the next
-  float scales[Tiles][2][Scales::kCount];  // of the pair of stages under way
-  uint32_t done = 0;                       // the barrier of the stage that was multiplied last
+  float dots[Shape::kCols / 2] = {};  // of the block under way,
+  float dot_scales[2] = {};           // and its absmax
+  uint32_t a[2][kSteps][4];           // of the block under way, and of the next
   const auto retire = [&](float(&to)[Shape::kCols / 2]) {
 #pragma unroll
     for (int i = 0; i < Shape::kCols / 2; ++i) to[i] = fmaf(dots[i], dot_scales[i / 2 % 2], to[i]);
   };
-  const auto multiply_stage = [&](const RingPlace& place, int half) {  // `half` of the pair of stages
-    barrier_wait(share.full(place.slot), place.parity);
-    const uint32_t codes = shared_address(share.codes(place.slot));
-    const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
-#pragma unroll
-    for (int block = 0; block < kBlocks; ++block) {
-#pragma unroll
-      for (int tile = 0; tile < Tiles; ++tile) {
-        uint32_t(&next)[kSteps][4] = a[(block * Tiles + tile) % 2];
-#pragma unroll
-        for (int run = 0; run < kRuns; ++run) {
-          const uint32_t from = codes + code_offsets[block * kRuns + run] + tile * kTileRows * kRowBytes;
-          const uint32_t upper = load_shared(from);  // row g
-          const uint32_t lower = load_shared<8 * kRowBytes>(from);
-          const auto step = [&](auto byte) {
-            constexpr int kByte = decltype(byte)::value;
-            uint32_t(&fragment)[4] = next[run * 2 + kByte / 2];
-            fragment[0] = table.look_up<kByte>(upper);
-            fragment[1] = table.look_up<kByte>(lower);
-            fragment[2] = table.look_up<kByte + 1>(upper);
-            fragment[3] = table.look_up<kByte + 1>(lower);
-          };
-          step(Constant<0>{});
-          step(Constant<2>{});
-        }
-        wgmma_wait(dots);
-        retire(sums[(tile + Tiles - 1) % Tiles]);
-        if (block == 0 && tile == 0 && done != 0) barrier_arrive_warp(done);
-        constexpr int kCount = Scales::kCount;
-#pragma unroll
-        for (int i = 0; i < 2; ++i)
-          dot_scales[i] = __shfl_sync(~0u, scales[tile][i][block % kCount], (half * kBlocks + block) / kCount, kQuad);
-        wgmma_fence();
-        constexpr int kBlockBytes = BlockCols * 2;  // of a row of x
-        const int x_offset = block * kBlockBytes / kXRowBytes * Shape::kXBlockBytes + block * kBlockBytes % kXRowBytes;
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step)
-          wgmma<T, Shape::kCols>(dots, next[step], x + wgmma_step(x_offset + step * 32), step > 0);
-        wgmma_commit();
-        __syncwarp();  // or the compiler has the next look-ups delay the instructions that it moves behind them
-      }
-    }
-    done = share.empty(place.slot);
-  };
 
   RingPlace place;
   place.advance(plan.ring, team * kPairStages);
-#pragma unroll
-  for (int tile = 0; tile < Tiles; ++tile) stored[tile].read(weight, pitch);
-#pragma unroll 1
-  for (int stage = team * kPairStages; stage < share.stages; stage += plan.teams * kPairStages) {
+  uint32_t done = 0;  // the barrier of the stage that was multiplied last
+  read_scales();
+  for (int pair = team; pair * kPairStages < share.stages; pair += plan.teams) {
+    float scales[Tiles][2][kLaneScales];
 #pragma unroll
     for (int tile = 0; tile < Tiles; ++tile) {
 #pragma unroll
-      for (int i = 0; i < 2 * Scales::kCount; ++i)
-        scales[tile][i / Scales::kCount][i % Scales::kCount] =
-            stored[tile].value(share, weight, i / Scales::kCount, i % Scales::kCount);
-      stored[tile].read(weight, pitch);
+      for (int i = 0; i < 2 * kLaneScales; ++i)
+        scales[tile][i / kLaneScales][i % kLaneScales] =
+            stored[tile].value(share, weight, i / kLaneScales, i % kLaneScales);
     }
-#pragma unroll kUnrolled
-    for (int half = 0; half < kPairStages && stage + half < share.stages; ++half) {
-      multiply_stage(place, half);
+    read_scales();
+#pragma unroll 1
+    for (int half = 0; half < kPairStages && pair * kPairStages + half < share.stages; ++half) {
+      barrier_wait(share.full(place.slot), place.parity);
+      const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
+      const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
+      uint32_t words[kRuns][2];  // of codes: row g, row g + 8
+      const auto read_codes = [&](int block, int tile) {
+#pragma unroll
+        for (int run = 0; run < kRuns; ++run) {
+          const uint32_t from = (codes ^ (block * kRuns + run) * 16) + tile * kTileRows * kRowBytes;
+          words[run][0] = load_shared(from);
+          words[run][1] = load_shared(from + 8 * kRowBytes);
+        }
+      };
+      read_codes(0, 0);
+#pragma unroll
+      for (int block = 0; block < kBlocks; ++block) {
+#pragma unroll
+        for (int tile = 0; tile < Tiles; ++tile) {
+          uint32_t(&next)[kSteps][4] = a[(block * Tiles + tile) % 2];
+#pragma unroll
+          for (int run = 0; run < kRuns; ++run) {
+            const auto step = [&](auto byte) {
+              constexpr int kByte = decltype(byte)::value;
+              uint32_t(&fragment)[4] = next[run * 2 + kByte / 2];
+              fragment[0] = table.look_up<kByte>(words[run][0]);
+              fragment[1] = table.look_up<kByte>(words[run][1]);
+              fragment[2] = table.look_up<kByte + 1>(words[run][0]);
+              fragment[3] = table.look_up<kByte + 1>(words[run][1]);
+            };
+            step(Constant<0>{});
+            step(Constant<2>{});
+          }
+          if (tile + 1 < Tiles) {
+            read_codes(block, tile + 1);
+          } else if (block + 1 < kBlocks) {
+            read_codes(block + 1, 0);
+          }
+          wgmma_wait(dots);
+          retire(sums[(tile + Tiles - 1) % Tiles]);
+          if (block == 0 && tile == 0) {
+            if (done != 0) barrier_arrive_warp(done);
+          }
+#pragma unroll
+          for (int lower = 0; lower < 2; ++lower)
+            dot_scales[lower] = __shfl_sync(~0u, scales[tile][lower][block % kLaneScales],
+                                            (half * kBlocks + block) / kLaneScales, kQuad);
+          wgmma_fence();
+          constexpr int kBlockBytes = BlockCols * 2;  // of a row of x
+          const int x_offset =
+              block * kBlockBytes / kXRowBytes * Shape::kXBlockBytes + block * kBlockBytes % kXRowBytes;
+#pragma unroll
+          for (int step = 0; step < kSteps; ++step)
+            wgmma<T, Shape::kCols>(dots, next[step], x + wgmma_step(x_offset + step * 32), step > 0);
+          wgmma_commit();
+          __syncwarp();  // or the compiler has the next look-ups delay the instructions that it moves behind them
+        }
+      }
+      done = share.empty(place.slot);
       place.advance(plan.ring);
     }
     place.advance(plan.ring, (plan.teams - 1) * kPairStages);
