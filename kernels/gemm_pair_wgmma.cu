@@ -75,7 +75,6 @@ constexpr int kPairStages = 2;  // that a team takes at a time, and whose scales
 constexpr int kMostRing = 24;
 constexpr int kMostBoxRows = 256;  // of a tensor copy
 constexpr int kMapSize = 256;      // of nested absmax
-constexpr int kQuad = 4;           // lanes that share rows of an operand
 // Barriers of consumers, which the producers pass without waiting (see gemm_pair.cuh): the pair table is there, and all
 // stages have been read.
 constexpr int kTableBarrier = 1;
@@ -154,6 +153,30 @@ struct WgmmaShare {
   }
 };
 
+// The scale of a block, read ahead: it is kept as it is stored, so nothing waits for it.
+struct StoredScale {
+  uint32_t level1 = 0;
+  float level2 = 0.0f;
+
+  __device__ void read(const Absmax& absmax, int64_t block) {
+    if (absmax.dtype == Dtype::u8) {
+      level1 = __ldg(static_cast<const uint8_t*>(absmax.values) + block);
+      level2 = __ldg(absmax.absmax2 + (block >> absmax.log2_blocksize));
+    } else if (absmax.dtype == Dtype::f32) {
+      level1 = __ldg(static_cast<const uint32_t*>(absmax.values) + block);
+    } else {
+      level1 = __ldg(static_cast<const uint16_t*>(absmax.values) + block);
+    }
+  }
+  template <class Shape>
+  __device__ float value(const Absmax& absmax, const WgmmaShare<Shape>& share, float offset) const {
+    if (absmax.dtype == Dtype::u8) return nested_absmax(*share.map(static_cast<int>(level1 & 255)), level2, offset);
+    if (absmax.dtype == Dtype::f16) return to_float(f16{static_cast<uint16_t>(level1)});
+    if (absmax.dtype == Dtype::bf16) return to_float(bf16{static_cast<uint16_t>(level1)});
+    return __uint_as_float(level1);
+  }
+};
+
 __device__ __forceinline__ const uint8_t* stored_scale(const Absmax& absmax, int64_t block) {
   const int bytes = absmax.dtype == Dtype::u8 ? 1 : absmax.dtype == Dtype::f32 ? 4 : 2;
   return static_cast<const uint8_t*>(absmax.values) + block * bytes;
@@ -165,7 +188,7 @@ __device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weig
                               const T* x, int64_t ldx, int m) {
   const WgmmaPlan& plan = share.plan;
   const int lane = threadIdx.x % kWarpSize;
-  const int warp = uniform(threadIdx.x / kWarpSize % kWarpgroupWarps);
+  const int warp = threadIdx.x / kWarpSize % kWarpgroupWarps;
   const int group = warp / Shape::kStageWarps;
   const int part = warp % Shape::kStageWarps;  // of the group
   const int piece = lane % 8;                  // of 16 bytes, of a row in a block
@@ -229,110 +252,57 @@ __device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weig
   }
 }
 
-// The scales of a lane: of rows g and g + 8 of its tile, for a quarter of the columns of a pair of stages. What it
-// reads it keeps as it is stored, and so waits for nothing. `Plain`: fp32 for blocks of BlockCols.
-template <int BlockCols, bool Plain>
-class WgmmaScales {
- public:
-  static constexpr int kCount = kPairStages * kStageCols / BlockCols / kQuad;  // of a row
-
-  // `row` is the lane's first; `col` the first of the team's columns, which end before `end`.
-  __device__ void start(const Weight& weight, int64_t row, int col, int end) {
-    col_ = col + static_cast<int>(threadIdx.x) % kQuad * kCount * BlockCols;
-    end_ = end;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int64_t element = min(row + i * 8, weight.rows - 1) * weight.cols + col_;
-      at_[i] = Plain ? element / BlockCols : element;
-    }
-    if (!Plain && weight.absmax.dtype == Dtype::u8) offset_ = __ldg(weight.absmax.offset);
-  }
-
-  // Those from the column where the last reading ended, `cols` before the next one's.
-  __device__ void read(const Weight& weight, int cols) {
-#pragma unroll
-    for (int lower = 0; lower < 2; ++lower) {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        if (col_ + i * BlockCols < end_) read_one(weight, lower, i);
-      }
-      at_[lower] += Plain ? cols / BlockCols : cols;
-    }
-    col_ += cols;
-  }
-
-  template <class Shape>
-  __device__ float value(const WgmmaShare<Shape>& share, const Weight& weight, int lower, int i) const {
-    const uint32_t level1 = level1_[lower][i];
-    const Dtype dtype = weight.absmax.dtype;
-    if (Plain || dtype == Dtype::f32) return bits_to_float(level1);
-    if (dtype == Dtype::f16) return to_float(f16{static_cast<uint16_t>(level1)});
-    if (dtype == Dtype::bf16) return to_float(bf16{static_cast<uint16_t>(level1)});
-    return nested_absmax(*share.map(static_cast<int>(level1 & 255)), level2_[lower][i], offset_);
-  }
-
- private:
-  __device__ void read_one(const Weight& weight, int lower, int i) {
-    const Absmax& absmax = weight.absmax;
-    if (Plain) {
-      level1_[lower][i] = __ldg(static_cast<const uint32_t*>(absmax.values) + at_[lower] + i);
-      return;
-    }
-    const int64_t block = (at_[lower] + i * BlockCols) >> weight.log2_blocksize;
-    if (absmax.dtype == Dtype::u8) {
-      level1_[lower][i] = __ldg(static_cast<const uint8_t*>(absmax.values) + block);
-      level2_[lower][i] = __ldg(absmax.absmax2 + (block >> absmax.log2_blocksize));
-    } else if (absmax.dtype == Dtype::f32) {
-      level1_[lower][i] = __ldg(static_cast<const uint32_t*>(absmax.values) + block);
-    } else {
-      level1_[lower][i] = __ldg(static_cast<const uint16_t*>(absmax.values) + block);
-    }
-  }
-
-  int col_ = 0;  // the lane's first of the next reading
-  int end_ = 0;
-  int64_t at_[2] = {};  // the lane's first of each row, in blocks if Plain, else in elements of W
-  uint32_t level1_[2][kCount] = {};
-  float level2_[2][kCount] = {};
-  float offset_ = 0.0f;
-};
-
 // A thread's sums of each tile. Element 4 i + e: column 8 i + 2 t + e % 2 of row g, or g + 8 for e >= 2.
 template <class Shape>
 using WgmmaSums = float[Shape::kMostTiles][Shape::kCols / 2];
 
 // The first of a thread's rows, in the CTA.
 __device__ __forceinline__ int wgmma_row(int first_tile) {
-  const int lane = threadIdx.x % kWarpSize;
-  return first_tile * kTileRows + threadIdx.x / kWarpSize % kWarpgroupWarps * 16 + lane / kQuad;
+  const int g = threadIdx.x % kWarpSize / 4;
+  return first_tile * kTileRows + threadIdx.x / kWarpSize % kWarpgroupWarps * 16 + g;
 }
 
 // Multiplies the stages of the warpgroup's team by its tiles, the first of which is `first_tile` of the CTA's.
-template <class T, int BlockCols, bool Plain, int Tiles, class Shape>
+template <class T, int BlockCols, int Tiles, class Shape>
 __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, const Weight& weight, int team,
                                               int first_tile, WgmmaSums<Shape>& sums) {
-  using Scales = WgmmaScales<BlockCols, Plain>;
+  constexpr int kPairCols = kPairStages * kStageCols;
   constexpr int kSteps = BlockCols / 16;
-  constexpr int kBlocks = kStageCols / BlockCols;  // of a stage
-  constexpr int kLaneScales = Scales::kCount;      // of a row, that a lane reads
-  constexpr int kRuns = BlockCols / 32;            // of 32 columns in a block
+  constexpr int kBlocks = kStageCols / BlockCols;         // of a stage
+  constexpr int kLaneScales = kPairCols / BlockCols / 4;  // of a row, that a lane reads
+  constexpr int kRuns = BlockCols / 32;                   // of 32 columns in a block
   const WgmmaPlan& plan = share.plan;
+  const Absmax& absmax = weight.absmax;
   const PairTable::Lane table(share.shared);
   const int lane = threadIdx.x % kWarpSize;
   const int g = lane / 4;
   const int t = lane % 4;
   const int row = wgmma_row(first_tile);
   const uint32_t code_offset = row * kRowBytes + g / 2 % 4 * 16 + t * 4;
-  const int end = static_cast<int>(min(share.col(share.stages), weight.cols));
-  const int pitch = plan.teams * kPairStages * kStageCols;  // columns from a pair of stages to the team's next
-  Scales stored[Tiles];                                     // of the next pair of stages
+  const float offset = absmax.dtype == Dtype::u8 ? __ldg(absmax.offset) : 0.0f;
+
+  // The lane's scales of the next pair of stages, and the element of W where the first of a row's begins.
+  StoredScale stored[Tiles][2][kLaneScales];
+  int col = static_cast<int>(share.col(team * kPairStages)) + t * kLaneScales * BlockCols;
+  int64_t elements[Tiles][2];
 #pragma unroll
-  for (int tile = 0; tile < Tiles; ++tile)
-    stored[tile].start(weight, share.row + row + tile * kTileRows, static_cast<int>(share.col(team * kPairStages)),
-                       end);
+  for (int i = 0; i < 2 * Tiles; ++i)
+    elements[i / 2][i % 2] = min(share.row + row + i / 2 * kTileRows + i % 2 * 8, weight.rows - 1) * weight.cols + col;
+  const int end = static_cast<int>(min(share.col(share.stages), weight.cols));
   const auto read_scales = [&] {
 #pragma unroll
-    for (int tile = 0; tile < Tiles; ++tile) stored[tile].read(weight, pitch);
+    for (int tile = 0; tile < Tiles; ++tile) {
+#pragma unroll
+      for (int lower = 0; lower < 2; ++lower) {
+#pragma unroll
+        for (int i = 0; i < kLaneScales; ++i) {
+          if (col + i * BlockCols < end)
+            stored[tile][lower][i].read(absmax, (elements[tile][lower] + i * BlockCols) >> weight.log2_blocksize);
+        }
+        elements[tile][lower] += plan.teams * kPairCols;
+      }
+    }
+    col += plan.teams * kPairCols;
   };
 
   float dots[Shape::kCols / 2] = {};  // of the block under way,
@@ -354,7 +324,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
 #pragma unroll
       for (int i = 0; i < 2 * kLaneScales; ++i)
         scales[tile][i / kLaneScales][i % kLaneScales] =
-            stored[tile].value(share, weight, i / kLaneScales, i % kLaneScales);
+            stored[tile][i / kLaneScales][i % kLaneScales].value(absmax, share, offset);
     }
     read_scales();
 #pragma unroll 1
@@ -395,7 +365,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
           } else if (block + 1 < kBlocks) {
             read_codes(block + 1, 0);
           }
-          wgmma_wait(dots);
+          wgmma_wait();
           retire(sums[(tile + Tiles - 1) % Tiles]);
           if (block == 0 && tile == 0) {
             if (done != 0) barrier_arrive_warp(done);
@@ -403,7 +373,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
 #pragma unroll
           for (int lower = 0; lower < 2; ++lower)
             dot_scales[lower] = __shfl_sync(~0u, scales[tile][lower][block % kLaneScales],
-                                            (half * kBlocks + block) / kLaneScales, kQuad);
+                                            (lane & ~3) + (half * kBlocks + block) / kLaneScales);
           wgmma_fence();
           constexpr int kBlockBytes = BlockCols * 2;  // of a row of x
           const int x_offset =
@@ -420,7 +390,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
     }
     place.advance(plan.ring, (plan.teams - 1) * kPairStages);
   }
-  wgmma_wait(dots);
+  wgmma_wait();
   retire(sums[Tiles - 1]);
 }
 
@@ -434,7 +404,7 @@ __device__ __forceinline__ void wgmma_store(const WgmmaShare<Shape>& share, int 
     if (tile == tiles) break;
 #pragma unroll
     for (int i = 0; i < Shape::kCols / 2; ++i) {
-      const int col = i / 4 * 8 + 2 * (threadIdx.x % kQuad) + i % 2;
+      const int col = i / 4 * 8 + 2 * (threadIdx.x % 4) + i % 2;
       to[col * share.sum_pitch() + tile * kTileRows + i / 2 % 2 * 8] = sums[tile][i];
     }
   }
@@ -475,7 +445,7 @@ __device__ void wgmma_finish(const WgmmaShare<Shape>& share, T* y, int64_t ldy, 
   }
 }
 
-template <class T, class Shape, int BlockCols, bool Plain>
+template <class T, class Shape, int BlockCols>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_pair_wgmma(T* y,         // [m, weight.rows]
                     int64_t ldy,  // elements
@@ -488,7 +458,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   if constexpr (kHasWgmma) {
     extern __shared__ __align__(1024) uint8_t shared[];
     const WgmmaShare<Shape> share(plan, shared);
-    const int warpgroup = uniform(threadIdx.x / kWarpgroupThreads);
+    const int warpgroup = threadIdx.x / kWarpgroupThreads;
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
@@ -518,9 +488,9 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       const int tiles = min(plan.warpgroup_tiles, plan.tiles - first_tile);
       WgmmaSums<Shape> sums{};
       if (Shape::kMostTiles > 1 && tiles > 1) {
-        wgmma_consume<T, BlockCols, Plain, Shape::kMostTiles>(share, weight, team, first_tile, sums);
+        wgmma_consume<T, BlockCols, Shape::kMostTiles>(share, weight, team, first_tile, sums);
       } else {
-        wgmma_consume<T, BlockCols, Plain, 1>(share, weight, team, first_tile, sums);
+        wgmma_consume<T, BlockCols, 1>(share, weight, team, first_tile, sums);
       }
       barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
       wgmma_store<Shape>(share, team, first_tile, tiles, sums);
@@ -588,9 +558,9 @@ bool lay_out(int64_t n, int64_t k, const Device& device, const Config& config, L
   return false;
 }
 
-template <class T, class Shape, int BlockCols, bool Plain>
+template <class T, class Shape, int BlockCols>
 int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, Launch& launch, Stream stream) {
-  constexpr auto kKernel = gemm_pair_wgmma<T, Shape, BlockCols, Plain>;
+  constexpr auto kKernel = gemm_pair_wgmma<T, Shape, BlockCols>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
   WgmmaPlan& plan = launch.plan;
@@ -630,14 +600,11 @@ int launch_gemm_pair_wgmma(const GemmArgs& args, const Device& device, int confi
       Launch launch;
       if (!lay_out<PassShape>(weight.rows, weight.cols, device, config, launch))
         return static_cast<int>(cudaErrorInvalidConfiguration);
-      const auto run = [&](auto type, auto block_cols, auto plain) {
-        return launch_pass<decltype(type), PassShape, decltype(block_cols)::value, decltype(plain)::value>(
-            args, m0, m, device, launch, stream);
+      const auto run = [&](auto type, auto block_cols) {
+        return launch_pass<decltype(type), PassShape, decltype(block_cols)::value>(args, m0, m, device, launch, stream);
       };
       const auto with_block = [&](auto type) {
-        if (weight.log2_blocksize == 5) return run(type, Constant<32>{}, Constant<0>{});
-        const bool plain = weight.absmax.dtype == Dtype::f32 && weight.log2_blocksize == 6;
-        return plain ? run(type, Constant<64>{}, Constant<1>{}) : run(type, Constant<64>{}, Constant<0>{});
+        return weight.log2_blocksize == 5 ? run(type, Constant<32>{}) : run(type, Constant<64>{});
       };
       const int result = args.dtype == Dtype::bf16 ? with_block(bf16{}) : with_block(f16{});
       m0 += m;

@@ -26,14 +26,8 @@ constexpr uint32_t wgmma_step(int bytes) { return static_cast<uint32_t>(bytes) >
 // Registers written before are seen by what is multiplied after it.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// All that was committed is done: d is there, and a and b may be overwritten. d is passed through, or the compiler
-// would use it before, and then serialize the instructions.
-template <int Count>
-__device__ __forceinline__ void wgmma_wait(float (&d)[Count]) {
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-#pragma unroll
-  for (int i = 0; i < Count; ++i) asm volatile("" : "+f"(d[i])::"memory");
-}
+// All that was committed is done: d is there, a and b may be overwritten.
+__device__ __forceinline__ void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 
 // Gives this warpgroup `Registers` a thread, of those that the block was launched with.
 template <int Registers>

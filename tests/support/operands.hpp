@@ -164,7 +164,7 @@ inline size_t workspace_needed(const Backend& backend, const nf4_problem_t& prob
 }
 
 // More than any problem of the tests needs, but for those of large.cpp.
-inline constexpr size_t kWorkspaceBytes = size_t{128} << 20;
+inline constexpr size_t kWorkspaceBytes = size_t{640} << 20;
 
 // Every variant of `op` on the backend with each of its configs: calls test(info, options). Products get a workspace.
 template <class Test>
