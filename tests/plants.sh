@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Shows that the checks of kernels can fail. tests/plants/ holds faults as patches, each with the variant that it is in
-# and the test, or the step of tests/gpu.sh, that must catch it.
+# Shows that the checks can fail. tests/plants/ holds faults as patches. Those of kernels name the variant that they are in
+# and the test, or the step of tests/gpu.sh, that must catch them; those in tests/plants/host/ name a test of ctest.
 #
+#   bash tests/plants.sh host [NAME ...]           plants the latter, or those named, one at a time into a copy of the
+#                                                  commit that is checked out, in build/plants-host. No GPU needed
 #   bash tests/plants.sh build FOLDER              builds the commit that is checked out, without and with all faults,
 #                                                  for sm_90a; FOLDER then has all that `run` needs. No GPU needed
 #   bash FOLDER/plants.sh run [--limit SECONDS]    on a machine with a GPU of that kind; a check is ended after SECONDS,
@@ -68,8 +70,53 @@ run() {
   ((failed == 0))
 }
 
+# finds TEST: whether it fails for the copy as it is; both what builds and what does not are told apart from that.
+finds() {
+  local code=0
+  cmake --build --preset default >"$output" 2>&1 || return 2
+  ctest --preset default --no-tests=error -R "^$1\$" >"$output" 2>&1 || code=$?
+  ((code == 0)) || grep -q '[1-9][0-9]* tests* failed out of' "$output" || return 2
+  ((code != 0))
+}
+
+host() {
+  local passed=0 failed=0 patch name fault test outcome started
+  cd "$here/.."
+  output=$(mktemp)
+  trap 'rm -f "$output"' EXIT
+  rm -rf build/plants-host
+  git clone --quiet . build/plants-host
+  cd build/plants-host
+  cmake --preset default >"$output"
+  for patch in "$here"/plants/host/*.patch; do
+    name=$(basename "$patch" .patch)
+    (($# == 0)) || [[ " $* " == *" $name "* ]] || continue
+    fault=$(sed -n 's/^fault: //p' "$patch")
+    test=$(sed -n 's/^test: //p' "$patch")
+    started=$SECONDS
+    outcome=MISSED
+    if finds "$test"; then
+      outcome='fails without the fault'
+    elif (($? == 1)); then
+      git apply "$patch"
+      if finds "$test"; then outcome=caught; fi
+      git checkout --quiet .
+    fi
+    echo "$outcome: $name: $fault; by $test, $((SECONDS - started)) s"
+    if [[ $outcome == caught ]]; then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+      tail -20 "$output"
+    fi
+  done
+  echo "$passed passed, $failed failed"
+  ((failed == 0))
+}
+
 limit=120
 case ${1:-}/$# in
+  host/*) host "${@:2}" ;;
   build/2) build "$2" ;;
   run/1) run ;;
   run/3) [[ $2 == --limit ]] && limit=$3 && run ;;
