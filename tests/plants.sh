@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows that the checks can fail. tests/plants/ holds faults as patches. Those of kernels name the variant that they are in
+# Shows that the checks can fail. tests/plants/ holds faults as patches. Those of kernels name the variant they are in
 # and the test, or the step of tests/gpu.sh, that must catch them; those in tests/plants/host/ name a test of ctest.
 #
 #   bash tests/plants.sh host [NAME ...]           plants the latter, or those named, one at a time into a copy of the
@@ -9,7 +9,7 @@
 #   bash FOLDER/plants.sh run [--limit SECONDS]    on a machine with a GPU of that kind; a check is ended after SECONDS,
 #                                                  120 if not given
 #
-# The faults are all in one binary, since a check is limited to one variant by NF4_TEST_VARIANT, or meets shapes that
+# Those of kernels are all in one binary, since a check is limited to one variant by NF4_TEST_VARIANT, or meets shapes that
 # another fault leaves alone. A fault is caught if its check succeeds without the faults and fails with them, for what it
 # is there to see: a result for a test, an error of its tool for a sanitizer. Ends with a line that counts them.
 set -euo pipefail
