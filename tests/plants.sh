@@ -35,6 +35,22 @@ build() {
   cp -r tests/plants tests/plants.sh tests/gpu.sh "$folder"
 }
 
+# judge WHAT: tells the outcome of a fault, and counts it; total: the counts.
+passed=0 failed=0
+judge() {
+  echo "$outcome: $1, $((SECONDS - started)) s"
+  if [[ $outcome == caught ]]; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    tail -20 "$output"
+  fi
+}
+total() {
+  echo "$passed passed, $failed failed"
+  ((failed == 0 && passed > 0))
+}
+
 # check KIND: the check of the current fault on one of the binaries, into $output; its last line counts.
 check() {
   local command=("$here/$1/nf4_tests" "${test//,/\\,}") # a comma would begin another selection
@@ -43,7 +59,7 @@ check() {
 }
 
 run() {
-  local passed=0 failed=0 patch fault outcome started
+  local patch fault outcome started
   output=$(mktemp)
   trap 'rm -f "$output"' EXIT
   for patch in "$here"/plants/*.patch; do
@@ -58,19 +74,12 @@ run() {
       check planted
       if grep -qE "${step:+SUMMARY: [1-9]}${test:+, [1-9][0-9]* failed}" "$output"; then outcome=caught; fi
     fi
-    echo "$outcome: $(basename "$patch" .patch), $variant: $fault; by ${test:-$step}, $((SECONDS - started)) s"
-    if [[ $outcome == caught ]]; then
-      passed=$((passed + 1))
-    else
-      failed=$((failed + 1))
-      tail -20 "$output"
-    fi
+    judge "$(basename "$patch" .patch), $variant: $fault; by ${test:-$step}"
   done
-  echo "$passed passed, $failed failed"
-  ((failed == 0))
+  total
 }
 
-# finds TEST: whether it fails for the copy as it is; both what builds and what does not are told apart from that.
+# finds TEST: 0 if the test fails for the copy as it is, 1 if it succeeds, 2 if it cannot be run.
 finds() {
   local code=0
   cmake --build --preset default >"$output" 2>&1 || return 2
@@ -80,8 +89,9 @@ finds() {
 }
 
 host() {
-  local passed=0 failed=0 patch name fault test outcome started
+  local patch name fault test outcome started
   cd "$here/.."
+  for name; do [[ -f $here/plants/host/$name.patch ]] || { echo "no fault $name" >&2; exit 2; }; done
   output=$(mktemp)
   trap 'rm -f "$output"' EXIT
   rm -rf build/plants-host
@@ -102,16 +112,9 @@ host() {
       if finds "$test"; then outcome=caught; fi
       git checkout --quiet .
     fi
-    echo "$outcome: $name: $fault; by $test, $((SECONDS - started)) s"
-    if [[ $outcome == caught ]]; then
-      passed=$((passed + 1))
-    else
-      failed=$((failed + 1))
-      tail -20 "$output"
-    fi
+    judge "$name: $fault; by $test"
   done
-  echo "$passed passed, $failed failed"
-  ((failed == 0))
+  total
 }
 
 limit=120
