@@ -27,6 +27,7 @@
 #include "gemm_pair.cuh"
 #include "ring.cuh"
 #include "tensor_map.cuh"
+#include "totals.cuh"
 
 namespace nf4 {
 
@@ -280,38 +281,14 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   }
 }
 
-// Adds up the sums of all teams of the cluster, for the rows of x that fall to this CTA, and writes y.
+// Adds up the sums of all teams of the cluster, and writes y.
 template <class T, class Shape>
 __device__ void stream_finish(const StreamShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
-  constexpr int kAtOnce = 8;  // outputs of a lane
   const StreamPlan& plan = share.plan;
-  const int warps = static_cast<int>(blockDim.x) / kWarpSize;
-  const int lane = threadIdx.x % kWarpSize;
+  const Partials partials{share.sums(0), share.sum_pitch(), Shape::kCols * share.sum_pitch(),
+                          plan.teams,    plan.cluster,      share.rank};
   const int here = static_cast<int>(min(rows - share.row, int64_t{plan.rows}));
-  for (int col = share.rank + static_cast<int>(threadIdx.x) / kWarpSize * plan.cluster; col < m;
-       col += warps * plan.cluster) {
-    for (int begin = lane; begin < here; begin += kAtOnce * kWarpSize) {
-      float totals[kAtOnce] = {};
-      for (int rank = 0; rank < plan.cluster; ++rank) {
-        for (int team = 0; team < plan.teams; ++team) {
-          const float* const from = share.sums(team) + col * share.sum_pitch();
-#pragma unroll
-          for (int i = 0; i < kAtOnce; ++i) {
-            const int row = begin + i * kWarpSize;
-            if (row < here)
-              totals[i] += rank == share.rank ? from[row] : load_at_rank(shared_address(from + row), rank);
-          }
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        const int row = begin + i * kWarpSize;
-        if (row >= here) continue;
-        const int64_t out_row = share.row + row;
-        y[col * ldy + out_row] = from_float<T>(bias != nullptr ? totals[i] + to_float(bias[out_row]) : totals[i]);
-      }
-    }
-  }
+  write_totals(partials, y + share.row, ldy, here, m, bias == nullptr ? bias : bias + share.row);
 }
 
 template <class T, class Shape, class Scales>

@@ -48,6 +48,7 @@
 #include "ptx.cuh"
 #include "ring.cuh"
 #include "tensor_map.cuh"
+#include "totals.cuh"
 #include "variant.hpp"
 #include "wgmma.cuh"
 
@@ -410,39 +411,14 @@ __device__ __forceinline__ void wgmma_store(const WgmmaShare<Shape>& share, int 
   }
 }
 
-// Adds up the sums of all teams of the cluster, for the rows of x that fall to this CTA, and writes y.
+// Adds up the sums of all teams of the cluster, and writes y.
 template <class T, class Shape>
 __device__ void wgmma_finish(const WgmmaShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
-  constexpr int kAtOnce = 4;  // outputs of a lane
   const WgmmaPlan& plan = share.plan;
-  const int warps = static_cast<int>(blockDim.x) / kWarpSize;
-  const int lane = threadIdx.x % kWarpSize;
+  const Partials partials{share.sums(0), share.sum_pitch(), Shape::kCols * share.sum_pitch(),
+                          plan.teams,    plan.cluster,      share.rank};
   const int here = static_cast<int>(min(rows - share.row, int64_t{plan.rows()}));
-  // A warp has kAtOnce * 32 rows of one column at a time.
-  const int runs = (here + kAtOnce * kWarpSize - 1) / (kAtOnce * kWarpSize);
-  for (int item = static_cast<int>(threadIdx.x) / kWarpSize;; item += warps) {
-    const int col = share.rank + item / runs * plan.cluster;
-    if (col >= m) break;
-    const int begin = item % runs * kAtOnce * kWarpSize + lane;
-    float totals[kAtOnce] = {};
-    for (int rank = 0; rank < plan.cluster; ++rank) {
-      for (int team = 0; team < plan.teams; ++team) {
-        const float* const from = share.sums(team) + col * share.sum_pitch();
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) {
-          const int row = begin + i * kWarpSize;
-          if (row < here) totals[i] += rank == share.rank ? from[row] : load_at_rank(shared_address(from + row), rank);
-        }
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int row = begin + i * kWarpSize;
-      if (row >= here) continue;
-      const int64_t out_row = share.row + row;
-      y[col * ldy + out_row] = from_float<T>(bias != nullptr ? totals[i] + to_float(bias[out_row]) : totals[i]);
-    }
-  }
+  write_totals(partials, y + share.row, ldy, here, m, bias == nullptr ? bias : bias + share.row);
 }
 
 template <class T, class Shape, int BlockCols>

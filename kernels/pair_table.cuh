@@ -56,8 +56,13 @@ struct PairTable {
     }
     template <int Byte>
     __device__ __forceinline__ uint32_t look_up(uint32_t codes) const {
-      return load_shared<kStart>(__byte_perm(codes, base, 0x7604 | Byte << 4));
+      return look_up(codes, byte_selector(Byte));
     }
+    // The same for a byte that is known at run time, by its byte_selector().
+    __device__ __forceinline__ uint32_t look_up(uint32_t codes, uint32_t selector) const {
+      return load_shared<kStart>(__byte_perm(codes, base, selector));
+    }
+    static constexpr uint32_t byte_selector(int byte) { return 0x7604 | static_cast<uint32_t>(byte) << 4; }
   };
 };
 

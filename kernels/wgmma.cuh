@@ -25,9 +25,17 @@ constexpr uint32_t wgmma_step(int bytes) { return static_cast<uint32_t>(bytes) >
 
 // Registers written before are seen by what is multiplied after it.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// Keeps the compiler from computing `a` behind a wgmma_wait() or wgmma_fence() that follows, where it would not overlap
+// with the instructions under way.
+__device__ __forceinline__ void wgmma_settle(uint32_t (&a)[4]) {
+  asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
+}
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// All that was committed is done: d is there, a and b may be overwritten.
-__device__ __forceinline__ void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+// All that was committed but the last `Pending` groups is done: d is there, a and b may be overwritten.
+template <int Pending = 0>
+__device__ __forceinline__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
 
 // Gives this warpgroup `Registers` a thread, of those that the block was launched with.
 template <int Registers>
@@ -47,6 +55,8 @@ __device__ void wgmma(float (&d)[Cols / 2], const uint32_t (&a)[4], uint32_t b, 
 #define NF4_D8(i) NF4_D4(i), NF4_D4(i + 4)
 #define NF4_D16(i) NF4_D8(i), NF4_D8(i + 8)
 #define NF4_D32(i) NF4_D16(i), NF4_D16(i + 16)
+#define NF4_D64(i) NF4_D32(i), NF4_D32(i + 32)
+#define NF4_D128(i) NF4_D64(i), NF4_D64(i + 64)
 // The operands after d are numbered from `a0` on.
 #define NF4_WGMMA(T, TYPE, COLS, D, A, B, ADD, UPPER, ...)                                                            \
   template <>                                                                                                         \
@@ -70,9 +80,24 @@ NF4_WGMMA_TYPES(64,
                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,"
                 "%28,%29,%30,%31",
                 "%32,%33,%34,%35", "%36", "%37", "%38", NF4_D32(0))
+NF4_WGMMA_TYPES(128,
+                "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,"
+                "%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,"
+                "%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63",
+                "%64,%65,%66,%67", "%68", "%69", "%70", NF4_D64(0))
+NF4_WGMMA_TYPES(256,
+                "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,"
+                "%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,"
+                "%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,"
+                "%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,"
+                "%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,"
+                "%121,%122,%123,%124,%125,%126,%127",
+                "%128,%129,%130,%131", "%132", "%133", "%134", NF4_D128(0))
 
 #undef NF4_WGMMA_TYPES
 #undef NF4_WGMMA
+#undef NF4_D128
+#undef NF4_D64
 #undef NF4_D32
 #undef NF4_D16
 #undef NF4_D8

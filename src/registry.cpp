@@ -20,9 +20,19 @@ using Family = std::span<const Variant> (*)();
 constexpr Family kFamilies[] = {
     host_variants,
 #if NF4_HAVE_CUDA
-    pack_binned_variants,   pack_cub_variants,  unpack_stream_variants,    unpack_lut_variants,
-    gemm_pair_tma_variants, gemm_pair_variants, gemm_pair_stream_variants, gemm_pair_wgmma_variants,
-    gemm_fma_variants,      gemv_lut_variants,  gemm_tiled_variants,       gemm_unpack_cublas_variants,
+    pack_binned_variants,
+    pack_cub_variants,
+    unpack_stream_variants,
+    unpack_lut_variants,
+    gemm_pair_tma_variants,
+    gemm_pair_variants,
+    gemm_pair_stream_variants,
+    gemm_pair_wgmma_variants,
+    gemm_scaled_wgmma_variants,
+    gemm_fma_variants,
+    gemv_lut_variants,
+    gemm_tiled_variants,
+    gemm_unpack_cublas_variants,
     absmax_variants,
 #endif
 };

@@ -251,6 +251,8 @@ inline double largest_finite(nf4_dtype_t dtype) {
 // passes
 //   k additions at most, the bias's included, and the roundings of the weight's product and of that with x. All of them
 //   multiplied out, for sums as long as k are not small. Tensor cores, which truncate, take the 16-bit types.
+// "scaled16": the same for the tensor cores, from a codebook value that is off by 2^-12 at most, and a scale that passes
+//   two roundings more.
 inline double accuracy_g(std::string_view accuracy_class, nf4_dtype_t dtype, int64_t k) {
   const double additions = static_cast<double>((k + 31) / 32 + 40);
   const double fp64 = static_cast<double>(k + 2) * 0x1p-52;
@@ -261,6 +263,10 @@ inline double accuracy_g(std::string_view accuracy_class, nf4_dtype_t dtype, int
     const bool tensor = dtype != NF4_F32;
     const double sums = std::pow(tensor ? 1 + 0x1p-23 : 1 + 0x1p-24, static_cast<double>(k + 2));
     return fp64 + (tensor ? 1 + unit_roundoff(dtype) : 1.0) * sums - 1;
+  }
+  if (accuracy_class == "scaled16") {
+    const double sums = std::pow(1 + 0x1p-23, static_cast<double>(k + 4));
+    return fp64 + (1 + unit_roundoff(dtype)) * (1 + 0x1p-12) * sums - 1;
   }
   return std::numeric_limits<double>::quiet_NaN();
 }
