@@ -143,7 +143,8 @@ def milliseconds(device, function, repeat=1):
 
 
 def decoding_step(model, batch):
-    """A function that decodes one token after CONTEXT others in a static cache, and one that takes the cache back there."""
+    """A function that decodes one token, with CONTEXT others before it in a static cache, and one that takes the cache
+    back there."""
     cache = transformers.StaticCache(config=model.config, max_cache_len=CACHE)
     model(torch.ones(batch, CONTEXT, dtype=torch.long, device=model.device), past_key_values=cache)
     token = torch.ones(batch, 1, dtype=torch.long, device=model.device)
@@ -165,7 +166,7 @@ def capture(step):
     with torch.cuda.stream(stream):
         for _ in range(2):
             step()
-            stream.synchronize()
+            stream.synchronize()  # so that the next step finds the weights written, and libnf4 marks them constant
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
@@ -177,12 +178,12 @@ def graph_samples(model, batch, names, arguments):
 
 
 def compiled_samples(model, batch, names, arguments):
-    """The step is what torch.compile makes of it in fullgraph and with static shapes. generate() would compile by itself
-    for a static cache, but not a model that was loaded in 4 bits: _valid_auto_compile_criteria of transformers 5.17 asks
+    """The step is what torch.compile makes of it in fullgraph and with static shapes. generate() compiles by itself for
+    a static cache, but not a model that was loaded in 4 bits: _valid_auto_compile_criteria of transformers 5.17 asks
     hf_quantizer.is_compileable, which is False for bitsandbytes. Its users call torch.compile themselves.
 
-    Without guards the code is compiled once. They would ask for Linear4bit.forward, which nf4.enable() exchanges; compiled
-    code does not call it but the operator gemm_4bit, whose kernel is exchanged too."""
+    Without guards it is compiled once for all contenders. They would ask for Linear4bit.forward, which nf4.enable()
+    exchanges; compiled code calls the operator gemm_4bit in its place, whose kernel is exchanged too."""
     step, rewind = decoding_step(model, batch)
     step = torch.compile(step, fullgraph=True, dynamic=False,
                          options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})  # fmt: skip

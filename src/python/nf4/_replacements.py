@@ -75,8 +75,8 @@ class Codes:
         return None
 
 
-# Around all that asks a Params4bit, in an eager call or as an argument that compiled code hands to an operator: each
-# question would take a microsecond by the way of its __torch_function__.
+# Around what asks a Params4bit, in an eager call or as an argument that compiled code hands to an operator: by way of
+# its __torch_function__ each question would take a microsecond.
 _NoTorchFunction = torch._C.DisableTorchFunctionSubclass
 
 

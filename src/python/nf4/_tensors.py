@@ -76,7 +76,7 @@ _FIELDS = ("rows", "cols", "blocksize", "codes", "absmax", "absmax_dtype", "absm
 
 
 def versions(tensors):
-    """How often each was written to in place, as torch counts it. None if one is of inference_mode: those do not count."""
+    """How often each was written in place, as torch counts it. None if one is of inference_mode, which has no count."""
     try:
         return [tensor._version for tensor in tensors]
     except RuntimeError:
@@ -141,7 +141,7 @@ class View:
         self.writes = None
 
     def of(self, tensors):
-        """A reference for a product with `tensors`, which lie here: `constant` once all that wrote them is known to have
+        """A reference for a product with `tensors`, which lie here: `constant` once what wrote them is known to have
         finished. The first call leaves an event on the stream, and a later one finds it complete; none waits."""
         current = versions(tensors)
         writes = self.writes
