@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Whole models of transformers, decoding and prefill: libnf4 and bitsandbytes in turns, in one process, and dense bf16.
 
-    python3 bench/e2e.py --model qwen --batch 1,8 --mode graph,eager,prefill --csv bench/results/e2e.csv
+    python3 bench/e2e.py --model qwen --batch 1,8 --mode graph,compiled,prefill --csv bench/results/e2e.csv
 
 The models have their full size and random weights, made as NF4 on the GPU layer by layer, so nothing is downloaded and
 no dense copy exists. Needs torch with CUDA, transformers, bitsandbytes, and the package nf4 (docs/huggingface.md).
 
-Modes: graph is one CUDA graph per decoding step with a static cache; eager is generate() with a dynamic cache; prefill
-is one pass over --prompt tokens. Each result is the median of --rounds, in which the contenders take turns.
+Modes: graph is one CUDA graph per decoding step with a static cache; compiled is that too, of a step that torch.compile
+made one graph of; eager is generate() with a dynamic cache; prefill is one pass over --prompt tokens. Each result is
+the median of --rounds, in which the contenders take turns. A speed-up is the median of the ratios within a round, so
+that a clock that drifts, or a CPU that is slow for a while, is the same for both; its range is that of the ratios.
 """
 
 import argparse
@@ -140,36 +142,69 @@ def milliseconds(device, function, repeat=1):
 # ---- modes: each gives {contender: function that takes one sample, in ms per step}
 
 
+def decoding_step(model, batch):
+    """A function that decodes one token, with CONTEXT others before it in a static cache, and one that takes the cache
+    back there."""
+    cache = transformers.StaticCache(config=model.config, max_cache_len=CACHE)
+    model(torch.ones(batch, CONTEXT, dtype=torch.long, device=model.device), past_key_values=cache)
+    token = torch.ones(batch, 1, dtype=torch.long, device=model.device)
+
+    def step():
+        token.copy_(model(token, past_key_values=cache).logits[:, -1:].argmax(-1))
+
+    def rewind():
+        for layer in cache.layers:
+            layer.cumulative_length.fill_(CONTEXT)
+
+    return step, rewind
+
+
+def capture(step):
+    """A CUDA graph of `step`."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            step()
+            stream.synchronize()  # so that the next step finds the weights written, and libnf4 marks them constant
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph
+
+
 def graph_samples(model, batch, names, arguments):
-    device = model.device
+    return replays("graph", *decoding_step(model, batch), batch, names, arguments)
+
+
+def compiled_samples(model, batch, names, arguments):
+    """The step is what torch.compile makes of it in fullgraph and with static shapes. generate() compiles by itself for
+    a static cache, but not a model that was loaded in 4 bits: _valid_auto_compile_criteria of transformers 5.17 asks
+    hf_quantizer.is_compileable, which is False for bitsandbytes. Its users call torch.compile themselves.
+
+    Without guards it is compiled once for all contenders. They would ask for Linear4bit.forward, which nf4.enable()
+    exchanges; compiled code calls the operator gemm_4bit in its place, whose kernel is exchanged too."""
+    step, rewind = decoding_step(model, batch)
+    step = torch.compile(step, fullgraph=True, dynamic=False,
+                         options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})  # fmt: skip
+    print(f"  compiled in {milliseconds(model.device, step) / 1e3:.1f} s", flush=True)
+    return replays("compiled", step, rewind, batch, names, arguments)
+
+
+def replays(mode, step, rewind, batch, names, arguments):
+    """Samples of a CUDA graph of `step` for each contender."""
     samples = {}
     for name in names:
-        cache = transformers.StaticCache(config=model.config, max_cache_len=CACHE)
-        token = torch.ones(batch, 1, dtype=torch.long, device=device)
         with contender(name):
-            model(torch.ones(batch, CONTEXT, dtype=torch.long, device=device), past_key_values=cache)
+            graph = capture(step)
 
-            def step(token=token, cache=cache):
-                token.copy_(model(token, past_key_values=cache).logits[:, -1:].argmax(-1))
-
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(2):
-                    step()
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                step()
-
-        def sample(graph=graph, cache=cache):
-            for layer in cache.layers:
-                layer.cumulative_length.fill_(CONTEXT)
-            return milliseconds(device, graph.replay, arguments.steps)
+        def sample(graph=graph):
+            rewind()
+            return milliseconds(torch.device("cuda"), graph.replay, arguments.steps)
 
         samples[name] = sample
         if arguments.breakdown:
-            breakdown(f"graph, batch {batch}, {name}", graph.replay)
+            breakdown(f"{mode}, batch {batch}, {name}", graph.replay)
     return samples
 
 
@@ -203,9 +238,10 @@ def prefill_samples(model, batch, names, arguments):
     return {name: (lambda name=name: sample(name)) for name in names}
 
 
-MODES = {"graph": graph_samples, "eager": eager_samples, "prefill": prefill_samples}
+MODES = {"graph": graph_samples, "compiled": compiled_samples, "eager": eager_samples, "prefill": prefill_samples}
 
 KINDS = (  # what a kernel's name says that it is; the first that fits
+    ("all else", ("triton_",)),  # torch.compile's own, which it names after what they were fused from
     ("nf4", ("nf4",)),
     ("bitsandbytes", ("4bit", "kDequantize", "kgemm", "kGemm")),
     ("attention", ("flash", "fmha", "attention", "softmax")),
@@ -311,29 +347,31 @@ def check_trained(path, device):
 def measure(model, title, names, arguments, facts, rows):
     for mode in arguments.mode:
         for batch in [1] if mode == "prefill" else arguments.batch:
+            release()
             try:
                 samples = MODES[mode](model, batch, names, arguments)
             except (RuntimeError, ValueError) as error:  # one mode that fails leaves the others their results
                 print(f"{title} {mode} batch {batch}: FAILED: {error}")
                 continue
             times = {name: [] for name in names}
-            for _ in range(arguments.rounds):
-                for name in names:
+            for turn in range(arguments.rounds):
+                for name in reversed(names) if turn % 2 else names:
                     times[name].append(samples[name]())
-            medians = {name: statistics.median(values) for name, values in times.items()}
             tokens = arguments.prompt if mode == "prefill" else batch
-            for name, ms in medians.items():
-                speedup = medians["bitsandbytes"] / ms if "bitsandbytes" in medians else None
+            for name, values in times.items():
+                ms = statistics.median(values)
+                ratios = [base / own for base, own in zip(times.get("bitsandbytes", ()), values)]
+                speedup = f"{statistics.median(ratios):.2f}" if ratios else ""
+                ratio_range = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else ""
                 rows.append({
                     "model": title, "mode": mode, "batch": batch, "contender": name, "ms": f"{ms:.3f}",
-                    "tokens_per_s": f"{1e3 * tokens / ms:.1f}", "speedup": f"{speedup:.2f}" if speedup else "",
-                    "memory_gb": f"{memory(model.device):.1f}", "spread": f"{max(times[name]) / min(times[name]):.3f}",
+                    "tokens_per_s": f"{1e3 * tokens / ms:.1f}", "speedup": speedup, "speedup_range": ratio_range,
+                    "memory_gb": f"{memory(model.device):.1f}", "spread": f"{max(values) / min(values):.3f}",
                 })  # fmt: skip
                 print(f"{title:14} {mode:8} batch {batch:3} {name:13} {ms:9.2f} ms {1e3 * tokens / ms:9.1f} tokens/s"
-                      + (f" {speedup:6.2f}x" if speedup else ""), flush=True)  # fmt: skip
+                      + (f" {speedup:>6}x ({ratio_range})" if ratios else ""), flush=True)  # fmt: skip
             write_csv(arguments.csv, facts, rows)
             del samples
-            gc.collect()
 
 
 def write_csv(path, facts, rows):
@@ -346,6 +384,13 @@ def write_csv(path, facts, rows):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def release():
+    """Frees what the last mode or model left. Compiled code holds the tensors that it was compiled for."""
+    torch.compiler.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def memory(device):
@@ -423,14 +468,12 @@ def main():
         check_layers(model)
         measure(model, title, ["bitsandbytes", "nf4"], arguments, facts, rows)
         del model
-        gc.collect()
-        torch.cuda.empty_cache()
+        release()
         if not arguments.no_dense and fits(config, device):
             model = build(config, device, packed=False)
             measure(model, title, ["dense"], arguments, facts, rows)
             del model
-            gc.collect()
-            torch.cuda.empty_cache()
+            release()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import ctypes
 import importlib.metadata
 import io
 import unittest
+import weakref
 from unittest import mock
 
 import nf4
@@ -240,6 +241,204 @@ class ForwardTest(CpuTest):
         layer = bitsandbytes.nn.Linear4bit(256, 64, compute_dtype=torch.float32, quant_type="fp4").to("cpu").eval()
         with torch.no_grad():
             self.assert_original(lambda: layer(self.x))
+
+
+class Event:
+    """Stands for one of CUDA, behind work that takes until `complete` is set."""
+
+    def __init__(self, test):
+        self.test, self.complete = test, False
+
+    def query(self):
+        self.test.assertFalse(self.test.capturing)
+        return self.complete
+
+
+def by_all_ways(test):
+    def run(self):
+        for way in (self.forward, self.operator, self.compiled):
+            for nested in (False, True):
+                with self.subTest(way=way.__name__, nested=nested), torch.no_grad():
+                    self.events.clear()
+                    test(self, way, self.layer(nested))
+
+    return run
+
+
+class ConstantTest(CpuTest):
+    """When weights are marked NF4_WEIGHT_CONSTANT, by both ways into the library."""
+
+    def setUp(self):
+        super().setUp()
+        self.events, self.flags, self.capturing = [], [], False
+        library = _tensors.library()
+
+        def gemm(*arguments):
+            self.flags.append(arguments[7]._obj.flags)
+            return library.nf4_gemm(*arguments)
+
+        def mark(index):
+            self.assertFalse(self.capturing)
+            self.events.append(Event(self))
+            return self.events[-1]
+
+        spy = mock.Mock(wraps=library, nf4_gemm=gemm)
+        for patch in (
+            mock.patch.object(_tensors, "library", lambda: spy),
+            mock.patch.object(_tensors, "_mark", mark),
+            mock.patch.object(_tensors, "_watchable", lambda index: not self.capturing),
+            mock.patch.object(_replacements, "library", lambda: spy),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.short = _replacements._short_forward(self.fail, self.devices)
+        self.ops = _replacements.Operators({}, self.devices, _replacements.Codes())
+        self.x = torch.randn(1, 256)
+
+    @staticmethod
+    def layer(nested=False):
+        return bitsandbytes.nn.Linear4bit(
+            256, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4", compress_statistics=nested
+        ).to("cpu")
+
+    def forward(self, layer):
+        return self.short(layer, self.x)
+
+    def operator(self, layer):
+        """As matmul_4bit calls it, with a new view of the weight each time."""
+        return self.operator_on(layer, layer.weight.view(-1, 1))
+
+    def compiled(self, layer):
+        """As compiled code calls it, with the Params4bit."""
+        return self.operator_on(layer, layer.weight)
+
+    def operator_on(self, layer, codes):
+        state = layer.weight.quant_state
+        second = state.state2
+        nested = (state.absmax, second.code, state.offset) if state.nested else ()
+        return self.ops.gemm_4bit(self.x, codes, [64, 256], second.absmax if nested else state.absmax, 64, "nf4", None,
+                                  *nested)  # fmt: skip
+
+    def flag(self, way, layer):
+        """Whether a product was marked. Its values are those of the weight as it is."""
+        y = way(layer)
+        w = F.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        self.assertTrue(torch.allclose(y, self.x @ w.T, atol=1e-4))
+        return self.flags[-1]
+
+    def settle(self, way, layer):
+        """The first product leaves an event, and those after its completion are marked."""
+        count = len(self.events)
+        self.assertEqual([self.flag(way, layer) for _ in range(2)], [0, 0])
+        self.assertEqual(len(self.events), count + 1)
+        self.events[-1].complete = True
+        self.assertEqual([self.flag(way, layer) for _ in range(2)], [1, 1])
+        self.assertEqual(len(self.events), count + 1)
+
+    @by_all_ways
+    def test_settles(self, way, layer):
+        self.settle(way, layer)
+        event = weakref.ref(self.events.pop())
+        self.assertIsNone(event())
+
+    def test_known_to_all_ways(self):
+        """What an eager prefill found out holds for the compiled steps after it."""
+        layer = self.layer()
+        with torch.no_grad():
+            self.settle(self.forward, layer)
+            self.assertEqual([self.flag(way, layer) for way in (self.operator, self.compiled)], [1, 1])
+
+    @by_all_ways
+    def test_captured(self, way, layer):
+        self.capturing = True
+        self.assertEqual(self.flag(way, layer), 0)
+        self.assertEqual(self.events, [])
+        self.capturing = False
+        self.assertEqual(self.flag(way, layer), 0)
+        self.events[-1].complete = True
+        self.capturing = True
+        self.assertEqual(self.flag(way, layer), 0)
+        self.capturing = False
+        self.assertEqual(self.flag(way, layer), 1)
+        self.capturing = True
+        self.assertEqual(self.flag(way, layer), 1)
+        layer.weight.zero_()
+        self.assertEqual(self.flag(way, layer), 0)
+        self.capturing = False
+        self.settle(way, layer)
+
+    @by_all_ways
+    def test_written_in_place(self, way, layer):
+        state = layer.weight.quant_state
+        second = state.state2
+        parts = (state.absmax, second.absmax, second.code, state.offset) if state.nested else (state.absmax,)
+        for tensor in (layer.weight, layer.weight.view(-1), *parts):
+            self.settle(way, layer)
+            tensor.copy_(tensor.flip(0) if tensor.dim() else tensor + 1)
+
+    @by_all_ways
+    def test_written_before_it_settled(self, way, layer):
+        self.flag(way, layer)
+        layer.weight.zero_()
+        self.events[-1].complete = True
+        self.settle(way, layer)
+
+    @by_all_ways
+    def test_moved(self, way, layer):
+        def move_codes(layer):
+            layer.weight.data = layer.weight.data.clone()
+
+        def move_absmax(layer):
+            layer.weight.quant_state.absmax = layer.weight.quant_state.absmax.clone()
+
+        def replace(layer):
+            layer.weight = self.layer(layer.weight.quant_state.nested).weight
+
+        for change in (move_codes, move_absmax, replace):
+            self.settle(way, layer)
+            change(layer)
+        self.settle(way, layer)
+
+    @by_all_ways
+    def test_same_address(self, way, layer):
+        """Another weight in the memory of one that is gone."""
+        memory = bytearray(64 * 256 // 2)
+        for _ in range(2):
+            layer.weight.data = torch.frombuffer(memory, dtype=torch.uint8).view(-1, 1)
+            self.settle(way, layer)
+
+    @by_all_ways
+    def test_inference_mode(self, way, layer):
+        """Tensors that were made there do not count what is written to them."""
+        self.settle(way, layer)
+        with torch.inference_mode():
+            self.assertEqual(self.flag(way, layer), 1)
+            layer.weight = self.layer(layer.weight.quant_state.nested).weight
+            self.assertEqual([self.flag(way, layer) for _ in range(3)], [0, 0, 0])
+        self.assertEqual(len(self.events), 1)
+
+    def test_c_functions(self):
+        """They have addresses alone, so they do not mark what the operators did."""
+        layer, way = self.layer(), self.operator
+        self.settle(way, layer)
+        state, y = layer.weight.quant_state, torch.empty(64)
+        native = mock.Mock(spec=["cgemm_4bit_inference_naive_fp32"])
+        with mock.patch.object(_tensors, "current_device", lambda: HOST):
+            gemv = _replacements.Symbols(native, self.devices, _replacements.Codes()).functions[native._mock_methods[0]]
+            gemv(64, 1, 256, self.x.data_ptr(), layer.weight.data_ptr(), state.absmax.data_ptr(), state.code.data_ptr(),
+                 y.data_ptr(), 64, 128, 64, 64, None)  # fmt: skip
+        self.assertEqual(self.flags[-1], 0)
+
+
+class WatchableTest(unittest.TestCase):
+    """Where _tensors asks events at all; CUDA's part of it is in gpu/."""
+
+    def test_process_group(self):
+        if missing:
+            self.skipTest(missing)
+        self.assertTrue(_tensors._watchable(HOST))
+        with mock.patch("torch.distributed.is_initialized", lambda: True):
+            self.assertFalse(_tensors._watchable(0))
 
 
 class SymbolTest(CpuTest):

@@ -147,6 +147,86 @@ def test_streams():
     assert not failures
 
 
+def by_forward(layer, x):
+    return layer(x)
+
+
+def by_operator(layer, x):
+    return bnb.matmul_4bit(x, layer.weight, quant_state=layer.weight.quant_state, bias=layer.bias)
+
+
+def is_constant(layer):
+    return layer._nf4_plan.weight is layer._nf4_plan.view.constant
+
+
+def settle(layer, x, way=by_forward):
+    """Calls until the weights are marked constant, which the plan sees of either way."""
+    way(layer, x)
+    torch.cuda.synchronize()
+    way(layer, x)
+    layer(x)
+    assert is_constant(layer)
+
+
+def rewrite(layer, source):
+    """Writes the weights of another layer into those of `layer`, late on a stream that is busy."""
+    with torch.no_grad():
+        torch.cuda._sleep(5_000_000)
+        layer.weight.copy_(source.weight)
+        layer.weight.quant_state.absmax.copy_(source.weight.quant_state.absmax)
+
+
+@pytest.mark.parametrize("way", [by_forward, by_operator])
+@pytest.mark.parametrize("m", [1, 8, 64])
+def test_weights_written_between_calls(way, m):
+    """A product takes what was written just before it, though the weights had been found to be constant."""
+    layer, *sources = (linear(2048, 2048, bias=False) for _ in range(3))
+    x = torch.randn(m, 2048, device="cuda", dtype=torch.bfloat16)
+    expected = [source(x) for source in sources]
+    for turn in range(20):
+        settle(layer, x, way)
+        rewrite(layer, sources[turn % 2])
+        y = way(layer, x)
+        layer(x)  # for the plan's view of it
+        assert not is_constant(layer)
+        assert torch.equal(y, expected[turn % 2])
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_weights_written_before_a_graph(settled):
+    """A graph with weights that were constant when it was captured, or not yet known to be."""
+    layers, source = [linear(2048, 2048, bias=False) for _ in range(3)], linear(2048, 2048, bias=False)
+    x = torch.randn(1, 2048, device="cuda", dtype=torch.bfloat16)
+    if settled:
+        for layer in layers:
+            settle(layer, x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        y = layers[2](layers[1](layers[0](x)))
+        assert all(is_constant(layer) == settled for layer in layers)
+    for layer in layers:
+        rewrite(layer, source)
+        graph.replay()
+        torch.cuda.synchronize()
+        assert torch.equal(y, layers[2](layers[1](layers[0](x))))
+
+
+def test_weights_written_in_a_graph():
+    layer, source = linear(2048, 2048, bias=False), linear(2048, 2048, bias=False)
+    x = torch.randn(1, 2048, device="cuda", dtype=torch.bfloat16)
+    settle(layer, x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        layer.weight.copy_(source.weight)
+        layer.weight.quant_state.absmax.copy_(source.weight.quant_state.absmax)
+        y = layer(x)
+    for _ in range(20):
+        torch.cuda._sleep(1_000_000)
+        source.weight.copy_(torch.randint(0, 256, source.weight.shape, dtype=torch.uint8, device="cuda"))
+        graph.replay()
+        assert torch.equal(y, source(x))
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
 def test_second_device():
     layer = linear(256, 512).to("cuda:1")
