@@ -64,14 +64,12 @@ constexpr int kTileRows = 64;
 constexpr int kBlockCols = 64;  // columns that lie together in a stage
 constexpr int kBlockCodes = kBlockCols / 2;
 constexpr int kXRowBytes = kBlockCols * 2;
-constexpr int kStepsOfBlock = kBlockCols / 16;
 constexpr int kMostRing = 8;
 constexpr int kScaleWarps = kWarpgroupWarps - 1;  // producers of scales; the first warp copies
 // Barriers of consumers, which the producers pass without waiting (see gemm_pair.cuh): the pair table is there, and all
 // stages have been read.
 constexpr int kTableBarrier = 1;
 constexpr int kReadBarrier = 2;
-constexpr int kTurnBarrier = 3;  // and 4: see scaled_consume()
 constexpr int kWarpgroupThreads = kWarpgroupWarps * kWarpSize;
 
 // The kernel for tiles of up to Cols rows of x: 128 or 256. Blocks of the format have BlockCols columns, or a
@@ -79,6 +77,7 @@ constexpr int kWarpgroupThreads = kWarpgroupWarps * kWarpSize;
 template <int Cols, int BlockCols>
 struct ScaledShape {
   static constexpr int kCols = Cols;
+  static constexpr int kSteps = kBlockCols / 16;  // of a block
   static constexpr int kFormatCols = BlockCols;
   // Warpgroups for which there are registers, tiles that each can take, and the registers that a thread then has.
   static constexpr int kConsumers = 2;
@@ -267,12 +266,13 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
   const uint32_t code_offset = row * Shape::kCodesRowBytes + (Shape::kBlocks == 2 ? row / 2 % 4 : row / 4 % 2) * 16;
 
   const int warpgroup = uniform(static_cast<int>(threadIdx.x) / kWarpgroupThreads);
+  constexpr int kTurnBarrier = 3;  // and 4, for warpgroup 1
   const bool turns = plan.warpgroups == 2 && plan.tiles % 2 == 0;
   const auto pass_turn = [&](int to) { barrier_pass(kTurnBarrier + to, 2 * kWarpgroupThreads); };
   const auto take_turn = [&] { barrier_sync(kTurnBarrier + warpgroup, 2 * kWarpgroupThreads); };
   bool passes = turns && warpgroup == 1;  // the turn to the other; the first is warpgroup 0's
 
-  uint32_t a[2][kStepsOfBlock][4];  // of the unit under way, and of the next
+  uint32_t a[2][Shape::kSteps][4];  // of the unit under way, and of the next
   uint32_t done = 0;                // the barrier of the stage that was multiplied last
   const auto finish = [&] {
     wgmma_wait();
@@ -314,12 +314,12 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
             scales[lower][i] = share.scales(place.slot, block * kBlockScales + i)[row + below];
         }
 #pragma unroll
-        for (int step = 0; step < kStepsOfBlock; ++step) {
-          if (step == kStepsOfBlock / 2 && passes) pass_turn(1 - warpgroup);
+        for (int step = 0; step < Shape::kSteps; ++step) {
+          if (step == Shape::kSteps / 2 && passes) pass_turn(1 - warpgroup);
 #pragma unroll
           for (int i = 0; i < 4; ++i)
             a[buffer][step][i] = scale_pair<T>(table.look_up(words[i % 2][step * 2 + i / 2], selector),
-                                               scales[i % 2][step * kBlockScales / kStepsOfBlock]);
+                                               scales[i % 2][step * kBlockScales / Shape::kSteps]);
           wgmma_settle(a[buffer][step]);
         }
         // The stage is there since long; but across a loop ptxas does not move what was computed above, to where it
@@ -331,7 +331,7 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
         passes = turns;
         wgmma_fence();
 #pragma unroll
-        for (int step = 0; step < kStepsOfBlock; ++step)
+        for (int step = 0; step < Shape::kSteps; ++step)
           wgmma<T, Shape::kCols>(sums[tile], a[buffer][step], x + wgmma_step(block * Shape::kXBlockBytes + step * 32),
                                  true);
         wgmma_commit();

@@ -233,7 +233,9 @@ inline std::vector<Shape> small_shapes(nf4_op_t op) {
             {40, 5, 192, 128, NF4_F16},
             {9, 5, 128, 32},
             {20, 5, 128, 32, NF4_U8},
-            {40, 5, 128, 32}};
+            {40, 5, 128, 32},
+            {130, 3, 64},
+            {130, 3, 128, 32, NF4_U8}};
   }
   std::vector<Shape> shapes;
   for (const int32_t blocksize : kBlocksizes) {

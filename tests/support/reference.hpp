@@ -251,7 +251,8 @@ inline double largest_finite(nf4_dtype_t dtype) {
 // passes
 //   k additions at most, the bias's included, and the roundings of the weight's product and of that with x. All of them
 //   multiplied out, for sums as long as k are not small. Tensor cores, which truncate, take the 16-bit types.
-// "scaled16": the same for the tensor cores, from a codebook value that is off by 2^-12 at most, and a scale that passes
+// "scaled16": the same for the tensor cores, from a codebook value that is off by 2^-12 at most, and a scale that
+// passes
 //   two roundings more.
 inline double accuracy_g(std::string_view accuracy_class, nf4_dtype_t dtype, int64_t k) {
   const double additions = static_cast<double>((k + 31) / 32 + 40);
