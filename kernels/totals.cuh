@@ -45,7 +45,7 @@ __device__ __forceinline__ void write_totals(const Partials& partials, T* y, int
 #pragma unroll
         for (int i = 0; i < kRows; ++i) {
           values[p][i] = 0.0f;
-          if (rank == partials.cluster || begin + i * kWarpSize >= rows) continue;
+          if (rank >= partials.cluster || begin + i * kWarpSize >= rows) continue;  // past the last part, or row
           const float* const from = sums + team * partials.team_pitch + i * kWarpSize;
           values[p][i] = partials.cluster == 1 ? *from : load_at_rank(shared_address(from), rank);
         }
