@@ -248,12 +248,10 @@ inline double largest_finite(nf4_dtype_t dtype) {
 // "codebook16": the weight's codebook value is rounded to `dtype`, and tensor cores truncate where they add, so each
 //   addition counts twice.
 // "unpacked": the weight is rounded to `dtype` before it is multiplied, and sums are in fp32 in any order: a term
-// passes
-//   k additions at most, the bias's included, and the roundings of the weight's product and of that with x. All of them
-//   multiplied out, for sums as long as k are not small. Tensor cores, which truncate, take the 16-bit types.
+//   passes k additions at most, the bias's included, and the roundings of the weight's product and of that with x. All
+//   of them multiplied out, for sums as long as k are not small. Tensor cores, which truncate, take the 16-bit types.
 // "scaled16": the same for the tensor cores, from a codebook value that is off by 2^-12 at most, and a scale that
-// passes
-//   two roundings more.
+//   passes two roundings more.
 inline double accuracy_g(std::string_view accuracy_class, nf4_dtype_t dtype, int64_t k) {
   const double additions = static_cast<double>((k + 31) / 32 + 40);
   const double fp64 = static_cast<double>(k + 2) * 0x1p-52;
