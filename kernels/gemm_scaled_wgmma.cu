@@ -469,17 +469,11 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
                      weight, static_cast<const T*>(args.bias), plan, codes_map, x_map);
 }
 
-// Calls f with the number of rows of x that a tile shall have, a compile-time value.
-template <class F>
-auto with_cols(int64_t m, F&& f) {
-  return m > 128 ? f(Constant<256>{}) : f(Constant<128>{});
-}
-
 int launch_gemm_scaled_wgmma(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
   constexpr int64_t kMostBlocks = int64_t{1} << 30;  // of a launch
   const Config& config = kConfigs[config_index];
   const Weight& weight = args.weight;
-  return with_cols(std::min<int64_t>(args.m, config.cols), [&](auto cols) {
+  const auto with_cols = [&](auto cols) {
     const auto with_shape = [&](auto shape) {
       using Shape = decltype(shape);
       Launch launch;
@@ -496,7 +490,8 @@ int launch_gemm_scaled_wgmma(const GemmArgs& args, const Device& device, int con
     };
     constexpr int kCols = decltype(cols)::value;
     return weight.log2_blocksize == 5 ? with_shape(ScaledShape<kCols, 32>{}) : with_shape(ScaledShape<kCols, 64>{});
-  });
+  };
+  return config.cols == 256 ? with_cols(Constant<256>{}) : with_cols(Constant<128>{});
 }
 
 const char* unsupported(const Problem& problem, const Device& device) {

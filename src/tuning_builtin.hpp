@@ -35,7 +35,7 @@ sm_90,gemm,*,9-16,1-2896,1-6636,*,gemm.pair_stream,rows=32 warps=2 teams=4 clust
 sm_90,gemm,*,9-16,1-2896,6637-9223372036854775807,*,gemm.pair_stream,rows=64 warps=1 teams=4 cluster=4,10.01
 sm_90,gemm,*,17-64,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=8,11.78
 sm_90,gemm,*,65-9223372036854775807,1-1448,*,*,gemm.unpack_cublas,stores=streaming,18.08
-sm_90,gemm,*,65-128,1-1448,*,*,gemm.scaled_wgmma,cols=256 cluster=8,14.73
+sm_90,gemm,*,65-128,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=8,14.73
 sm_90,gemm,*,129-256,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=4,18.45
 sm_90,gemm,*,257-9223372036854775807,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=2,31.89
 sm_90,gemm,*,17-32,1449-2896,*,*,gemm.pair_stream,rows=32 warps=2 teams=4 cluster=2,12.19
@@ -57,13 +57,14 @@ sm_90,gemm,*,5-32,13273-23462,*,*,gemm.pair_stream,rows=32 warps=6 teams=2 clust
 sm_90,gemm,*,5-32,23463-9223372036854775807,*,*,gemm.pair_stream,rows=32 warps=7 teams=2 cluster=1,37.80
 sm_90,gemm,*,33-64,13273-23462,*,*,gemm.pair_wgmma,tiles=3 teams=1 cluster=1,60.57
 sm_90,gemm,*,33-64,23463-9223372036854775807,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=1,79.59
-sm_90,gemm,*,65-128,2897-23462,1-27092,*,gemm.scaled_wgmma,cols=256 cluster=2,43.82
+sm_90,gemm,*,65-128,2897-23462,1-27092,*,gemm.scaled_wgmma,cols=128 cluster=2,43.82
 sm_90,gemm,*,65-128,2897-23462,27093-9223372036854775807,*,gemm.scaled_wgmma,cols=128 cluster=2,122.72
 sm_90,gemm,*,129-256,2897-4579,*,*,gemm.scaled_wgmma,cols=128 cluster=2,27.81
 sm_90,gemm,*,129-256,4580-23462,1-4579,*,gemm.unpack_cublas,stores=streaming,33.77
 sm_90,gemm,*,129-256,4580-23462,1-4579,*,gemm.scaled_wgmma,cols=256 cluster=2,35.76
 sm_90,gemm,*,129-256,4580-23462,4580-9223372036854775807,*,gemm.scaled_wgmma,cols=256 cluster=2,93.30
-sm_90,gemm,*,65-256,23463-9223372036854775807,*,*,gemm.scaled_wgmma,cols=256 cluster=1,145.36
+sm_90,gemm,*,65-128,23463-9223372036854775807,*,*,gemm.scaled_wgmma,cols=128 cluster=1,
+sm_90,gemm,*,129-256,23463-9223372036854775807,*,*,gemm.scaled_wgmma,cols=256 cluster=1,
 sm_90,gemm,*,257-9223372036854775807,2897-6636,*,*,gemm.unpack_cublas,stores=cached,169.62
 sm_90,gemm,*,257-9223372036854775807,2897-4579,*,*,gemm.scaled_wgmma,cols=256 cluster=1,79.51
 sm_90,gemm,*,257-9223372036854775807,4580-6636,*,*,gemm.scaled_wgmma,cols=256 cluster=2,252.33
@@ -111,7 +112,7 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,3-4,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
 *,gemm,*,3-4,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,3-4,*,*,*,gemm.fma,rows=8,
-*,gemm,*,3-4,*,*,*,gemm.scaled_wgmma,cols=256 cluster=4,
+*,gemm,*,3-4,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
 *,gemm,*,3-4,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,3-4,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,5-8,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
@@ -131,7 +132,7 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,9-16,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,17-32,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,17-32,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
-*,gemm,*,17-32,*,*,*,gemm.scaled_wgmma,cols=256 cluster=4,
+*,gemm,*,17-32,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
 *,gemm,*,17-32,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,17-32,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,17-32,*,*,*,gemm.pair,warps=8 ring=3 cluster=1,
@@ -139,7 +140,7 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,17-32,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,33-64,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
 *,gemm,*,33-64,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
-*,gemm,*,33-64,*,*,*,gemm.scaled_wgmma,cols=256 cluster=2,
+*,gemm,*,33-64,*,*,*,gemm.scaled_wgmma,cols=128 cluster=2,
 *,gemm,*,33-64,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,33-64,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,33-64,*,*,*,gemm.pair,warps=8 ring=3 cluster=1,

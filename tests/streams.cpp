@@ -38,10 +38,10 @@ struct Product {
   }
 
   // Whether y holds the product with x as given.
-  bool right(const std::vector<uint8_t>& x_now) {
+  bool right(const std::vector<uint8_t>& x_now, const char* accuracy) {
     arena.download();
     const nf4ref::Product product{data.view(), x_now.data(), data.cols, m, NF4_BF16, nullptr};
-    nf4ref::Verdict verdict(NF4_BF16, nf4ref::accuracy_g("codebook16", NF4_BF16, data.cols));
+    nf4ref::Verdict verdict(NF4_BF16, nf4ref::accuracy_g(accuracy, NF4_BF16, data.cols));
     verdict.add_all(arena.after(y), data.rows, nf4ref::references(product), m, data.rows);
     return verdict.ok();
   }
@@ -102,7 +102,7 @@ TEST_CASE("streams: each forced variant and config launches in a way of its own"
 TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);
-  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     Product product(2, 200, 1, 1024);
     const Stream stream;
     cudaGraph_t graph = nullptr;
@@ -119,7 +119,7 @@ TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
       check_cuda(cudaDeviceSynchronize());
       check_cuda(cudaGraphLaunch(executable, stream.stream));
       check_cuda(cudaStreamSynchronize(stream.stream));
-      CHECK(product.right(x));
+      CHECK(product.right(x, info.accuracy));
     }
     check_cuda(cudaGraphExecDestroy(executable));
     check_cuda(cudaGraphDestroy(graph));
@@ -154,7 +154,7 @@ TEST_CASE("streams: every operation can be captured, and replays", "[gpu]") {
 TEST_CASE("streams: a call waits for its own stream only, and does not wait itself", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);
-  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     {
       // CUDA loads a kernel when it is first launched, and that may wait for the device.
       const Product first(2, 200, 1, 1024);
@@ -188,7 +188,7 @@ TEST_CASE("streams: a call waits for its own stream only, and does not wait itse
     check_cuda(synchronized);
     CHECK(state == cudaErrorNotReady);
     CHECK(std::all_of(y.begin(), y.end(), [](uint16_t value) { return value == 0xffff; }));  // not yet written
-    CHECK(product.right(product.x_before()));
+    CHECK(product.right(product.x_before(), info.accuracy));
   });
 }
 
@@ -263,7 +263,7 @@ TEST_CASE("streams: eight threads with a stream each share one handle", "[gpu]")
   }
   for (std::thread& thread : threads) thread.join();
   CHECK(failures == 0);
-  for (auto& product : products) CHECK(product->right(product->x_before()));
+  for (auto& product : products) CHECK(product->right(product->x_before(), "codebook16"));
 }
 
 }  // namespace nf4test

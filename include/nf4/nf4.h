@@ -35,8 +35,8 @@
  *   |y - ref| <= u*|ref| + eta + (1 + u) * g * S
  * where u is 2^-24, 2^-11, 2^-8 and eta half the smallest subnormal of y's type (f32, f16, bf16), and g is that of
  * the variant's accuracy class (nf4_variant_info). Every variant accumulates and applies absmax in fp32 or better.
- * Where ref is NaN, y is NaN or Inf: a poisoned block (nf4_pack) never gives a finite result. Class "unpacked" holds
- * the weights in y's type, and its bound is for those that are normal numbers of it.
+ * Where ref is NaN, y is NaN or Inf: a poisoned block (nf4_pack) never gives a finite result. Classes "unpacked"
+ * and "scaled16" hold the weights in y's type, and their bounds are for those that are normal numbers of it.
  */
 #ifndef NF4_NF4_H
 #define NF4_NF4_H
@@ -280,8 +280,8 @@ typedef struct nf4_variant_info_t {
   size_t struct_size;      /* sizeof(nf4_variant_info_t) */
   const char* name;        /* "gemv.lut_shared"; static storage */
   const char* description; /* one line; static storage */
-  const char* accuracy;    /* accuracy class, see docs/accuracy.md: "exact", "fp32", "codebook16" or "unpacked"; static
-                              storage */
+  const char* accuracy;    /* accuracy class, see docs/accuracy.md: "exact", "fp32", "codebook16", "scaled16" or
+                              "unpacked"; static storage */
   nf4_op_t op;
   int32_t configs;         /* how many configs it has, at least 1 */
 } nf4_variant_info_t;
