@@ -364,7 +364,10 @@ void check_metamorphic(const Backend& backend) {
         const Case c{dtype, 64, NF4_F32, false, m, 48, 1024, 0, 0, 0};
         if (!runs(backend, c, info)) continue;
         ++tried;
-        const Values values = random_values(random, c);
+        Values values = random_values(random, c);
+        for (float& x : values.x) {
+          if (std::abs(x) < 0x1p-12f) x = 0.0f;  // a quarter of which f16 could not hold
+        }
         const auto result = [&](const Values& changed) {
           Run run(backend, c, changed);
           require_success(run.call(options));
