@@ -166,7 +166,6 @@ def capture(step):
     with torch.cuda.stream(stream):
         for _ in range(2):
             step()
-            stream.synchronize()  # so that the next step finds the weights written, and libnf4 marks them constant
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()

@@ -11,7 +11,6 @@ NO_DEVICE = 8
 
 F32, F16, BF16, U8 = range(4)
 OP_GEMM = 2
-WEIGHT_CONSTANT = 1
 SIZE_MAX = c_size_t(-1).value
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)

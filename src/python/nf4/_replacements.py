@@ -75,8 +75,8 @@ class Codes:
         return None
 
 
-# Around what asks a Params4bit, in an eager call or as an argument that compiled code hands to an operator: by way of
-# its __torch_function__ each question would take a microsecond.
+# Around all that asks a Params4bit, in an eager call or as an argument that compiled code hands to an operator: each
+# question would take a microsecond by the way of its __torch_function__.
 _NoTorchFunction = torch._C.DisableTorchFunctionSubclass
 
 
@@ -190,11 +190,10 @@ class Operators:
 
 
 def _weight(B, shape, absmax, blocksize, absmax_8bit=None, absmax_code=None, absmax_offset=None):
-    """The weight of gemm_4bit's arguments, for a product; nested, its absmax is the second level's."""
+    """The weight of gemm_4bit's arguments; nested, its absmax is the second level's."""
     if absmax_8bit is None:
-        return _tensors.weight(B, absmax, shape[0], shape[1], blocksize).of((B, absmax))
-    weight = _tensors.weight(B, absmax_8bit, shape[0], shape[1], blocksize, absmax_code, absmax, absmax_offset)
-    return weight.of((B, absmax_8bit, absmax_code, absmax, absmax_offset))
+        return _tensors.weight(B, absmax, shape[0], shape[1], blocksize)
+    return _tensors.weight(B, absmax_8bit, shape[0], shape[1], blocksize, absmax_code, absmax, absmax_offset)
 
 
 def _original_kernels():
@@ -245,8 +244,7 @@ def _untraced(kernel):
 class Plan:
     """What a Linear4bit needs for a product, and the objects that show whether it still holds."""
 
-    __slots__ = ("parameter", "state", "absmax", "codes", "storage", "tensors", "versions", "view", "weight", "rows",
-                 "cols", "device")  # fmt: skip
+    __slots__ = ("parameter", "state", "absmax", "codes", "offset", "weight", "rows", "cols", "device")
 
     def __reduce__(self):
         return type(None), ()  # addresses: in a copy or a pickle of the module there is none
@@ -267,22 +265,20 @@ def _plan(module, devices):
         return None
     plan = Plan()
     plan.parameter, plan.state, plan.absmax = parameter, state, state.absmax
-    plan.codes, plan.storage = parameter.data_ptr(), weakref.ref(parameter.untyped_storage())
-    plan.device = parameter.get_device()
+    with _NoTorchFunction():
+        codes = parameter.detach()
+        plan.codes = parameter.data_ptr()
+    plan.device = codes.get_device()
     plan.rows, plan.cols = state.shape
     if not devices[plan.device]:
         return None
     if state.nested:
         second = state.state2
-        offset = state.offset.float()  # a model that was cast to bf16 may have cast it too
-        plan.tensors = (parameter, state.absmax, second.code, second.absmax, offset)
-        plan.view = _tensors.weight(parameter, state.absmax, plan.rows, plan.cols, state.blocksize, second.code,
-                                    second.absmax, offset, second.blocksize)  # fmt: skip
+        plan.offset = state.offset.float()  # a model that was cast to bf16 may have cast it too
+        plan.weight = _tensors.weight(codes, state.absmax, plan.rows, plan.cols, state.blocksize, second.code,
+                                      second.absmax, plan.offset, second.blocksize)  # fmt: skip
     else:
-        plan.tensors = (parameter, state.absmax)
-        plan.view = _tensors.weight(parameter, state.absmax, plan.rows, plan.cols, state.blocksize)
-    plan.versions = _tensors.versions(plan.tensors)
-    plan.weight = plan.view.of(plan.tensors)
+        plan.weight = _tensors.weight(codes, state.absmax, plan.rows, plan.cols, state.blocksize)
     return plan
 
 
@@ -305,14 +301,14 @@ def _short_forward(original, devices):
         if _len_dispatch_stack() or _is_tracing() or _transform_level() is not None:
             return original(self, x)
 
-        with _NoTorchFunction():
-            plan = self.__dict__.get("_nf4_plan")
-            if plan is None or not _holds(plan, self._parameters["weight"]):
-                plan = self._nf4_plan = _plan(self, devices)
-            elif plan.weight is not plan.view.constant:
-                plan.weight = plan.view.of(plan.tensors)
+        plan = self.__dict__.get("_nf4_plan")
+        parameter = self._parameters["weight"]
+        if plan is None or plan.parameter is not parameter or not _holds(plan):
+            plan = self._nf4_plan = _plan(self, devices)
+            if plan is None:
+                return original(self, x)
         dtype = x.dtype
-        if (plan is None or index != plan.device or x.shape[-1] != plan.cols or dtype not in dtypes
+        if (index != plan.device or x.shape[-1] != plan.cols or dtype not in dtypes
                 or self.compute_dtype not in (None, dtype)
                 or (bias is not None and (bias.dtype != dtype or bias.get_device() != plan.device))):  # fmt: skip
             return original(self, x)
@@ -322,12 +318,13 @@ def _short_forward(original, devices):
     return forward
 
 
-def _holds(plan, parameter):
-    """Whether the tensors of `parameter` are those of `plan`, where they were and as they were."""
+def _holds(plan):
+    """Whether the tensors are where they were."""
     state = plan.state
-    return (plan.parameter is parameter and parameter.quant_state is state and state.absmax is plan.absmax
-            and parameter.data_ptr() == plan.codes and parameter.untyped_storage() is plan.storage()
-            and _tensors.versions(plan.tensors) == plan.versions)  # fmt: skip
+    if plan.parameter.quant_state is not state or state.absmax is not plan.absmax:
+        return False
+    with _NoTorchFunction():
+        return plan.parameter.data_ptr() == plan.codes
 
 
 # ---- C functions
@@ -361,7 +358,7 @@ class Symbols:
         index, count = _tensors.current_device(), _value(n)
         if not self._usable(index, blocksize):
             return original(code, A, absmax, out, blocksize, n, stream)
-        weight = _tensors.view(1, count, _value(blocksize), _value(A), _value(absmax), F32).reference
+        weight = _tensors.struct(1, count, _value(blocksize), _value(A), _value(absmax), F32)
         return check(library().nf4_unpack(
             _tensors.handle(index), _value(out), count, dtype, weight, None, _value(stream)))  # fmt: skip
 
@@ -377,7 +374,7 @@ class Symbols:
         index, rows, cols = _tensors.current_device(), _value(m), _value(k)
         if not (self._usable(index, blocksize) and _value(n) == 1 and self.codes.is_nf4_at(_value(code))):
             return original(m, n, k, A, B, absmax, code, out, lda, ldb, ldc, blocksize, stream)
-        weight = _tensors.view(rows, cols, _value(blocksize), _value(B), _value(absmax), F32).reference
+        weight = _tensors.struct(rows, cols, _value(blocksize), _value(B), _value(absmax), F32)
         return check(library().nf4_gemm(
             _tensors.handle(index), _value(out), rows, _value(A), cols, 1, dtype, weight, None, None,
             _value(stream)))  # fmt: skip

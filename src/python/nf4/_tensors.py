@@ -5,15 +5,14 @@ can be looked up is, and arguments that only a caller of these two could get wro
 """
 
 import functools
-import weakref
 from ctypes import byref
 
 import torch
 
 from ._handle import Handle
 from ._library import (
-    BF16, F16, F32, OP_GEMM, SIZE_MAX, U8, WEIGHT_CONSTANT, OptionsStruct, ProblemStruct, SelectionStruct, WeightStruct,
-    check, library, packed_size,
+    BF16, F16, F32, OP_GEMM, SIZE_MAX, U8, OptionsStruct, ProblemStruct, SelectionStruct, WeightStruct, check, library,
+    packed_size,
 )  # fmt: skip
 
 DTYPES = {torch.float32: F32, torch.float16: F16, torch.bfloat16: BF16}
@@ -71,92 +70,15 @@ def _part(what, tensor, count, device, itemsize=1):
     return tensor.data_ptr()
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def struct(*fields):
+    """A reference to the nf4_weight_t of these fields, in the order of _FIELDS, of which the last four are for a nested
+    one. It is all addresses and sizes, so it cannot go stale."""
+    return byref(WeightStruct(**dict(zip(_FIELDS, fields))))
+
+
 _FIELDS = ("rows", "cols", "blocksize", "codes", "absmax", "absmax_dtype", "absmax_map", "absmax2", "absmax_offset",
            "absmax_blocksize")  # fmt: skip
-
-
-def versions(tensors):
-    """How often each was written in place, as torch counts it. None if one is of inference_mode, which has no count."""
-    try:
-        return [tensor._version for tensor in tensors]
-    except RuntimeError:
-        return None
-
-
-def _mark(index):
-    """An event behind all that the current stream of device `index` has to do so far; None on the host, whose work is
-    done when a call returns."""
-    if index < 0:
-        return None
-    event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(index))
-    return event
-
-
-def _watchable(index):
-    """Whether it can be known that the weights on device `index` are written. Not while a graph is captured: to ask an
-    event would break the capture. And not in a process group: FSDP gathers weights before each use, into the same
-    memory, and puts torch's count of writes back."""
-    if index < 0:
-        return True
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return False
-    if torch.cuda.is_current_stream_capturing():
-        return False
-    with torch.cuda.device(index):
-        return not torch.cuda.is_current_stream_capturing()
-
-
-class _Writes:
-    """The state of tensors at the first use of a weight, and an event behind all that wrote them, None once it is known
-    to be complete. A storage tells a tensor from a later one at the same address."""
-
-    __slots__ = ("versions", "storages", "event")
-
-    def __init__(self, tensors, versions, event):
-        self.versions = versions
-        self.storages = [weakref.ref(tensor.untyped_storage()) for tensor in tensors]
-        self.event = event
-
-    def cover(self, tensors, versions):
-        if versions != self.versions:
-            return False
-        for tensor, storage in zip(tensors, self.storages):
-            if tensor.untyped_storage() is not storage():
-                return False
-        return True
-
-
-class View:
-    """An nf4_weight_t, of fields in the order of _FIELDS, of which the last four are for a nested one. It is all
-    addresses and sizes, so it cannot go stale. `reference` refers to it, `constant` to one with
-    NF4_WEIGHT_CONSTANT."""
-
-    __slots__ = ("reference", "constant", "writes")
-
-    def __init__(self, *fields):
-        named = dict(zip(_FIELDS, fields))
-        self.reference = byref(WeightStruct(**named))
-        self.constant = byref(WeightStruct(flags=WEIGHT_CONSTANT, **named))
-        self.writes = None
-
-    def of(self, tensors):
-        """A reference for a product with `tensors`, which lie here: `constant` once what wrote them is known to have
-        finished. The first call leaves an event on the stream, and a later one finds it complete; none waits."""
-        current = versions(tensors)
-        writes = self.writes
-        if writes is not None and writes.cover(tensors, current):
-            event = writes.event
-            if event is None or (_watchable(tensors[0].get_device()) and event.query()):
-                writes.event = None
-                return self.constant
-        elif current is not None and _watchable(tensors[0].get_device()):
-            # A new object: another thread may still be asking the event of the one before.
-            self.writes = _Writes(tensors, current, _mark(tensors[0].get_device()))
-        return self.reference
-
-
-view = functools.lru_cache(maxsize=1 << 16)(View)
 
 
 _packed_size = functools.lru_cache(maxsize=1 << 12)(packed_size)
@@ -164,8 +86,8 @@ _packed_size = functools.lru_cache(maxsize=1 << 12)(packed_size)
 
 def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, absmax_offset=None,
            absmax_blocksize=256):  # fmt: skip
-    """The View of these tensors, which must live as long as it is used. ValueError or nf4.Error says what is wrong with
-    them."""
+    """A reference to the nf4_weight_t of these tensors, which must live as long as it is used. ValueError or nf4.Error
+    says what is wrong with them."""
     device = codes.get_device()
     codes_bytes, blocks = _packed_size(rows, cols, blocksize)
     codes_pointer = _part("codes", codes, codes_bytes, device, codes.element_size())
@@ -174,13 +96,13 @@ def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, 
         if dtype is None:
             raise ValueError(f"absmax is {absmax.dtype}; expected float32, float16 or bfloat16, or a map with it")
         absmax_pointer = _part("absmax", absmax, blocks, device)
-        return view(rows, cols, blocksize, codes_pointer, absmax_pointer, dtype)
+        return struct(rows, cols, blocksize, codes_pointer, absmax_pointer, dtype)
     if absmax.dtype != torch.uint8:
         raise ValueError(f"absmax is {absmax.dtype}; expected uint8, since it has a map")
     for what, tensor in (("absmax_map", absmax_map), ("absmax2", absmax2), ("absmax_offset", absmax_offset)):
         if tensor is None or tensor.dtype != torch.float32:
             raise ValueError(f"{what} is {None if tensor is None else tensor.dtype}; expected float32")
-    return view(
+    return struct(
         rows, cols, blocksize, codes_pointer,
         _part("absmax", absmax, blocks, device), U8,
         _part("absmax_map", absmax_map, 256, device),
@@ -233,12 +155,11 @@ def _workspace_size(index, dtype, m, n, k, blocksize, absmax_dtype):
 
 
 def unpack(weight, shape, dtype, device, out=None):
-    """The matrix that `weight` shows, in `out`, which is contiguous, or in a new tensor."""
-    cols = weight.reference._obj.cols
+    """The matrix that `weight` refers to, in `out`, which is contiguous, or in a new tensor."""
     if out is None:
         out = torch.empty(shape, dtype=dtype, device=device)
     index = out.get_device()
-    run(index, library().nf4_unpack, handle(index), out.data_ptr(), cols, DTYPES[dtype], weight.reference, None)
+    run(index, library().nf4_unpack, handle(index), out.data_ptr(), weight._obj.cols, DTYPES[dtype], weight, None)
     return out
 
 
@@ -272,7 +193,7 @@ def unpack_absmax(codes, absmax_map, absmax2, offset, blocksize, out):
     """The scales that nested `codes` stand for, in float32, in `out`, which is contiguous."""
     index, count = codes.get_device(), codes.numel()
     smallest = 32  # so that a weight of as many blocks as there are codes is small
-    weight = view(
+    weight = struct(
         1, smallest * count, smallest, None,
         _part("codes", codes, count, index), U8,
         _part("absmax_map", absmax_map, 256, index),
@@ -280,5 +201,5 @@ def unpack_absmax(codes, absmax_map, absmax2, offset, blocksize, out):
         _part("offset", offset, 1, index),
         blocksize,
     )  # fmt: skip
-    run(index, library().nf4_unpack_absmax, handle(index), out.data_ptr(), weight.reference, None)
+    run(index, library().nf4_unpack_absmax, handle(index), out.data_ptr(), weight, None)
     return out

@@ -68,8 +68,7 @@ def _gemm(x, codes, absmax, shape, blocksize=64, bias=None, absmax_map=None, abs
     if x.get_device() != codes.get_device():
         raise ValueError(f"x is on {x.device}; expected {codes.device}, where the codes are")
     weight = _tensors.weight(codes, absmax, *shape, blocksize, absmax_map, absmax2, absmax_offset, absmax_blocksize)
-    tensors = [codes, absmax] if absmax_map is None else [codes, absmax, absmax_map, absmax2, absmax_offset]
-    return _tensors.gemm(x, weight.of(tensors), shape[0], None if bias is None else bias.contiguous())
+    return _tensors.gemm(x, weight, shape[0], None if bias is None else bias.contiguous())
 
 
 # ---- what they would return, for tracing
