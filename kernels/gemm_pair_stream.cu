@@ -405,13 +405,8 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& de
       error != cudaSuccess) {
     return error;
   }
-  // The only row of an x may be followed by any distance.
-  const int64_t ldx = args.m > 1 ? args.ldx : weight.cols;
   CUtensorMap x_map{};
-  if (const int error =
-          encode_tensor_map(&x_map, CU_TENSOR_MAP_DATA_TYPE_UINT16, static_cast<const T*>(args.x) + m0 * ldx, m,
-                            weight.cols, ldx * static_cast<int64_t>(sizeof(T)), Shape::kCols, kPairBlock);
-      error != cudaSuccess) {
+  if (const int error = encode_x_map(&x_map, args, m0, m, Shape::kCols, kPairBlock); error != cudaSuccess) {
     return error;
   }
 

@@ -48,18 +48,7 @@
 #include "variant.hpp"
 #include "wgmma.cuh"
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900 && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#error "build for 90a in place of 90: the warpgroup's instructions are not in 90"
-#endif
-
 namespace nf4 {
-
-// Whether device code is being compiled for 90a, or host code.
-#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
-constexpr bool kHasScaledWgmma = false;
-#else
-constexpr bool kHasScaledWgmma = true;
-#endif
 
 constexpr int kScaledArchitecture = 90;
 constexpr float kTableFactor = 1.3662109375f;  // an f16 number, so that codes of -1 and 1 are exact
@@ -352,7 +341,7 @@ __global__ void __launch_bounds__(kThreads, 1)
                       const T* bias,  // [weight.rows] or null
                       const __grid_constant__ ScaledPlan plan, const __grid_constant__ CUtensorMap codes_map,
                       const __grid_constant__ CUtensorMap x_map) {
-  if constexpr (kHasScaledWgmma) {
+  if constexpr (kHasWgmma) {
     extern __shared__ __align__(1024) uint8_t shared[];
     const ScaledShare<Shape> share(plan, shared);
     const int warp = uniform(static_cast<int>(threadIdx.x) / kWarpSize);
@@ -453,13 +442,8 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
       error != cudaSuccess) {
     return error;
   }
-  // The only row of an x may be followed by any distance.
-  const int64_t ldx = args.m > 1 ? args.ldx : weight.cols;
   CUtensorMap x_map{};
-  if (const int error =
-          encode_tensor_map(&x_map, CU_TENSOR_MAP_DATA_TYPE_UINT16, static_cast<const T*>(args.x) + m0 * ldx, m,
-                            weight.cols, ldx * static_cast<int64_t>(sizeof(T)), Shape::kCols, kBlockCols);
-      error != cudaSuccess) {
+  if (const int error = encode_x_map(&x_map, args, m0, m, Shape::kCols, kBlockCols); error != cudaSuccess) {
     return error;
   }
 

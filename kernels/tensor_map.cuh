@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "variant.hpp"
+
 namespace nf4 {
 
 // Describes a matrix in global memory, to be copied in boxes whose rows are 128, 64 or 32 bytes, with the swizzle of
@@ -45,6 +47,15 @@ inline int encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, const v
       encode(map, type, 2, const_cast<void*>(matrix), sizes, pitch, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
              CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+// Describes rows m0 to m0 + m of the product's x, of 16-bit type, to be copied in boxes of `box_rows` rows.
+inline int encode_x_map(CUtensorMap* map, const GemmArgs& args, int64_t m0, int64_t m, int box_rows, int box_columns) {
+  constexpr int64_t kElementBytes = 2;
+  // The only row of an x may be followed by any distance.
+  const int64_t pitch = (args.m > 1 ? args.ldx : args.weight.cols) * kElementBytes;
+  return encode_tensor_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, static_cast<const uint8_t*>(args.x) + m0 * pitch, m,
+                           args.weight.cols, pitch, box_rows, box_columns);
 }
 
 }  // namespace nf4

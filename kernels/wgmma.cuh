@@ -9,7 +9,18 @@
 
 #include "number.hpp"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900 && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#error "build for 90a in place of 90: the warpgroup's instructions are not in 90"
+#endif
+
 namespace nf4 {
+
+// Whether device code is being compiled for 90a, or host code.
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool kHasWgmma = false;
+#else
+constexpr bool kHasWgmma = true;
+#endif
 
 constexpr int kWarpgroupWarps = 4;
 
