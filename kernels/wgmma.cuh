@@ -42,11 +42,8 @@ __device__ __forceinline__ void wgmma_settle(uint32_t (&a)[4]) {
   asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
 }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// All that was committed but the last `Pending` groups is done: d is there, a and b may be overwritten.
-template <int Pending = 0>
-__device__ __forceinline__ void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
-}
+// All that was committed is done: d is there, a and b may be overwritten.
+__device__ __forceinline__ void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 
 // Gives this warpgroup `Registers` a thread, of those that the block was launched with.
 template <int Registers>
