@@ -10,6 +10,8 @@ namespace nf4 {
 #if NF4_HAVE_CUDA
 inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
 # NVIDIA H200, commit 45316cba75c3, by nf4-bench tune; f32, commit 98c5f6bf013d
+# gemm.scaled_wgmma, 65 to 256 rows of x, n from 23463: made as one row, of one kernel for up to 128 rows of x and one
+# for more, which since have configs of their own
 # microseconds: geometric mean over the measured problems that a row holds for
 # device,op,dtype,m,n,k,blocksize,variant,config,microseconds
 sm_90,gemm,f32,1,1-2896,*,*,gemm.fma,rows=2,6.77
