@@ -56,6 +56,8 @@ constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
 constexpr int kPairStageBytes = 4096;
 constexpr int kPairConsumers = 12;  // warps, at most
 constexpr int kPairProducers = 4;   // warps
+static_assert(kPairConsumers <= 16, "PairShare::takers() has 4 bits for each");
+constexpr int kPairMostTiles = 512;  // of a CTA
 constexpr int kPairServed = kPairConsumers / kPairProducers;
 // Barriers of consumers and of producers, which the others pass without waiting.
 constexpr int kConsumersBarrier = 1;
@@ -80,9 +82,11 @@ struct PairShape {
 
 // What the host works out for a launch. Offsets are bytes in shared memory.
 struct PairPlan {
-  Shares tiles;           // among clusters
-  Shares stages;          // of K, among the CTAs of a cluster
-  int cluster;            // CTAs
+  Shares tiles;          // among clusters
+  Shares stages;         // of K, among the CTAs of a cluster
+  Divisor by_stages[2];  // of a CTA: stages.size, and one more
+  Divisor by_consumers;
+  int cluster;            // CTAs, a power of two
   int ring;               // stages per consumer
   int scales;             // of the rings
   int x;                  // rows of x
@@ -90,6 +94,7 @@ struct PairPlan {
   int barriers;           // of x, and of the rings
   int slots;              // 0: in the holes of the pair table
   int map;                // of nested absmax
+  int takers;             // see PairShare::takers()
   bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
@@ -228,18 +233,21 @@ struct PairShare {
 
   __device__ PairShare(const PairPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
     consumers = static_cast<int>(blockDim.x) / kWarpSize - kPairProducers;
-    rank = static_cast<int>(blockIdx.x) % plan.cluster;
-    const int cluster = static_cast<int>(blockIdx.x) / plan.cluster;
+    rank = static_cast<int>(blockIdx.x) & (plan.cluster - 1);
+    const int cluster = static_cast<int>(blockIdx.x) >> (__ffs(plan.cluster) - 1);
     tile_begin = plan.tiles.begin(cluster);
     tiles = plan.tiles.begin(cluster + 1) - tile_begin;
     stage_begin = plan.stages.begin(rank);
     stages = plan.stages.begin(rank + 1) - stage_begin;
-    runs = Shares::of(tiles * stages, consumers);
+    const int size = plan.by_consumers.quotient(tiles * stages);
+    runs = {consumers, size, tiles * stages - size * consumers};
   }
 
   __device__ PairPosition begin_of(int consumer) const {
     const int begin = runs.begin(consumer);
-    return stages > 0 ? PairPosition{begin / stages, begin % stages} : PairPosition{0, 0};
+    if (stages == 0) return {0, 0};
+    const int tile = plan.by_stages[stages - plan.stages.size].quotient(begin);
+    return {tile, begin - tile * stages};
   }
   __device__ int run(int consumer) const { return runs.begin(consumer + 1) - runs.begin(consumer); }
   __device__ int row(const PairPosition& at) const { return (tile_begin + at.tile) * Shape::kRows; }
@@ -250,6 +258,14 @@ struct PairShare {
   __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
   __device__ uint8_t* codes(int stage) const { return shared + PairTable::kBytes + stage * kPairStageBytes; }
   __device__ uint8_t* scales(int stage) const { return shared + plan.scales + stage * Shape::kScaleBytes; }
+
+  // The first and the last consumer that have stages of a tile, in 4 bits each. To find them takes divisions, so it is
+  // done before the end.
+  __device__ uint8_t* takers(int tile) const { return shared + plan.takers + tile; }
+  __device__ void find_takers() const {
+    for (int tile = threadIdx.x; stages > 0 && tile < tiles; tile += consumers * kWarpSize)
+      *takers(tile) = static_cast<uint8_t>(runs.taker(tile * stages) | runs.taker((tile + 1) * stages - 1) << 4);
+  }
 
   // Output `i` of a slot. Slots lie in rows of 32 floats, one row to a hole of the table or one after the other.
   __device__ float* in_slot(int slot, int i) const {
@@ -466,23 +482,23 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, T* y, int64
                             const T* bias) {
   using Shape = PairShape<Cols>;
   const PairPlan& plan = share.plan;
-  const int owned = (share.tiles - share.rank + plan.cluster - 1) / plan.cluster;
-  for (int i = threadIdx.x; i < owned * Shape::kOutputs; i += blockDim.x) {
+  for (int i = threadIdx.x;; i += blockDim.x) {
     const int tile = share.rank + i / Shape::kOutputs * plan.cluster;
+    if (tile >= share.tiles) break;
     const int row = i % Shape::kRows;
     const int col = i % Shape::kOutputs / Shape::kRows;
     const int64_t out_row = int64_t{share.tile_begin + tile} * Shape::kRows + row;
     if (col >= m || out_row >= rows) continue;
     float total = 0.0f;
     for (int rank = 0; rank < plan.cluster; ++rank) {
-      const int stages = plan.stages.begin(rank + 1) - plan.stages.begin(rank);
-      if (stages == 0) continue;
-      const Shares runs = Shares::of(share.tiles * stages, share.consumers);
-      const int last = runs.taker((tile + 1) * stages - 1);
-      for (int consumer = runs.taker(tile * stages); consumer <= last; ++consumer) {
-        const float* sum = share.in_slot(consumer + tile, row * Cols + col);
-        total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);
-      }
+      if (plan.stages.begin(rank + 1) == plan.stages.begin(rank)) continue;
+      const auto load = [&](const float* p) { return rank == share.rank ? *p : Copy::load_at_rank(p, rank); };
+      const uint32_t four = float_to_bits(load(reinterpret_cast<const float*>(share.takers(tile & ~3))));
+      const auto takers = static_cast<int>(four >> tile % 4 * 8);
+      const int last = takers >> 4 & 15;
+#pragma unroll 4
+      for (int consumer = takers & 15; consumer <= last; ++consumer)
+        total += load(share.in_slot(consumer + tile, row * Cols + col));
     }
     y[col * ldy + out_row] = from_float<T>(bias != nullptr ? total + to_float(bias[out_row]) : total);
   }
@@ -506,10 +522,10 @@ __global__ void __launch_bounds__(kPairThreads, 1)
 
     // Up to wait_for_kernels_before() nothing may depend on what they wrote.
     Copy::start();
-    for (int stage = threadIdx.x; stage < share.consumers * plan.ring; stage += blockDim.x) {
+    init_stages(share.consumers * plan.ring, [&](int stage) {
       barrier_init(share.full(stage), kWarpArrivals + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
       barrier_init(share.empty(stage), kWarpArrivals);
-    }
+    });
     if (threadIdx.x == 0) barrier_init(share.x_barrier(), Copy::kAsync ? share.consumers * kWarpSize : 1);
     Copy::barriers_are_ready();
     // Of x, what is past the end of K is zeros.
@@ -533,6 +549,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
       PairTable::fill(shared, plan.codebook, share.consumers);
       Copy::wait_for_kernels_before();
       Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
+      share.find_takers();
       barrier_sync(kConsumersBarrier, static_cast<int>(blockDim.x));
       barrier_wait(share.x_barrier(), 0);
       pair_consume<T, Cols>(share, m, warp);
@@ -541,7 +558,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     __syncthreads();
     if (plan.cluster > 1) Copy::cluster_sync();
     pair_finish<T, Cols, Copy>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) Copy::cluster_sync();  // nobody leaves while others read its slots
+    if (plan.cluster > 1) Copy::cluster_meet();  // nobody leaves while others read its slots
   }
 }
 
@@ -583,13 +600,14 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
   take(plan.x, Cols * x_pitch);
   take(plan.barriers, (1 + 2 * rings) * 8);
   take(plan.map, kMapSize * static_cast<int>(sizeof(float)));
+  take(plan.takers, kPairMostTiles);
   if (bytes > device.shared_memory) return false;
   plan.x_pitch = static_cast<int>(x_pitch);
 
   // Every tile and every consumer takes a slot. They go into the table's holes, or behind the rest if that has room for
   // more. More clusters than run at once share the tiles if need be.
   const int64_t room = std::max<int64_t>(PairTable::kFreeBytes, device.shared_memory - bytes);
-  const int64_t most_tiles = room / kSlotBytes - config.warps;
+  const int64_t most_tiles = std::min<int64_t>(kPairMostTiles, room / kSlotBytes - config.warps);
   if (most_tiles < 1) return false;
   const int64_t clusters = std::max(1, device.clusters(config.cluster));
   const int64_t count = std::min(tiles, ceil_div(tiles, clusters * most_tiles) * clusters);
@@ -599,6 +617,9 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
 
   plan.tiles = Shares::of(tiles, static_cast<int>(count));
   plan.stages = Shares::of(stages, config.cluster);
+  plan.by_stages[0] = Divisor::of(std::max(1, plan.stages.size));
+  plan.by_stages[1] = Divisor::of(plan.stages.size + 1);
+  plan.by_consumers = Divisor::of(config.warps);
   plan.cluster = config.cluster;
   plan.ring = config.ring;
   launch.threads = (config.warps + kPairProducers) * kWarpSize;

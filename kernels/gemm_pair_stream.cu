@@ -307,10 +307,10 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
-    if (threadIdx.x < plan.ring) {
-      barrier_init(share.full(threadIdx.x), Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0)));
-      barrier_init(share.empty(threadIdx.x), plan.warps * kWarpArrivals);
-    }
+    init_stages(plan.ring, [&](int slot) {
+      barrier_init(share.full(slot), Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0)));
+      barrier_init(share.empty(slot), plan.warps * kWarpArrivals);
+    });
     barrier_init_fence();
     __syncthreads();
 
@@ -328,7 +328,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     __syncthreads();
     if (plan.cluster > 1) cluster_barrier();
     stream_finish<T>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) cluster_barrier();  // nobody leaves while others read its sums
+    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
   }
 }
 

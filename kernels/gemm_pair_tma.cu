@@ -54,6 +54,7 @@ struct TmaCopy {
   }
 
   static __device__ void cluster_sync() { cluster_barrier(); }
+  static __device__ void cluster_meet() { cluster_rendezvous(); }
   static __device__ float load_at_rank(const float* p, int rank) { return nf4::load_at_rank(shared_address(p), rank); }
 };
 

@@ -427,10 +427,10 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
-    if (threadIdx.x < plan.ring) {
-      barrier_init(share.full(threadIdx.x), Shape::kStageWarps * kWarpArrivals);
-      barrier_init(share.empty(threadIdx.x), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
-    }
+    init_stages(plan.ring, [&](int slot) {
+      barrier_init(share.full(slot), Shape::kStageWarps * kWarpArrivals);
+      barrier_init(share.empty(slot), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
+    });
     barrier_init_fence();
     __syncthreads();
 
@@ -465,7 +465,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     __syncthreads();
     if (plan.cluster > 1) cluster_barrier();
     wgmma_finish<T>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) cluster_barrier();  // nobody leaves while others read its sums
+    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
   }
 }
 

@@ -17,15 +17,16 @@
 // rounded once to x's type: what unpacking gives, but for those 2^-12.4. All products of a row meet in one accumulator,
 // so the tensor cores work on one block while the warpgroup decodes the next.
 //
-// Work. A CTA has 128 rows of W, 64 for each of two warpgroups, and up to 256 rows of x. It walks along K, and keeps
-// the sums in registers. The CTAs of a cluster split K; in the end their sums meet in shared memory, and are added up
-// in order. CTAs that share rows of W come one after the other, so that their codes are read from memory once.
+// Work. A CTA has a tile of 128 rows of W by up to 256 rows of x, or 128 or 192 by up to 128: 64 rows of W for each of
+// two or three warpgroups. It walks along K, and keeps the sums in registers. The CTAs of a cluster split K; in the end
+// their sums meet in shared memory, and are added up in order. CTAs that share rows of W come one after the other, so
+// that their codes are read from memory once.
 //
-// The two warpgroups take turns in giving work to the tensor cores, half of a decoding apart: then what lies between
-// one's products has those of the other beside it. Left to themselves they would end and begin together.
+// The warpgroups take turns in giving work to the tensor cores, half of a decoding apart: then what lies between one's
+// products has those of the others beside it. Left to themselves they would end and begin together.
 //
 // Stage, of 1 or 2 blocks. x [blocks][rows of x][64 elements], rows of 128 bytes: piece c (16 bytes) of row r is at
-// place c ^ (r % 8), as wgmma wants it. Codes [128 rows of W][32 bytes a block]: piece c of row r is at place c ^ (r /
+// place c ^ (r % 8), as wgmma wants it. Codes [rows of W][32 bytes a block]: piece c of row r is at place c ^ (r /
 // 2 % 4), or c ^ (r / 4 % 2) for 1 block, so that the 8 rows of which a warp reads one piece lie in different banks.
 // Both come by tensor copies. Scales, in fp32, lie in the holes of the pair table, 32 rows to a hole; the producer
 // warps that do not copy bring them.
@@ -52,40 +53,43 @@ namespace nf4 {
 
 constexpr int kScaledArchitecture = 90;
 constexpr float kTableFactor = 1.3662109375f;  // an f16 number, so that codes of -1 and 1 are exact
-constexpr int kRows = 128;                     // of W, of a CTA
-constexpr int kConsumers = 2;                  // warpgroups
 constexpr int kBlockCols = 64;                 // columns that lie together in a stage
 constexpr int kBlockCodes = kBlockCols / 2;
 constexpr int kXRowBytes = kBlockCols * 2;
-constexpr int kSumPitch = kRows + 4;  // floats; lanes that write columns 2t of 8 rows meet different banks
 constexpr int kMostRing = 8;
 constexpr int kScaleWarps = kWarpgroupWarps - 1;  // producers of scales; the first warp copies
 constexpr int kHoleRows = kWarpSize;              // whose scales fill a hole of the pair table
+constexpr int kRegisters = 1 << 16;               // of an SM
 // Barriers of consumers, which the producers pass without waiting (see gemm_pair.cuh): the pair table is there, and all
 // stages have been read.
 constexpr int kTableBarrier = 1;
 constexpr int kReadBarrier = 2;
 constexpr int kWarpgroupThreads = kWarpgroupWarps * kWarpSize;
-constexpr int kThreads = (kConsumers + 1) * kWarpgroupThreads;
-constexpr int kConsumerRegisters = 224;
 constexpr int kProducerRegisters = 56;
 
-// The kernel for tiles of up to Cols rows of x: 128 or 256. Blocks of the format have FormatCols columns, or a
-// multiple: 64, or 32.
-template <int Cols, int FormatCols>
+// The kernel for tiles of Rows rows of W, a multiple of 64, by up to Cols rows of x: 128 or 256. Blocks of the format
+// have FormatCols columns, or a multiple: 64, or 32.
+template <int Rows, int Cols, int FormatCols>
 struct ScaledShape {
+  static constexpr int kRows = Rows;
   static constexpr int kCols = Cols;
   static constexpr int kFormatCols = FormatCols;
+  static constexpr int kConsumers = Rows / 64;  // warpgroups
+  static constexpr int kConsumerThreads = kConsumers * kWarpgroupThreads;
+  static constexpr int kThreads = kConsumerThreads + kWarpgroupThreads;
+  static constexpr int kConsumerRegisters =
+      (kRegisters - kProducerRegisters * kWarpgroupThreads) / kConsumerThreads / 8 * 8;
+  static constexpr int kSumPitch = Rows + 4;  // floats; lanes that write columns 2t of 8 rows meet different banks
   static constexpr int kBlocks = Cols == 128 ? 2 : 1;  // of a stage
   static constexpr int kStageCols = kBlocks * kBlockCols;
   static constexpr int kScales = kStageCols / FormatCols;  // of a row in a stage
   static constexpr int kCodesRowBytes = kBlocks * kBlockCodes;
-  static constexpr int kCodesBytes = kRows * kCodesRowBytes;
+  static constexpr int kCodesBytes = Rows * kCodesRowBytes;
   static constexpr int kXBlockBytes = Cols * kXRowBytes;
   static constexpr int kXBytes = kBlocks * kXBlockBytes;
   static constexpr int kStageBytes = kXBytes + kCodesBytes;
   static constexpr int kSumBytes = Cols * kSumPitch * static_cast<int>(sizeof(float));
-  static_assert(kMostRing * kScales * kRows / kHoleRows <= PairTable::kEntries, "scales must fit into the holes");
+  static_assert(kMostRing * kScales * Rows / kHoleRows <= PairTable::kEntries, "scales must fit into the holes");
 };
 
 // What the host works out for a launch.
@@ -113,7 +117,7 @@ struct ScaledShare {
     const int tile = static_cast<int>(blockIdx.x) / plan.cluster;
     rank = static_cast<int>(blockIdx.x) % plan.cluster;
     col_begin = tile % plan.col_tiles * Shape::kCols;
-    row = int64_t{tile / plan.col_tiles} * kRows;
+    row = int64_t{tile / plan.col_tiles} * Shape::kRows;
     stage_begin = plan.stages.begin(rank);
     stages = plan.stages.begin(rank + 1) - stage_begin;
   }
@@ -121,14 +125,16 @@ struct ScaledShare {
   __device__ int col(int stage) const { return (stage_begin + stage) * Shape::kStageCols; }
   __device__ uint32_t full(int slot) const { return shared_address(shared + plan.barriers) + slot * 16; }
   __device__ uint32_t empty(int slot) const { return full(slot) + 8; }
+  // It is this warpgroup's turn.
+  __device__ uint32_t turn(int warpgroup) const { return full(plan.ring) + warpgroup * 8; }
   __device__ uint8_t* x(int slot) const { return shared + PairTable::kBytes + slot * Shape::kStageBytes; }
   __device__ uint8_t* codes(int slot) const { return x(slot) + Shape::kXBytes; }
   // Scale `i` of row `of` of the CTA's. Those of 16 rows from a multiple of 16 on follow one another.
   __device__ float* scale(int slot, int i, int of) const {
-    const int hole = (slot * Shape::kScales + i) * (kRows / kHoleRows) + of / kHoleRows;
+    const int hole = (slot * Shape::kScales + i) * (Shape::kRows / kHoleRows) + of / kHoleRows;
     return reinterpret_cast<float*>(shared + hole * PairTable::kEntryBytes + PairTable::kUsedBytes) + of % kHoleRows;
   }
-  // [kCols][kSumPitch], where the ring was.
+  // [Shape::kCols][Shape::kSumPitch], where the ring was.
   __device__ float* sums() const { return reinterpret_cast<float*>(shared + PairTable::kBytes); }
 };
 
@@ -163,6 +169,7 @@ template <class Shape, class ScaleAt>
 __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& share, const Weight& weight, int lane,
                                                     const ScaleAt& scale_at) {
   constexpr int kLanes = kScaleWarps * kWarpSize;
+  constexpr int kRows = Shape::kRows;
   constexpr int kLaneRows = (kRows + kLanes - 1) / kLanes;
   const ScaledPlan& plan = share.plan;
   int64_t elements[kLaneRows];  // of W, where the next stage begins
@@ -233,7 +240,6 @@ __device__ __forceinline__ int scaled_row() {
 template <class T, class Shape>
 __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, int warpgroup,
                                                ScaledSums<Shape>& sums) {
-  constexpr int kTurnBarrier = 3;  // of warpgroup 0; the next is that of warpgroup 1
   constexpr int kSteps = kBlockCols / 16;
   constexpr int kStages = 2 / Shape::kBlocks;  // at a time, so that each block has its operand A at compile time
   constexpr int kBlockScales = kBlockCols / Shape::kFormatCols;
@@ -242,17 +248,17 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
   const uint32_t selector = PairTable::Lane::byte_selector(static_cast<int>(threadIdx.x % 4));
   const int row = scaled_row();
   const uint32_t code_offset = row * Shape::kCodesRowBytes + (Shape::kBlocks == 2 ? row / 2 % 4 : row / 4 % 2) * 16;
-  const auto pass_turn = [&] { barrier_pass(kTurnBarrier + 1 - warpgroup, kConsumers * kWarpgroupThreads); };
-  const auto take_turn = [&] { barrier_sync(kTurnBarrier + warpgroup, kConsumers * kWarpgroupThreads); };
+  const bool last = warpgroup == Shape::kConsumers - 1;
+  const uint32_t turn = share.turn(warpgroup), next_turn = share.turn(last ? 0 : warpgroup + 1);
 
-  uint32_t a[2][kSteps][4];     // of the block under way, and of the next
-  bool passes = warpgroup > 0;  // the turn to the other, halfway through the next decoding; the first is warpgroup 0's
-  uint32_t done = 0;            // the barrier of the stage that was multiplied last
+  uint32_t a[2][kSteps][4];  // of the block under way, and of the next
+  bool passes = last;        // the turn to the next, halfway through the next decoding; the first is warpgroup 0's
+  uint32_t turn_parity = 0;
+  uint32_t done = 0;  // the barrier of the stage that was multiplied last
   RingPlace place;
   const auto end = [&] {
     wgmma_wait();
-    if (passes) pass_turn();
-    if (warpgroup == 0) take_turn();  // the last that was passed
+    if (passes) barrier_arrive_warp(next_turn);
   };
   for (int first = 0; first < share.stages; first += kStages) {
 #pragma unroll
@@ -285,7 +291,7 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
         }
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) {
-          if (step == kSteps / 2 && passes) pass_turn();
+          if (step == kSteps / 2 && passes) barrier_arrive_warp(next_turn);
 #pragma unroll
           for (int i = 0; i < 4; ++i)
             operand[step][i] = scale_pair<T>(table.look_up(words[i % 2][step * 2 + i / 2], selector),
@@ -297,7 +303,8 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
         barrier_wait(share.full(place.slot), place.parity);
         wgmma_wait();
         if (block == 0 && done != 0) barrier_arrive_warp(done);
-        take_turn();
+        barrier_wait(turn, turn_parity);
+        turn_parity ^= 1;
         passes = true;
         wgmma_fence();
 #pragma unroll
@@ -320,21 +327,21 @@ __device__ __forceinline__ void scaled_store(const ScaledShare<Shape>& share, co
 #pragma unroll
   for (int i = 0; i < Shape::kCols / 2; ++i) {
     const int col = i / 4 * 8 + 2 * (threadIdx.x % 4) + i % 2;
-    to[col * kSumPitch + i / 2 % 2 * 8] = sums[i];
+    to[col * Shape::kSumPitch + i / 2 % 2 * 8] = sums[i];
   }
 }
 
 // Adds up the sums of the cluster, and writes y.
 template <class T, class Shape>
 __device__ void scaled_finish(const ScaledShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
-  const Partials partials{share.sums(), kSumPitch, 0, 1, share.plan.cluster, share.rank};
-  const int here = static_cast<int>(min(rows - share.row, int64_t{kRows}));
+  const Partials partials{share.sums(), Shape::kSumPitch, 0, 1, share.plan.cluster, share.rank};
+  const int here = static_cast<int>(min(rows - share.row, int64_t{Shape::kRows}));
   write_totals(partials, y + share.col_begin * ldy + share.row, ldy, here, min(m - share.col_begin, Shape::kCols),
                bias == nullptr ? bias : bias + share.row);
 }
 
 template <class T, class Shape>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_scaled_wgmma(T* y,         // [m, weight.rows]
                       int64_t ldy,  // elements
                       int m, const __grid_constant__ Weight weight,
@@ -349,16 +356,18 @@ __global__ void __launch_bounds__(kThreads, 1)
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
-    if (threadIdx.x < plan.ring) {
-      barrier_init(share.full(threadIdx.x), 1 + kScaleWarps * kWarpArrivals);
-      barrier_init(share.empty(threadIdx.x), kConsumers * kWarpgroupWarps * kWarpArrivals);
-    }
+    init_stages(plan.ring, [&](int slot) {
+      barrier_init(share.full(slot), 1 + kScaleWarps * kWarpArrivals);
+      barrier_init(share.empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
+    });
+    init_stages(Shape::kConsumers,
+                [&](int consumer) { barrier_init(share.turn(consumer), kWarpgroupWarps * kWarpArrivals); });
     barrier_init_fence();
     __syncthreads();
 
-    if (warpgroup == kConsumers) {
+    if (warpgroup == Shape::kConsumers) {
       give_up_registers<kProducerRegisters>();
-      barrier_pass(kTableBarrier, kThreads);
+      barrier_pass(kTableBarrier, Shape::kThreads);
       if (warp % kWarpgroupWarps != 0) {
         const int lane = static_cast<int>(threadIdx.x % kWarpgroupThreads) - kWarpSize;
         const Absmax& absmax = weight.absmax;
@@ -372,14 +381,14 @@ __global__ void __launch_bounds__(kThreads, 1)
         scaled_copy(share, codes_map, x_map);
       }
       __syncwarp();
-      barrier_pass(kReadBarrier, kThreads);
+      barrier_pass(kReadBarrier, Shape::kThreads);
     } else {
-      take_registers<kConsumerRegisters>();
-      PairTable::fill(shared, plan.codebook, kConsumers * kWarpgroupWarps);
-      barrier_sync(kTableBarrier, kThreads);
+      take_registers<Shape::kConsumerRegisters>();
+      PairTable::fill(shared, plan.codebook, Shape::kConsumers * kWarpgroupWarps);
+      barrier_sync(kTableBarrier, Shape::kThreads);
       ScaledSums<Shape> sums{};
       scaled_consume<T>(share, warpgroup, sums);
-      barrier_sync(kReadBarrier, kThreads);  // all stages have come, and nobody reads them any more
+      barrier_sync(kReadBarrier, Shape::kThreads);  // all stages have come, and nobody reads them any more
       scaled_store(share, sums);
       wait_for_dependencies();  // before y is written, here too
     }
@@ -387,20 +396,25 @@ __global__ void __launch_bounds__(kThreads, 1)
     __syncthreads();
     if (plan.cluster > 1) cluster_barrier();
     scaled_finish<T>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) cluster_barrier();  // nobody leaves while others read its sums
+    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
   }
 }
 
 namespace {
 
 struct Config {
-  int cols;     // rows of x in a tile
-  int cluster;  // CTAs that split K
+  int rows, cols;  // of W and of x in a tile
+  int cluster;     // CTAs that split K
 
-  std::string text() const { return "cols=" + std::to_string(cols) + " cluster=" + std::to_string(cluster); }
+  std::string text() const {
+    return "rows=" + std::to_string(rows) + " cols=" + std::to_string(cols) + " cluster=" + std::to_string(cluster);
+  }
 };
 
-constexpr Config kConfigs[] = {{256, 1}, {256, 2}, {256, 4}, {256, 8}, {128, 1}, {128, 2}, {128, 4}, {128, 8}};
+constexpr Config kConfigs[] = {
+    {128, 256, 1}, {128, 256, 2}, {128, 256, 4}, {128, 256, 8}, {128, 128, 1}, {128, 128, 2},
+    {128, 128, 4}, {128, 128, 8}, {192, 128, 1}, {192, 128, 2}, {192, 128, 4}, {192, 128, 8},
+};
 
 struct Launch {
   ScaledPlan plan;
@@ -408,20 +422,28 @@ struct Launch {
   int shared_bytes;
 };
 
-// Lays out shared memory with as long a ring as it holds; false if there is no room.
 template <class Shape>
-bool lay_out(int64_t n, int64_t k, const Device& device, int cluster, Launch& launch) {
-  constexpr int kBarrierBytes = kMostRing * 16;
-  const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
+constexpr int kBarrierBytes = kMostRing * 16 + Shape::kConsumers * 8;
+
+// Shared memory of a block whose ring has so many stages.
+template <class Shape>
+constexpr int shared_bytes(int ring) {
+  return PairTable::kBytes + std::max(ring * Shape::kStageBytes, Shape::kSumBytes) + kBarrierBytes<Shape>;
+}
+
+// With as long a ring as shared memory holds.
+template <class Shape>
+Launch lay_out(int64_t n, int64_t k, const Device& device, const Config& config) {
+  Launch launch;
   ScaledPlan& plan = launch.plan;
-  plan.cluster = cluster;
-  plan.stages = Shares::of(ceil_div(k, Shape::kStageCols), cluster);
-  plan.ring = std::min(kMostRing, room / Shape::kStageBytes);
-  if (plan.ring < 2 || Shape::kSumBytes > room) return false;
-  plan.barriers = PairTable::kBytes + std::max(plan.ring * Shape::kStageBytes, Shape::kSumBytes);
-  launch.row_tiles = ceil_div(n, kRows);
-  launch.shared_bytes = plan.barriers + kBarrierBytes;
-  return true;
+  plan.cluster = config.cluster;
+  plan.stages = Shares::of(ceil_div(k, Shape::kStageCols), config.cluster);
+  plan.ring = 2;
+  while (plan.ring < kMostRing && shared_bytes<Shape>(plan.ring + 1) <= device.shared_memory) ++plan.ring;
+  launch.row_tiles = ceil_div(n, Shape::kRows);
+  launch.shared_bytes = shared_bytes<Shape>(plan.ring);
+  plan.barriers = launch.shared_bytes - kBarrierBytes<Shape>;
+  return launch;
 }
 
 // Multiplies rows m0 to m0 + m of x.
@@ -438,7 +460,7 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
   const Weight& weight = args.weight;
   CUtensorMap codes_map{};
   if (const int error = encode_tensor_map(&codes_map, CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
-                                          weight.cols / 2, weight.cols / 2, kRows, Shape::kCodesRowBytes);
+                                          weight.cols / 2, weight.cols / 2, Shape::kRows, Shape::kCodesRowBytes);
       error != cudaSuccess) {
     return error;
   }
@@ -447,35 +469,39 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
     return error;
   }
 
-  const Blocks blocks{launch.row_tiles * plan.col_tiles * plan.cluster, kThreads, launch.shared_bytes, plan.cluster,
-                      true};
+  const Blocks blocks{launch.row_tiles * plan.col_tiles * plan.cluster, Shape::kThreads, launch.shared_bytes,
+                      plan.cluster, true};
   return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, static_cast<int>(m),
                      weight, static_cast<const T*>(args.bias), plan, codes_map, x_map);
+}
+
+// Calls take(ScaledShape) with the config's tile, for blocks of the format from `blocksize` columns on.
+template <class Take>
+auto with_shape(const Config& config, int blocksize, const Take& take) {
+  const auto with_tile = [&](auto rows, auto cols) {
+    constexpr int kRows = decltype(rows)::value, kCols = decltype(cols)::value;
+    return blocksize == 32 ? take(ScaledShape<kRows, kCols, 32>{}) : take(ScaledShape<kRows, kCols, 64>{});
+  };
+  if (config.cols == 256) return with_tile(Constant<128>{}, Constant<256>{});
+  return config.rows == 192 ? with_tile(Constant<192>{}, Constant<128>{}) : with_tile(Constant<128>{}, Constant<128>{});
 }
 
 int launch_gemm_scaled_wgmma(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
   constexpr int64_t kMostBlocks = int64_t{1} << 30;  // of a launch
   const Config& config = kConfigs[config_index];
   const Weight& weight = args.weight;
-  const auto with_cols = [&](auto cols) {
-    const auto with_shape = [&](auto shape) {
-      using Shape = decltype(shape);
-      Launch launch;
-      if (!lay_out<Shape>(weight.rows, weight.cols, device, config.cluster, launch))
-        return static_cast<int>(cudaErrorInvalidConfiguration);
-      const int64_t most = kMostBlocks / (launch.row_tiles * launch.plan.cluster) * Shape::kCols;
-      int error = cudaSuccess;
-      for (int64_t m0 = 0; m0 < args.m && error == cudaSuccess; m0 += most) {
-        const int64_t m = std::min(args.m - m0, most);
-        error = args.dtype == Dtype::bf16 ? launch_rows<bf16, Shape>(args, m0, m, device, launch, stream)
-                                          : launch_rows<f16, Shape>(args, m0, m, device, launch, stream);
-      }
-      return error;
-    };
-    constexpr int kCols = decltype(cols)::value;
-    return weight.log2_blocksize == 5 ? with_shape(ScaledShape<kCols, 32>{}) : with_shape(ScaledShape<kCols, 64>{});
-  };
-  return config.cols == 256 ? with_cols(Constant<256>{}) : with_cols(Constant<128>{});
+  return with_shape(config, 1 << weight.log2_blocksize, [&](auto shape) {
+    using Shape = decltype(shape);
+    Launch launch = lay_out<Shape>(weight.rows, weight.cols, device, config);
+    const int64_t most = kMostBlocks / (launch.row_tiles * config.cluster) * Shape::kCols;
+    int error = cudaSuccess;
+    for (int64_t m0 = 0; m0 < args.m && error == cudaSuccess; m0 += most) {
+      const int64_t m = std::min(args.m - m0, most);
+      error = args.dtype == Dtype::bf16 ? launch_rows<bf16, Shape>(args, m0, m, device, launch, stream)
+                                        : launch_rows<f16, Shape>(args, m0, m, device, launch, stream);
+    }
+    return error;
+  });
 }
 
 const char* unsupported(const Problem& problem, const Device& device) {
@@ -484,10 +510,10 @@ const char* unsupported(const Problem& problem, const Device& device) {
   if (problem.k == 0 || problem.k % kBlockCols != 0) return "k must be a multiple of 64, and not 0";
   if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
   if (problem.n > int64_t{1} << 30 || problem.k > int64_t{1} << 30) return "n and k must be 2^30 at most";
-  Launch launch;
-  if (!lay_out<ScaledShape<256, 32>>(problem.n, problem.k, device, 1, launch) ||
-      !lay_out<ScaledShape<128, 32>>(problem.n, problem.k, device, 1, launch))
-    return "shared memory must hold the pair table and two stages";
+  constexpr int kLeast =
+      std::max({shared_bytes<ScaledShape<128, 256, 64>>(2), shared_bytes<ScaledShape<128, 128, 64>>(2),
+                shared_bytes<ScaledShape<192, 128, 64>>(2)});
+  if (device.shared_memory < kLeast) return "shared memory must hold the pair table and two stages";
   return nullptr;
 }
 

@@ -45,6 +45,18 @@ constexpr int resident_blocks(int threads, int wanted) {
   return std::min(wanted, kThreads / threads);
 }
 
+// Division by a number that the host knows, in two instructions in place of some 30: exact for a >= 0, divisor >= 1 and
+// a * divisor < 2^31.
+struct Divisor {
+  uint32_t inverse = 0;
+
+  static constexpr Divisor of(int divisor) {
+    return {static_cast<uint32_t>(((uint64_t{1} << 31) + static_cast<unsigned>(divisor) - 1) /
+                                  static_cast<unsigned>(divisor))};
+  }
+  constexpr int quotient(int a) const { return static_cast<int>(uint64_t{static_cast<unsigned>(a)} * inverse >> 31); }
+};
+
 // An equal share for each of `count` takers: the first `larger` get one more than `size`.
 struct Shares {
   int count;

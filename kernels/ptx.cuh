@@ -171,6 +171,10 @@ __device__ __forceinline__ void proxy_fence() { asm volatile("fence.proxy.async.
 __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;" ::: "memory");
 }
+// The same without the latter: it waits for no store to arrive.
+__device__ __forceinline__ void cluster_rendezvous() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned; barrier.cluster.wait.aligned;" ::: "memory");
+}
 // The float at `shared` in the shared memory of another block of the cluster.
 __device__ __forceinline__ float load_at_rank(uint32_t shared, int rank) {
   float value;

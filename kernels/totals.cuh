@@ -19,36 +19,70 @@ struct Partials {
   int rank;           // of this CTA
 };
 
-// Adds up the sums of `rows` rows of W and `cols` rows of x, always in the same order, and writes those to y that fall
-// to this CTA: y and bias begin at the first row of W and the first row of x. All threads of the CTA take part. A lane
-// has several sums of several teams under way, since one from another CTA takes its time.
+namespace totals {
+
+// 4 floats of shared memory, of this CTA or of one of the cluster: zeros unless `there`. The loads of several parts
+// have no branches between them, so that all are under way at once.
+template <bool Remote>
+__device__ __forceinline__ void load_sums(float (&v)[4], uint32_t address, int rank, bool there) {
+  if constexpr (Remote) {
+    asm volatile(
+        "{ .reg .pred p; .reg .b32 there; setp.ne.b32 p, %6, 0; mapa.shared::cluster.u32 there, %4, %5; "
+        "mov.f32 %0, 0f00000000; mov.f32 %1, 0f00000000; mov.f32 %2, 0f00000000; mov.f32 %3, 0f00000000; "
+        "@p ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there]; }"
+        : "=&f"(v[0]), "=&f"(v[1]), "=&f"(v[2]), "=&f"(v[3])
+        : "r"(address), "r"(rank), "r"(static_cast<int>(there))
+        : "memory");
+  } else {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %5, 0; "
+        "mov.f32 %0, 0f00000000; mov.f32 %1, 0f00000000; mov.f32 %2, 0f00000000; mov.f32 %3, 0f00000000; "
+        "@p ld.shared.v4.f32 {%0, %1, %2, %3}, [%4]; }"
+        : "=&f"(v[0]), "=&f"(v[1]), "=&f"(v[2]), "=&f"(v[3])
+        : "r"(address), "r"(static_cast<int>(there))
+        : "memory");
+  }
+}
+
+constexpr int kRows = 4;   // of W, whose sums a thread takes at a time: 16 bytes
+constexpr int kParts = 4;  // of each, under way at a time, since one from another CTA takes its time
+
 template <class T>
-__device__ __forceinline__ void write_totals(const Partials& partials, T* y, int64_t ldy, int rows, int cols,
-                                             const T* bias) {
-  constexpr int kRows = 4;   // of a lane
-  constexpr int kParts = 4;  // of each, at a time
-  const int warps = static_cast<int>(blockDim.x) / kWarpSize;
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int runs = (rows + kRows * kWarpSize - 1) / (kRows * kWarpSize);  // of a row of x, a warp takes one at a time
+struct alignas(kRows * sizeof(T)) Quad {
+  T rows[kRows];
+};
+
+// What write_totals() does, for sums of this CTA alone or of others too.
+template <bool Remote, class T>
+__device__ __forceinline__ void write(const Partials& partials, T* y, int64_t ldy, int rows, int cols, const T* bias) {
+  const int threads = static_cast<int>(blockDim.x);
+  const int quads = (rows + kRows - 1) / kRows;  // of a row of x
   const int parts = partials.teams * partials.cluster;
-  for (int item = static_cast<int>(threadIdx.x) / kWarpSize;; item += warps) {
-    const int col = partials.rank + item / runs * partials.cluster;
-    if (col >= cols) break;
-    const int begin = item % runs * kRows * kWarpSize + lane;
-    const float* const sums = partials.sums + col * partials.pitch + begin;
-    float totals[kRows] = {};
+  // Whether quads of y can be stored whole.
+  const bool aligned =
+      (reinterpret_cast<uintptr_t>(y) | static_cast<uintptr_t>(ldy * sizeof(T))) % sizeof(Quad<T>) == 0;
+  // Threads go from quad to quad of a row of x, and from row to row of those that fall to the CTA. Where they are is
+  // added up, since to multiply it out each time would take as long as the rest.
+  const int step = threads / quads, rest = threads % quads;
+  int quad = static_cast<int>(threadIdx.x) % quads;
+  int col = partials.rank + static_cast<int>(threadIdx.x) / quads * partials.cluster;
+  uint32_t from = shared_address(partials.sums) + (col * partials.pitch + quad * kRows) * sizeof(float);
+  T* to = y + col * ldy + quad * kRows;
+  const auto advance = [&](int cols_on, int quads_on) {
+    col += cols_on * partials.cluster;
+    quad += quads_on;
+    from += (cols_on * partials.cluster * partials.pitch + quads_on * kRows) * sizeof(float);
+    to += cols_on * partials.cluster * ldy + quads_on * kRows;
+  };
+  while (col < cols) {
+    const int row = quad * kRows;
+    float total[kRows] = {};
     int rank = 0, team = 0;
     for (int first = 0; first < parts; first += kParts) {
       float values[kParts][kRows];
 #pragma unroll
       for (int p = 0; p < kParts; ++p) {
-#pragma unroll
-        for (int i = 0; i < kRows; ++i) {
-          values[p][i] = 0.0f;
-          if (rank >= partials.cluster || begin + i * kWarpSize >= rows) continue;  // past the last part, or row
-          const float* const from = sums + team * partials.team_pitch + i * kWarpSize;
-          values[p][i] = partials.cluster == 1 ? *from : load_at_rank(shared_address(from), rank);
-        }
+        load_sums<Remote>(values[p], from + team * partials.team_pitch * sizeof(float), rank, first + p < parts);
         if (++team == partials.teams) {
           team = 0;
           ++rank;
@@ -57,14 +91,40 @@ __device__ __forceinline__ void write_totals(const Partials& partials, T* y, int
 #pragma unroll
       for (int p = 0; p < kParts; ++p) {
 #pragma unroll
-        for (int i = 0; i < kRows; ++i) totals[i] += values[p][i];
+        for (int i = 0; i < kRows; ++i) total[i] += values[p][i];
       }
     }
+    Quad<T> out;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      const int row = begin + i * kWarpSize;
-      if (row < rows) y[col * ldy + row] = from_float<T>(bias != nullptr ? totals[i] + to_float(bias[row]) : totals[i]);
+      if (bias != nullptr && row + i < rows) total[i] += to_float(bias[row + i]);
+      out.rows[i] = from_float<T>(total[i]);
     }
+    if (aligned && row + kRows <= rows) {
+      *reinterpret_cast<Quad<T>*>(to) = out;
+    } else {
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        if (row + i < rows) to[i] = out.rows[i];
+      }
+    }
+    advance(step, rest);
+    if (quad >= quads) advance(1, -quads);
+  }
+}
+
+}  // namespace totals
+
+// Adds up the sums of `rows` rows of W, 1 or more, and `cols` rows of x, always in the same order, and writes those to
+// y that fall to this CTA: y and bias begin at the first row of W and the first row of x. All threads of the CTA take
+// part. Sums and pitches are multiples of 4 floats.
+template <class T>
+__device__ __forceinline__ void write_totals(const Partials& partials, T* y, int64_t ldy, int rows, int cols,
+                                             const T* bias) {
+  if (partials.cluster == 1) {
+    totals::write<false>(partials, y, ldy, rows, cols, bias);
+  } else {
+    totals::write<true>(partials, y, ldy, rows, cols, bias);
   }
 }
 

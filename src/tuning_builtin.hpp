@@ -35,16 +35,16 @@ sm_90,gemm,*,5-8,1-2896,1-6636,*,gemm.pair_tma,warps=8 ring=2 cluster=1,6.75
 sm_90,gemm,*,5-8,1-2896,6637-9223372036854775807,*,gemm.pair_tma,warps=4 ring=2 cluster=1,7.62
 sm_90,gemm,*,9-16,1-2896,1-6636,*,gemm.pair_stream,rows=32 warps=2 teams=4 cluster=2,8.79
 sm_90,gemm,*,9-16,1-2896,6637-9223372036854775807,*,gemm.pair_stream,rows=64 warps=1 teams=4 cluster=4,10.01
-sm_90,gemm,*,17-64,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=8,11.78
+sm_90,gemm,*,17-64,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,11.78
 sm_90,gemm,*,65-9223372036854775807,1-1448,*,*,gemm.unpack_cublas,stores=streaming,18.08
-sm_90,gemm,*,65-128,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=8,14.73
-sm_90,gemm,*,129-256,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=4,18.45
-sm_90,gemm,*,257-9223372036854775807,1-1448,*,*,gemm.scaled_wgmma,cols=128 cluster=2,31.89
+sm_90,gemm,*,65-128,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,14.73
+sm_90,gemm,*,129-256,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,18.45
+sm_90,gemm,*,257-9223372036854775807,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,31.89
 sm_90,gemm,*,17-32,1449-2896,*,*,gemm.pair_stream,rows=32 warps=2 teams=4 cluster=2,12.19
-sm_90,gemm,*,33-128,1449-2896,*,*,gemm.scaled_wgmma,cols=128 cluster=4,15.99
+sm_90,gemm,*,33-128,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,15.99
 sm_90,gemm,*,129-9223372036854775807,1449-2896,*,*,gemm.unpack_cublas,stores=cached,28.06
-sm_90,gemm,*,129-256,1449-2896,*,*,gemm.scaled_wgmma,cols=256 cluster=4,25.37
-sm_90,gemm,*,257-9223372036854775807,1449-2896,*,*,gemm.scaled_wgmma,cols=256 cluster=2,44.14
+sm_90,gemm,*,129-256,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=4,25.37
+sm_90,gemm,*,257-9223372036854775807,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,44.14
 sm_90,gemm,*,5-8,2897-5246,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,16.63
 sm_90,gemm,*,5-8,5247-6636,*,*,gemm.pair_tma,warps=8 ring=2 cluster=1,17.25
 sm_90,gemm,*,9-32,2897-6636,1-13272,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,14.24
@@ -59,22 +59,22 @@ sm_90,gemm,*,5-32,13273-23462,*,*,gemm.pair_stream,rows=32 warps=6 teams=2 clust
 sm_90,gemm,*,5-32,23463-9223372036854775807,*,*,gemm.pair_stream,rows=32 warps=7 teams=2 cluster=1,37.80
 sm_90,gemm,*,33-64,13273-23462,*,*,gemm.pair_wgmma,tiles=3 teams=1 cluster=1,60.57
 sm_90,gemm,*,33-64,23463-9223372036854775807,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=1,79.59
-sm_90,gemm,*,65-128,2897-23462,1-27092,*,gemm.scaled_wgmma,cols=128 cluster=2,43.82
-sm_90,gemm,*,65-128,2897-23462,27093-9223372036854775807,*,gemm.scaled_wgmma,cols=128 cluster=2,122.72
-sm_90,gemm,*,129-256,2897-4579,*,*,gemm.scaled_wgmma,cols=128 cluster=2,27.81
+sm_90,gemm,*,65-128,2897-23462,1-27092,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,43.82
+sm_90,gemm,*,65-128,2897-23462,27093-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,122.72
+sm_90,gemm,*,129-256,2897-4579,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,27.81
 sm_90,gemm,*,129-256,4580-23462,1-4579,*,gemm.unpack_cublas,stores=streaming,33.77
-sm_90,gemm,*,129-256,4580-23462,1-4579,*,gemm.scaled_wgmma,cols=256 cluster=2,35.76
-sm_90,gemm,*,129-256,4580-23462,4580-9223372036854775807,*,gemm.scaled_wgmma,cols=256 cluster=2,93.30
-sm_90,gemm,*,65-128,23463-9223372036854775807,*,*,gemm.scaled_wgmma,cols=128 cluster=1,
-sm_90,gemm,*,129-256,23463-9223372036854775807,*,*,gemm.scaled_wgmma,cols=256 cluster=1,
+sm_90,gemm,*,129-256,4580-23462,1-4579,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,35.76
+sm_90,gemm,*,129-256,4580-23462,4580-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,93.30
+sm_90,gemm,*,65-128,23463-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=1,
+sm_90,gemm,*,129-256,23463-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,
 sm_90,gemm,*,257-9223372036854775807,2897-6636,*,*,gemm.unpack_cublas,stores=cached,169.62
-sm_90,gemm,*,257-9223372036854775807,2897-4579,*,*,gemm.scaled_wgmma,cols=256 cluster=1,79.51
-sm_90,gemm,*,257-9223372036854775807,4580-6636,*,*,gemm.scaled_wgmma,cols=256 cluster=2,252.33
+sm_90,gemm,*,257-9223372036854775807,2897-4579,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,79.51
+sm_90,gemm,*,257-9223372036854775807,4580-6636,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,252.33
 sm_90,gemm,*,257-9223372036854775807,6637-27092,1-6636,*,gemm.unpack_cublas,stores=cached,304.22
-sm_90,gemm,*,257-9223372036854775807,6637-27092,1-6636,*,gemm.scaled_wgmma,cols=256 cluster=1,333.32
-sm_90,gemm,*,257-9223372036854775807,6637-27092,6637-9223372036854775807,*,gemm.scaled_wgmma,cols=256 cluster=1,419.75
+sm_90,gemm,*,257-9223372036854775807,6637-27092,1-6636,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,333.32
+sm_90,gemm,*,257-9223372036854775807,6637-27092,6637-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,419.75
 sm_90,gemm,*,257-9223372036854775807,27093-9223372036854775807,*,*,gemm.unpack_cublas,stores=streaming,758.90
-sm_90,gemm,*,257-9223372036854775807,27093-9223372036854775807,*,*,gemm.scaled_wgmma,cols=256 cluster=1,855.80
+sm_90,gemm,*,257-9223372036854775807,27093-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,855.80
 sm_90,unpack,*,*,1-2896,*,*,unpack.stream,threads=256 blocks=6 grid=resident stores=streaming,6.32
 sm_90,unpack,*,*,2897-9223372036854775807,*,*,unpack.stream,threads=128 blocks=12 grid=tiles stores=streaming,51.28
 sm_90,pack,*,*,1-2896,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=resident,8.33
@@ -99,7 +99,7 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,1,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,1,*,*,*,gemv.lut_shared,warps=4,
 *,gemm,*,1,*,*,*,gemv.lut_global,warps=4,
-*,gemm,*,1,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
+*,gemm,*,1,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,
 *,gemm,*,1,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,1,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,2-8,*,*,*,gemm.pair_tma,warps=8 ring=2 cluster=1,
@@ -107,34 +107,34 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,2,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,2,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,2,*,*,*,gemm.fma,rows=8,
-*,gemm,*,2,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
+*,gemm,*,2,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,
 *,gemm,*,2,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,2,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,3-4,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,3-4,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
 *,gemm,*,3-4,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,3-4,*,*,*,gemm.fma,rows=8,
-*,gemm,*,3-4,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
+*,gemm,*,3-4,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,
 *,gemm,*,3-4,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,3-4,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,5-8,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,5-8,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,5-8,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
-*,gemm,*,5-8,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
+*,gemm,*,5-8,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,
 *,gemm,*,5-8,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,5-8,*,*,*,gemm.fma,rows=8,
 *,gemm,*,5-8,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,9-16,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,9-16,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,9-16,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
-*,gemm,*,9-16,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
+*,gemm,*,9-16,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,
 *,gemm,*,9-16,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,9-16,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
 *,gemm,*,9-16,*,*,*,gemm.fma,rows=4,
 *,gemm,*,9-16,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,17-32,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,17-32,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
-*,gemm,*,17-32,*,*,*,gemm.scaled_wgmma,cols=128 cluster=4,
+*,gemm,*,17-32,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,
 *,gemm,*,17-32,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,17-32,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,17-32,*,*,*,gemm.pair,warps=8 ring=3 cluster=1,
@@ -142,13 +142,13 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,17-32,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,33-64,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
 *,gemm,*,33-64,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
-*,gemm,*,33-64,*,*,*,gemm.scaled_wgmma,cols=128 cluster=2,
+*,gemm,*,33-64,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,
 *,gemm,*,33-64,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,33-64,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,33-64,*,*,*,gemm.pair,warps=8 ring=3 cluster=1,
 *,gemm,*,33-64,*,*,*,gemm.fma,rows=4,
 *,gemm,*,33-64,*,*,*,gemm.tiled,tile_m=64,
-*,gemm,*,65-128,*,*,*,gemm.scaled_wgmma,cols=128 cluster=2,
+*,gemm,*,65-128,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,
 *,gemm,*,65-128,*,*,*,gemm.unpack_cublas,stores=cached,
 *,gemm,*,65-128,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
 *,gemm,*,65-128,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
@@ -157,7 +157,7 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,65-128,*,*,*,gemm.tiled,tile_m=64,
 *,gemm,*,65-128,*,*,*,gemm.fma,rows=4,
 *,gemm,*,129-256,*,*,*,gemm.unpack_cublas,stores=streaming,
-*,gemm,*,129-256,*,*,*,gemm.scaled_wgmma,cols=256 cluster=2,
+*,gemm,*,129-256,*,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,
 *,gemm,*,129-256,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
 *,gemm,*,129-256,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,129-256,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
@@ -165,7 +165,7 @@ sm_90,pack,*,*,2897-9223372036854775807,*,*,pack.binned,threads=128 steps=8 bloc
 *,gemm,*,129-256,*,*,*,gemm.tiled,tile_m=64,
 *,gemm,*,129-256,*,*,*,gemm.fma,rows=4,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.unpack_cublas,stores=streaming,
-*,gemm,*,257-9223372036854775807,*,*,*,gemm.scaled_wgmma,cols=256 cluster=2,
+*,gemm,*,257-9223372036854775807,*,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
