@@ -44,6 +44,7 @@
 #include "pair_table.cuh"
 #include "ptx.cuh"
 #include "ring.cuh"
+#include "shares.hpp"
 #include "variant.hpp"
 
 namespace nf4 {
@@ -259,12 +260,21 @@ struct PairShare {
   __device__ uint8_t* codes(int stage) const { return shared + PairTable::kBytes + stage * kPairStageBytes; }
   __device__ uint8_t* scales(int stage) const { return shared + plan.scales + stage * Shape::kScaleBytes; }
 
-  // The first and the last consumer that have stages of a tile, in 4 bits each. To find them takes divisions, so it is
-  // done before the end.
-  __device__ uint8_t* takers(int tile) const { return shared + plan.takers + tile; }
+  // The first and the last consumer that have stages of a tile, in 4 bits each, in a CTA with `its_stages` of K: as
+  // many as any of the cluster has. To find them takes divisions, so it is done before the end.
+  __device__ uint8_t* takers(int its_stages, int tile) const {
+    return shared + plan.takers + (its_stages - plan.stages.size) * kPairMostTiles + tile;
+  }
   __device__ void find_takers() const {
-    for (int tile = threadIdx.x; stages > 0 && tile < tiles; tile += consumers * kWarpSize)
-      *takers(tile) = static_cast<uint8_t>(runs.taker(tile * stages) | runs.taker((tile + 1) * stages - 1) << 4);
+    const int most = plan.stages.size + (plan.stages.larger > 0 ? 1 : 0);
+    for (int its_stages = max(1, plan.stages.size); its_stages <= most; ++its_stages) {
+      const Shares its_runs = Shares::of(tiles * its_stages, consumers);
+      for (int tile = threadIdx.x; tile < tiles; tile += consumers * kWarpSize) {
+        const int first = its_runs.taker(tile * its_stages);
+        const int last = its_runs.taker((tile + 1) * its_stages - 1);
+        *takers(its_stages, tile) = static_cast<uint8_t>(first | last << 4);
+      }
+    }
   }
 
   // Output `i` of a slot. Slots lie in rows of 32 floats, one row to a hole of the table or one after the other.
@@ -491,14 +501,15 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, T* y, int64
     if (col >= m || out_row >= rows) continue;
     float total = 0.0f;
     for (int rank = 0; rank < plan.cluster; ++rank) {
-      if (plan.stages.begin(rank + 1) == plan.stages.begin(rank)) continue;
-      const auto load = [&](const float* p) { return rank == share.rank ? *p : Copy::load_at_rank(p, rank); };
-      const uint32_t four = float_to_bits(load(reinterpret_cast<const float*>(share.takers(tile & ~3))));
-      const auto takers = static_cast<int>(four >> tile % 4 * 8);
-      const int last = takers >> 4 & 15;
-#pragma unroll 4
-      for (int consumer = takers & 15; consumer <= last; ++consumer)
-        total += load(share.in_slot(consumer + tile, row * Cols + col));
+      const int stages = plan.stages.begin(rank + 1) - plan.stages.begin(rank);
+      if (stages == 0) continue;
+      const int takers = *share.takers(stages, tile);
+      const int last = takers >> 4;
+#pragma unroll(Cols > 8 ? 1 : 4)  // 16 rows of x have no registers to spare
+      for (int consumer = takers & 15; consumer <= last; ++consumer) {
+        const float* sum = share.in_slot(consumer + tile, row * Cols + col);
+        total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);
+      }
     }
     y[col * ldy + out_row] = from_float<T>(bias != nullptr ? total + to_float(bias[out_row]) : total);
   }
@@ -600,7 +611,7 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
   take(plan.x, Cols * x_pitch);
   take(plan.barriers, (1 + 2 * rings) * 8);
   take(plan.map, kMapSize * static_cast<int>(sizeof(float)));
-  take(plan.takers, kPairMostTiles);
+  take(plan.takers, 2 * kPairMostTiles);
   if (bytes > device.shared_memory) return false;
   plan.x_pitch = static_cast<int>(x_pitch);
 

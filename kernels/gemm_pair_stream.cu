@@ -26,6 +26,7 @@
 #include "families.hpp"
 #include "gemm_pair.cuh"
 #include "ring.cuh"
+#include "shares.hpp"
 #include "tensor_map.cuh"
 #include "totals.cuh"
 

@@ -47,6 +47,7 @@
 #include "pair_table.cuh"
 #include "ptx.cuh"
 #include "ring.cuh"
+#include "shares.hpp"
 #include "tensor_map.cuh"
 #include "totals.cuh"
 #include "variant.hpp"

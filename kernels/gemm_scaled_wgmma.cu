@@ -44,6 +44,7 @@
 #include "pair_table.cuh"
 #include "ptx.cuh"
 #include "ring.cuh"
+#include "shares.hpp"
 #include "tensor_map.cuh"
 #include "totals.cuh"
 #include "variant.hpp"

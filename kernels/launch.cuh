@@ -45,35 +45,6 @@ constexpr int resident_blocks(int threads, int wanted) {
   return std::min(wanted, kThreads / threads);
 }
 
-// Division by a number that the host knows, in two instructions in place of some 30: exact for a >= 0, divisor >= 1 and
-// a * divisor < 2^31.
-struct Divisor {
-  uint32_t inverse = 0;
-
-  static constexpr Divisor of(int divisor) {
-    return {static_cast<uint32_t>(((uint64_t{1} << 31) + static_cast<unsigned>(divisor) - 1) /
-                                  static_cast<unsigned>(divisor))};
-  }
-  constexpr int quotient(int a) const { return static_cast<int>(uint64_t{static_cast<unsigned>(a)} * inverse >> 31); }
-};
-
-// An equal share for each of `count` takers: the first `larger` get one more than `size`.
-struct Shares {
-  int count;
-  int size;
-  int larger;
-
-  template <class Int>
-  static constexpr Shares of(Int items, int count) {
-    return {count, static_cast<int>(items / count), static_cast<int>(items % count)};
-  }
-  constexpr int begin(int taker) const { return taker * size + (taker < larger ? taker : larger); }
-  constexpr int taker(int item) const {
-    const int in_larger = larger * (size + 1);
-    return item < in_larger ? item / (size + 1) : larger + (item - in_larger) / size;
-  }
-};
-
 // cudaLaunchKernelEx returns this launch's own error, where <<<>>> would leave it to be found later.
 template <class... Params, class... Args>
 int launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream, Args&&... args) {

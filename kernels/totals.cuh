@@ -7,6 +7,7 @@
 #include "launch.cuh"
 #include "number.hpp"
 #include "ptx.cuh"
+#include "shares.hpp"
 
 namespace nf4 {
 
@@ -44,8 +45,8 @@ __device__ __forceinline__ void load_sums(float (&v)[4], uint32_t address, int r
   }
 }
 
-constexpr int kRows = 4;   // of W, whose sums a thread takes at a time: 16 bytes
-constexpr int kParts = 4;  // of each, under way at a time, since one from another CTA takes its time
+constexpr int kRows = QuadWalk::kRows;
+constexpr int kParts = 4;  // of each sum, under way at a time, since one from another CTA takes its time
 
 template <class T>
 struct alignas(kRows * sizeof(T)) Quad {
@@ -55,27 +56,19 @@ struct alignas(kRows * sizeof(T)) Quad {
 // What write_totals() does, for sums of this CTA alone or of others too.
 template <bool Remote, class T>
 __device__ __forceinline__ void write(const Partials& partials, T* y, int64_t ldy, int rows, int cols, const T* bias) {
-  const int threads = static_cast<int>(blockDim.x);
-  const int quads = (rows + kRows - 1) / kRows;  // of a row of x
   const int parts = partials.teams * partials.cluster;
   // Whether quads of y can be stored whole.
   const bool aligned =
       (reinterpret_cast<uintptr_t>(y) | static_cast<uintptr_t>(ldy * sizeof(T))) % sizeof(Quad<T>) == 0;
-  // Threads go from quad to quad of a row of x, and from row to row of those that fall to the CTA. Where they are is
-  // added up, since to multiply it out each time would take as long as the rest.
-  const int step = threads / quads, rest = threads % quads;
-  int quad = static_cast<int>(threadIdx.x) % quads;
-  int col = partials.rank + static_cast<int>(threadIdx.x) / quads * partials.cluster;
-  uint32_t from = shared_address(partials.sums) + (col * partials.pitch + quad * kRows) * sizeof(float);
-  T* to = y + col * ldy + quad * kRows;
-  const auto advance = [&](int cols_on, int quads_on) {
-    col += cols_on * partials.cluster;
-    quad += quads_on;
-    from += (cols_on * partials.cluster * partials.pitch + quads_on * kRows) * sizeof(float);
-    to += cols_on * partials.cluster * ldy + quads_on * kRows;
+  QuadWalk walk(rows, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x), partials.cluster, partials.rank);
+  uint32_t from = shared_address(partials.sums);
+  T* to = y;
+  const auto move = [&](int cols_on, int rows_on) {
+    from += (cols_on * partials.pitch + rows_on) * sizeof(float);
+    to += cols_on * ldy + rows_on;
   };
-  while (col < cols) {
-    const int row = quad * kRows;
+  for (move(walk.col(), walk.row()); walk.col() < cols; walk.advance(move)) {
+    const int row = walk.row();
     float total[kRows] = {};
     int rank = 0, team = 0;
     for (int first = 0; first < parts; first += kParts) {
@@ -108,8 +101,6 @@ __device__ __forceinline__ void write(const Partials& partials, T* y, int64_t ld
         if (row + i < rows) to[i] = out.rows[i];
       }
     }
-    advance(step, rest);
-    if (quad >= quads) advance(1, -quads);
   }
 }
 

@@ -105,10 +105,17 @@ TEST_CASE("cublaslt: the workspace holds the weights and cuBLASLt's own, each fr
   CHECK(bytes(nf4::Dtype::f32, 65536, 65536, 90) == (size_t{1} << 34) + 32 * kMiB);
 }
 
-TEST_CASE("cublaslt: the table picks it for many rows, if there is room", "[gpu]") {
+TEST_CASE("cublaslt: a table picks it for many rows, if there is room", "[gpu]") {
   REQUIRE_GPU();
   if (!has_cublaslt()) return;
   const Backend backend(0);
+  const Directory directory;
+  const std::string path = directory / "table";
+  write_file(path,
+             "nf4-tuning 1\n"
+             "*,gemm,*,129-9223372036854775807,*,*,*,gemm.unpack_cublas,stores=cached,\n"
+             "*,gemm,*,*,*,*,*,gemm.tiled,tile_m=64,\n");
+  require_success(nf4_tuning_load(backend.handle(), path.c_str()));
   const auto selected = [&](int64_t m, size_t workspace_size) {
     const nf4_problem_t problem = problem_of(m, 4096, 4096);
     nf4_options_t options = NF4_OPTIONS_INIT;
@@ -124,9 +131,9 @@ TEST_CASE("cublaslt: the table picks it for many rows, if there is room", "[gpu]
   const size_t needed = workspace_needed(backend, problem_of(300, 4096, 4096), forced);
   CHECK(selected(300, needed) == kVariant);
   CHECK(selected(100000, needed) == kVariant);
-  CHECK(selected(300, needed - 1) != kVariant);
-  CHECK(selected(300, 0) != kVariant);
-  CHECK(selected(16, needed) != kVariant);
+  CHECK(selected(300, needed - 1) == "gemm.tiled");
+  CHECK(selected(300, 0) == "gemm.tiled");
+  CHECK(selected(16, needed) == "gemm.tiled");
 }
 
 TEST_CASE("cublaslt: a call writes no byte beyond the workspace that it asked for", "[gpu]") {
