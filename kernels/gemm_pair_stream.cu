@@ -360,8 +360,8 @@ struct StreamLaunch {
   int shared_bytes;
 };
 
-// Lays out shared memory with as long a ring as it holds: one stage more than there are teams at least. For less, teams
-// go first, then warps.
+// Lays out shared memory with as long a ring as it holds: a multiple of the teams (ring.hpp), and one stage more than
+// there are teams at least. For less, teams go first, then warps.
 template <class Shape>
 bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
   constexpr int kBarrierBytes = kStreamMostRing * 16;
@@ -373,9 +373,10 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
     plan.rows = plan.warps * Shape::kRows;
     const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
     const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
-    plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
+    const int most = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
     for (plan.teams = std::min(config.teams, Shape::kMostConsumers / plan.warps); plan.teams > 0; --plan.teams) {
       const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
+      plan.ring = whole_rounds(most, plan.teams);
       if (plan.ring <= plan.teams || sum_bytes > room) continue;
       plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
       launch.tiles = ceil_div(n, plan.rows);

@@ -37,6 +37,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <string>
 
 #include "codebook.hpp"
@@ -509,9 +510,9 @@ bool lay_out(int64_t n, int64_t k, const Device& device, const Config& config, L
     const int most_teams = std::min(config.teams, Shape::kConsumers / plan.warpgroups);
     for (plan.teams = most_teams; plan.teams > 0; --plan.teams) {
       const int sum_bytes = plan.teams * Shape::kCols * (plan.rows() + 4) * static_cast<int>(sizeof(float));
-      // Every place of the ring has its team and its group of producers, so that none gets ahead of others there.
-      const int step = std::max(Shape::kGroups, kPairStages * plan.teams);
-      plan.ring = std::min(kMostRing, room / stage_bytes) / step * step;
+      // Every place of the ring has its team and its group of producers (ring.hpp).
+      plan.ring =
+          whole_rounds(std::min(kMostRing, room / stage_bytes), std::lcm(Shape::kGroups, kPairStages * plan.teams));
       if (plan.ring == 0 || sum_bytes > room) continue;
       plan.barriers =
           PairTable::kBytes + static_cast<int>(ceil_div(std::max(plan.ring * stage_bytes, sum_bytes), 16)) * 16;

@@ -1,9 +1,8 @@
-// A ring of stages in shared memory: who waits for what is said by barriers of each stage, `full` and `empty`.
+// The barriers of a ring of stages (ring.hpp).
 #pragma once
 
-#include <cstdint>
-
 #include "launch.cuh"
+#include "ring.hpp"
 
 namespace nf4 {
 
@@ -15,16 +14,5 @@ __device__ __forceinline__ void init_stages(int stages, const Init& init) {
   const int warps = static_cast<int>(blockDim.x) / kWarpSize;
   for (int stage = static_cast<int>(threadIdx.x) / kWarpSize; stage < stages; stage += warps) init(stage);
 }
-
-// A place in a ring, and the parity of the phase that its barriers are in. Who fills it begins with parity 1: waiting
-// for a stage to be empty then takes no time in the first round.
-struct RingPlace {
-  int slot = 0;
-  uint32_t parity = 0;
-
-  __device__ void advance(int ring, int stages = 1) {
-    for (slot += stages; slot >= ring; slot -= ring) parity ^= 1;
-  }
-};
 
 }  // namespace nf4

@@ -1,0 +1,162 @@
+// All that can happen in a ring of stages: copies that arrive in any order, teams of warps that are as fast or slow as
+// they like. With the parities that RingPlace gives, nobody reads a stage that is not there, or that is overwritten.
+#include "ring.hpp"
+
+#include <cstdint>
+#include <deque>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "catch.hpp"
+
+namespace nf4test {
+namespace {
+
+struct Ring {
+  int length;
+  int teams;  // take stages in turn
+  int warps;  // of a team; each reads the whole stage
+  int stages;
+};
+
+// What can be seen of a ring at one moment.
+struct Moment {
+  struct Place {
+    int stage = -1;       // that lies there, or is on its way
+    bool arrived = true;  // it is there
+    int filled = 0;       // phases of `full` that are over
+    int read = 0;         // arrivals at `empty`, of which a team's warps make a phase
+    bool operator<(const Place& other) const {
+      return std::tie(stage, arrived, filled, read) < std::tie(other.stage, other.arrived, other.filled, other.read);
+    }
+  };
+  struct Hand {
+    int stage = 0;  // the next, or the one that it is at
+    nf4::RingPlace at;
+    bool reading = false;
+    bool operator<(const Hand& other) const {
+      return std::tie(stage, at.slot, at.parity, reading) <
+             std::tie(other.stage, other.at.slot, other.at.parity, other.reading);
+    }
+  };
+  std::vector<Place> places;
+  Hand producer;
+  std::vector<Hand> warps;  // those of team 0 first
+  bool operator<(const Moment& other) const {
+    return std::tie(places, producer, warps) < std::tie(other.places, other.producer, other.warps);
+  }
+};
+
+// A wait for the phase of this parity ends once the present phase, the number of those that are over, has the other
+// one.
+bool passes(int phases_over, uint32_t parity) { return (static_cast<uint32_t>(phases_over) & 1) != parity; }
+
+Moment beginning(const Ring& ring) {
+  Moment moment;
+  moment.places.resize(static_cast<size_t>(ring.length));
+  moment.producer.at.parity = 1;
+  for (int team = 0; team < ring.teams; ++team) {
+    Moment::Hand warp;
+    warp.stage = team;
+    warp.at.advance(ring.length, team);
+    moment.warps.insert(moment.warps.end(), static_cast<size_t>(ring.warps), warp);
+  }
+  return moment;
+}
+
+// Calls go(next) with all that can happen next; the first thing that must not, or nothing.
+template <class Go>
+std::string each_next(const Ring& ring, const Moment& now, const Go& go) {
+  const auto place_of = [](Moment& moment, const Moment::Hand& hand) -> Moment::Place& {
+    return moment.places[static_cast<size_t>(hand.at.slot)];
+  };
+  // The producer asks for a stage, in order.
+  if (now.producer.stage < ring.stages) {
+    Moment next = now;
+    Moment::Place& place = place_of(next, next.producer);
+    if (passes(place.read / ring.warps, next.producer.at.parity)) {
+      if (!place.arrived) return "a stage was asked for twice at once";
+      place.stage = next.producer.stage++;
+      place.arrived = false;
+      next.producer.at.advance(ring.length);
+      go(next);
+    }
+  }
+  // One that is on its way arrives, in any order.
+  for (size_t slot = 0; slot < now.places.size(); ++slot) {
+    if (now.places[slot].arrived) continue;
+    Moment next = now;
+    next.places[slot].arrived = true;
+    ++next.places[slot].filled;
+    go(next);
+  }
+  // A warp begins to read, or is done.
+  for (size_t w = 0; w < now.warps.size(); ++w) {
+    Moment next = now;
+    Moment::Hand& warp = next.warps[w];
+    if (warp.stage >= ring.stages) continue;
+    Moment::Place& place = place_of(next, warp);
+    if (!warp.reading && !passes(place.filled, warp.at.parity)) continue;
+    if (place.stage != warp.stage || !place.arrived)
+      return "stage " + std::to_string(warp.stage) + " was read where stage " + std::to_string(place.stage) +
+             (place.arrived ? " lay" : " was to come");
+    if (warp.reading) {
+      ++place.read;
+      warp.stage += ring.teams;
+      warp.at.advance(ring.length, ring.teams);
+    }
+    warp.reading = !warp.reading;
+    go(next);
+  }
+  return {};
+}
+
+// Goes through everything that can happen. The first thing that must not, or nothing.
+std::string explore(const Ring& ring) {
+  std::set<Moment> seen{beginning(ring)};
+  std::deque<Moment> left(seen.begin(), seen.end());
+  while (!left.empty()) {
+    const Moment now = left.front();
+    left.pop_front();
+    int ways = 0;
+    const std::string wrong = each_next(ring, now, [&](const Moment& next) {
+      ++ways;
+      if (seen.insert(next).second) left.push_back(next);
+    });
+    if (!wrong.empty()) return wrong;
+    bool done = now.producer.stage == ring.stages;
+    for (const Moment::Hand& warp : now.warps) done = done && warp.stage >= ring.stages;
+    if (ways == 0 && !done) return "nobody can go on";
+  }
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("ring: whole rounds of teams, whatever happens") {
+  // Each place is filled three times at least, where phases of one parity meet.
+  for (const Ring ring :
+       {Ring{1, 1, 2, 4}, Ring{2, 1, 3, 7}, Ring{3, 1, 3, 10}, Ring{2, 2, 3, 8}, Ring{4, 2, 2, 14}, Ring{6, 2, 2, 20},
+        Ring{3, 3, 2, 11}, Ring{6, 3, 1, 20}, Ring{4, 4, 2, 14}, Ring{8, 4, 1, 26}}) {
+    INFO("a ring of " << ring.length << ", " << ring.teams << " teams of " << ring.warps);
+    REQUIRE(nf4::whole_rounds(ring.length, ring.teams) == ring.length);
+    CHECK(explore(ring) == "");
+  }
+}
+
+TEST_CASE("ring: where a place changes hands, a stage is read that is not there") {
+  CHECK(explore({3, 2, 1, 7}) != "");
+  CHECK(explore({4, 3, 1, 9}) != "");
+  CHECK(explore({5, 2, 1, 11}) != "");
+}
+
+TEST_CASE("ring: the longest of whole rounds") {
+  CHECK(nf4::whole_rounds(5, 2) == 4);
+  CHECK(nf4::whole_rounds(6, 3) == 6);
+  CHECK(nf4::whole_rounds(3, 4) == 0);
+  CHECK(nf4::whole_rounds(7, 1) == 7);
+}
+
+}  // namespace nf4test
