@@ -5,6 +5,7 @@
     gemm-m1-bf16-ceiling.svg          fraction of the read ceiling, the same way
     gemm-m1-bf16-ceiling-by-size.svg  fraction of the read ceiling against the weights of a layer
     gemm-bf16-time-by-m.svg           time against M, a panel for each layer; for a file of several M
+    gemm-bf16-ceiling-by-m.svg        fraction of the read ceiling, the same way
 
 With --shape it draws the time of one layer against M alone, from all files given. libnf4 is what it selects; where the
 file does not tell, or tells of variants too, its fastest variant.
@@ -117,25 +118,31 @@ def weights(row):
     return int(row["n"]) * int(row["k"]) * 1e-6
 
 
-def times(rows, shape, name):
-    """Returns {m: microseconds} on one shape, of a peer or, if `name` is None, of libnf4's fastest row."""
+def fastest(rows, shape, name):
+    """Returns {m: row} on one shape, of a peer or, if `name` is None, of libnf4's fastest row."""
     found = {}
     for row in rows:
         ours = row["peer"] != "1" and not row["contender"].startswith("nf4 unpack")
         if shape_of(row) == shape and (row["contender"] == name or name is None and ours):
-            m, time = int(row["m"]), float(row["median_us"])
-            found[m] = min(time, found.get(m, time))
+            m = int(row["m"])
+            if m not in found or float(row["median_us"]) < float(found[m]["median_us"]):
+                found[m] = row
     return dict(sorted(found.items()))
 
 
-def draw_against_m(axes, rows, shape, dtype):
-    """Draws one line per contender."""
+def draw_against_m(axes, rows, shape, dtype, column="median_us"):
+    """Draws one line per contender: times, or fractions of the read ceiling as %."""
+    share = column == "fraction_of_ceiling"
     for name in [None, *PEERS]:
-        found = times(rows, shape, name)
-        axes.plot(list(found), list(found.values()), marker="o", markersize=4, **look(name, dtype))
+        found = fastest(rows, shape, name)
+        heights = [float(row[column]) * (100 if share else 1) for row in found.values()]
+        axes.plot(list(found), heights, marker="o", markersize=4, **look(name, dtype))
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=10)
     axes.xaxis.set_major_formatter("{x:.0f}")
+    if share:
+        axes.set_ylim(0, 100)
+    else:
+        axes.set_yscale("log", base=10)
     axes.yaxis.set_major_formatter("{x:.0f}")
 
 
@@ -149,7 +156,7 @@ def draw_layer(path, rows, shape, dtype, where):
     save(figure, path)
 
 
-def draw_layers(path, rows, dtype, where):
+def draw_layers(path, rows, dtype, column, title):
     """Draws a panel per layer."""
     layers = {layer_of(row): shape_of(row) for row in rows}
     columns = min(4, len(layers))
@@ -159,10 +166,10 @@ def draw_layers(path, rows, dtype, where):
     for axes in panels.flat[len(layers) :]:
         axes.remove()
     for axes, (layer, shape) in zip(panels.flat, layers.items()):
-        draw_against_m(axes, rows, shape, dtype)
+        draw_against_m(axes, rows, shape, dtype, column)
         axes.set_title(f"{layer}, {' x '.join(shape)}", fontsize=8)
         axes.tick_params(labelsize=7)
-    figure.suptitle(f"Microseconds against M ({where})", fontsize=10)
+    figure.suptitle(title, fontsize=10)
     figure.legend(*panels.flat[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
     save(figure, path)
 
@@ -201,7 +208,9 @@ def main():
     draw_bars(folder / f"{name}-ceiling.svg", layers, "fraction_of_ceiling", 100, "% of the read ceiling", share, dtype)
     draw_ceiling_by_size(folder / f"{name}-ceiling-by-size.svg", layers, share, dtype)
     if len({row["m"] for row in rows}) > 1:
-        draw_layers(folder / f"gemm-{dtype}-time-by-m.svg", rows, dtype, where)
+        time, share = f"Microseconds against M ({where})", f"% of the read ceiling against M ({where})"
+        draw_layers(folder / f"gemm-{dtype}-time-by-m.svg", rows, dtype, "median_us", time)
+        draw_layers(folder / f"gemm-{dtype}-ceiling-by-m.svg", rows, dtype, "fraction_of_ceiling", share)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
 # NVIDIA H100 80GB HBM3, commit 1b7ad573bb02, by nf4-bench tune; f32 on an NVIDIA H200, commit 98c5f6bf013d
 # Since then some rings of gemm.pair_stream are shorter (kernels/ring.hpp): rows that chose one of those have no
 # microseconds, or what was next of those that are as they were
+# blocksize 32: what an NVIDIA H200 was fast with, bench/results/h200-full-2026-11-24.csv
 # microseconds: geometric mean over the measured problems that a row holds for
 # device,op,dtype,m,n,k,blocksize,variant,config,microseconds
 sm_90,gemm,f32,1,1-2896,*,*,gemm.fma,rows=2,6.77
@@ -22,6 +23,9 @@ sm_90,gemm,f32,17-9223372036854775807,1-2896,*,*,gemm.fma,rows=2,120.89
 sm_90,gemm,f32,17-32,2897-9223372036854775807,*,*,gemm.fma,rows=8,497.93
 sm_90,gemm,f32,33-9223372036854775807,2897-9223372036854775807,*,*,gemm.unpack_cublas,stores=streaming,635.78
 sm_90,gemm,f32,33-9223372036854775807,2897-9223372036854775807,*,*,gemm.fma,rows=8,997.39
+sm_90,gemm,*,1-2,*,*,32,gemm.fma,rows=4,
+sm_90,gemm,*,3-32,1-2896,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=4,
+sm_90,gemm,*,3-32,2897-9223372036854775807,*,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 sm_90,gemm,*,1-2,1-1448,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,3.54
 sm_90,gemm,*,3-8,1-1448,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,5.75
 sm_90,gemm,*,9-32,1-1448,*,*,gemm.pair_stream,rows=64 warps=1 teams=4 cluster=4,
