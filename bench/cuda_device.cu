@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "ceilings.hpp"
 #include "cuda_check.hpp"
@@ -181,14 +182,24 @@ class CudaDevice final : public Device {
     const int wanted = std::max(launches, kFewestLaunches);
     const int count = static_cast<int>(std::clamp(pace.replay_seconds / once, 1.0, static_cast<double>(wanted)));
     const auto replays_of = [&](const auto& replay) {
-      // After large products, or while the host checks, a GPU's clocks may be lower for some milliseconds, in which all
-      // replays of a small kernel can be over. So the warm-up is a span of time, not a number of replays.
+      // After large products, or while the host checks, a GPU's clocks may be lower for a while, in which all replays
+      // of a small kernel can be over. So the warm-up goes on until none has been faster than the ones before for a
+      // span of time.
+      constexpr double kFaster = 0.99;
+      constexpr int kMostSpans = 10;
       double longest = 0;
+      double fastest = std::numeric_limits<double>::infinity();
       double warmed = 0;
-      for (int i = 0; i < 2 || warmed < pace.warm_seconds; ++i) {
+      double since = 0;  // one was faster
+      for (int i = 0; i < 2 || (since < pace.warm_seconds && warmed < kMostSpans * pace.warm_seconds); ++i) {
         const double seconds = stopwatch.seconds(stream, replay);
         longest = std::max(longest, seconds);
         warmed += seconds;
+        since += seconds;
+        if (seconds < kFaster * fastest) {
+          fastest = seconds;
+          since = 0;
+        }
       }
       const int replays = pace.replays(longest);
       std::vector<double> seconds;

@@ -33,7 +33,7 @@ struct Pace {
   double total_seconds;   // and there are fewer replays
   int fewest_replays;
   int most_replays;
-  // On a GPU, that much goes before them and does not count.
+  // On a GPU, replays go before them and do not count, until none has become faster for that long.
   double warm_seconds;
   double hopeless_seconds = std::numeric_limits<double>::infinity();  // one launch of a slower contender is enough
 
