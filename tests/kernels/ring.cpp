@@ -1,9 +1,11 @@
-// All that can happen in a ring of stages: copies that arrive in any order, teams of warps that are as fast or slow as
-// they like. With the parities that RingPlace gives, nobody reads a stage that is not there, or that is overwritten.
+// All that can happen in a ring of stages: copies that arrive in any order, producers and teams of warps that are as
+// fast or slow as they like. With the parities that RingPlace gives, nobody reads a stage that is not there, or that is
+// overwritten.
 #include "ring.hpp"
 
 #include <cstdint>
 #include <deque>
+#include <numeric>
 #include <set>
 #include <string>
 #include <tuple>
@@ -16,8 +18,10 @@ namespace {
 
 struct Ring {
   int length;
-  int teams;  // take stages in turn
-  int warps;  // of a team; each reads the whole stage
+  int producers;  // take stages in turn
+  int teams;      // take runs of stages in turn
+  int run;        // stages
+  int warps;      // of a team; each reads the whole stage
   int stages;
 };
 
@@ -42,10 +46,10 @@ struct Moment {
     }
   };
   std::vector<Place> places;
-  Hand producer;
+  std::vector<Hand> producers;
   std::vector<Hand> warps;  // those of team 0 first
   bool operator<(const Moment& other) const {
-    return std::tie(places, producer, warps) < std::tie(other.places, other.producer, other.warps);
+    return std::tie(places, producers, warps) < std::tie(other.places, other.producers, other.warps);
   }
 };
 
@@ -56,11 +60,17 @@ bool passes(int phases_over, uint32_t parity) { return (static_cast<uint32_t>(ph
 Moment beginning(const Ring& ring) {
   Moment moment;
   moment.places.resize(static_cast<size_t>(ring.length));
-  moment.producer.at.parity = 1;
+  for (int stage = 0; stage < ring.producers; ++stage) {
+    Moment::Hand producer;
+    producer.stage = stage;
+    producer.at.parity = 1;
+    producer.at.advance(ring.length, stage);
+    moment.producers.push_back(producer);
+  }
   for (int team = 0; team < ring.teams; ++team) {
     Moment::Hand warp;
-    warp.stage = team;
-    warp.at.advance(ring.length, team);
+    warp.stage = team * ring.run;
+    warp.at.advance(ring.length, team * ring.run);
     moment.warps.insert(moment.warps.end(), static_cast<size_t>(ring.warps), warp);
   }
   return moment;
@@ -72,17 +82,19 @@ std::string each_next(const Ring& ring, const Moment& now, const Go& go) {
   const auto place_of = [](Moment& moment, const Moment::Hand& hand) -> Moment::Place& {
     return moment.places[static_cast<size_t>(hand.at.slot)];
   };
-  // The producer asks for a stage, in order.
-  if (now.producer.stage < ring.stages) {
+  // A producer asks for its next stage.
+  for (size_t p = 0; p < now.producers.size(); ++p) {
     Moment next = now;
-    Moment::Place& place = place_of(next, next.producer);
-    if (passes(place.read / ring.warps, next.producer.at.parity)) {
-      if (!place.arrived) return "a stage was asked for twice at once";
-      place.stage = next.producer.stage++;
-      place.arrived = false;
-      next.producer.at.advance(ring.length);
-      go(next);
-    }
+    Moment::Hand& producer = next.producers[p];
+    if (producer.stage >= ring.stages) continue;
+    Moment::Place& place = place_of(next, producer);
+    if (!passes(place.read / ring.warps, producer.at.parity)) continue;
+    if (!place.arrived) return "a stage was asked for twice at once";
+    place.stage = producer.stage;
+    place.arrived = false;
+    producer.stage += ring.producers;
+    producer.at.advance(ring.length, ring.producers);
+    go(next);
   }
   // One that is on its way arrives, in any order.
   for (size_t slot = 0; slot < now.places.size(); ++slot) {
@@ -104,8 +116,12 @@ std::string each_next(const Ring& ring, const Moment& now, const Go& go) {
              (place.arrived ? " lay" : " was to come");
     if (warp.reading) {
       ++place.read;
-      warp.stage += ring.teams;
-      warp.at.advance(ring.length, ring.teams);
+      ++warp.stage;
+      warp.at.advance(ring.length);
+      if (warp.stage % ring.run == 0) {  // the run is over, and the other teams' follow
+        warp.stage += (ring.teams - 1) * ring.run;
+        warp.at.advance(ring.length, (ring.teams - 1) * ring.run);
+      }
     }
     warp.reading = !warp.reading;
     go(next);
@@ -126,7 +142,8 @@ std::string explore(const Ring& ring) {
       if (seen.insert(next).second) left.push_back(next);
     });
     if (!wrong.empty()) return wrong;
-    bool done = now.producer.stage == ring.stages;
+    bool done = true;
+    for (const Moment::Hand& producer : now.producers) done = done && producer.stage >= ring.stages;
     for (const Moment::Hand& warp : now.warps) done = done && warp.stage >= ring.stages;
     if (ways == 0 && !done) return "nobody can go on";
   }
@@ -135,21 +152,28 @@ std::string explore(const Ring& ring) {
 
 }  // namespace
 
-TEST_CASE("ring: whole rounds of teams, whatever happens") {
-  // Each place is filled three times at least, where phases of one parity meet.
+TEST_CASE("ring: whole rounds, whatever happens") {
+  // The first places are filled three times, where phases of one parity meet.
   for (const Ring ring :
-       {Ring{1, 1, 2, 4}, Ring{2, 1, 3, 7}, Ring{3, 1, 3, 10}, Ring{2, 2, 3, 8}, Ring{4, 2, 2, 14}, Ring{6, 2, 2, 20},
-        Ring{3, 3, 2, 11}, Ring{6, 3, 1, 20}, Ring{4, 4, 2, 14}, Ring{8, 4, 1, 26}}) {
-    INFO("a ring of " << ring.length << ", " << ring.teams << " teams of " << ring.warps);
-    REQUIRE(nf4::whole_rounds(ring.length, ring.teams) == ring.length);
+       {Ring{1, 1, 1, 1, 2, 4}, Ring{2, 1, 1, 1, 3, 6}, Ring{3, 1, 1, 1, 3, 8},
+        // as gemm.pair_stream has them
+        Ring{2, 1, 2, 1, 3, 6}, Ring{4, 1, 2, 1, 2, 10}, Ring{6, 1, 2, 1, 2, 14}, Ring{3, 1, 3, 1, 2, 9},
+        Ring{6, 1, 3, 1, 1, 15}, Ring{4, 1, 4, 1, 2, 12}, Ring{8, 1, 4, 1, 1, 20},
+        // as gemm.pair_wgmma has them
+        Ring{2, 2, 1, 2, 2, 6}, Ring{4, 4, 1, 2, 1, 10}, Ring{4, 4, 2, 2, 1, 12}, Ring{4, 2, 2, 2, 2, 12}}) {
+    INFO("a ring of " << ring.length << ", " << ring.producers << " producers, " << ring.teams << " teams of "
+                      << ring.warps << " with " << ring.run << " stages at a time");
+    REQUIRE(nf4::whole_rounds(ring.length, std::lcm(ring.producers, ring.teams * ring.run)) == ring.length);
     CHECK(explore(ring) == "");
   }
 }
 
-TEST_CASE("ring: where a place changes hands, a stage is read that is not there") {
-  CHECK(explore({3, 2, 1, 7}) != "");
-  CHECK(explore({4, 3, 1, 9}) != "");
-  CHECK(explore({5, 2, 1, 11}) != "");
+TEST_CASE("ring: where a place changes hands, a stage is read that is not there, or overwritten") {
+  CHECK(explore({3, 1, 2, 1, 1, 7}) != "");
+  CHECK(explore({4, 1, 3, 1, 1, 9}) != "");
+  CHECK(explore({5, 1, 2, 1, 1, 11}) != "");
+  CHECK(explore({4, 3, 2, 1, 1, 13}) != "");  // the teams' places are their own, the producers' are not
+  CHECK(explore({6, 4, 2, 2, 1, 19}) != "");
 }
 
 TEST_CASE("ring: the longest of whole rounds") {
