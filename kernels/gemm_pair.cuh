@@ -628,6 +628,8 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
 
   plan.tiles = Shares::of(tiles, static_cast<int>(count));
   plan.stages = Shares::of(stages, config.cluster);
+  // A CTA has 512 tiles at most, and not 200 stages of K, whose x would not fit: far within what a Divisor is exact
+  // for.
   plan.by_stages[0] = Divisor::of(std::max(1, plan.stages.size));
   plan.by_stages[1] = Divisor::of(plan.stages.size + 1);
   plan.by_consumers = Divisor::of(config.warps);
