@@ -6,10 +6,12 @@
 // the columns: column c of an operand is a row of x, and lane (g, t) needs elements 16t to 16t + 15 of row g of a
 // block.
 //
-// Work. A CTA has one tile, `warps` times 32 or 64 rows of W for all rows of the pass, and walks along K, 256 columns a
-// stage. A warp keeps the sums of its rows in registers, so an operand B that it has read serves all of its 16-row
-// tiles. Teams of `warps` warps take the stages in turn, which puts more warps to work where registers allow. The CTAs
-// of a cluster split K. In the end the sums of all teams and CTAs meet in shared memory, and are added up in order.
+// Work. A CTA has one tile, as many rows of W as give each of the clusters that run at once the same, for all rows of
+// the pass, and walks along K, 256 columns a stage. A warp has 32 rows of the tile; where they do not divide it, the
+// last warp begins earlier, and what it has in common with the one before is that one's. A warp keeps the sums of its
+// rows in registers, so an operand B that it has read serves two of A. Teams of `warps` warps take the stages in turn,
+// which puts more warps to work where registers allow. The CTAs of a cluster split K. In the end the sums of all teams
+// and CTAs meet in shared memory, and are added up in order.
 //
 // Stage. Codes [rows of the tile][128 bytes], then x [4 blocks][rows of x][64 elements], which is 128 bytes too. Both
 // come by tensor copies: piece c of row r is at place c ^ (r % 8). What is past the ends of W and x is zeros. The
@@ -35,23 +37,21 @@ namespace nf4 {
 constexpr int kStreamArchitecture = 90;
 constexpr int kStreamBlocks = kPairBoxBlocks;  // of a stage
 constexpr int kStreamMostRing = 8;
+constexpr int kStreamRows = 32;  // of W, that a warp multiplies: two operands A
+constexpr int kStreamMostTeams = 4;
 constexpr int kReadBarrier = 3;  // of consumers, beside those of gemm_pair.cuh: all stages have been read
 constexpr int kHoleRows =
     PairTable::kFreeBytes / PairTable::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
 constexpr int kMostBoxRows = 256;                                       // of a tensor copy
 
-// What a warp multiplies: RowTiles times 16 rows of W by ColTiles times 8 rows of x.
-template <int RowTiles, int ColTiles>
+// What a warp multiplies its rows of W by: ColTiles times 8 rows of x.
+template <int ColTiles>
 struct StreamShape {
-  static_assert(RowTiles % 2 == 0, "tiles are multiplied two at a time");
-  static constexpr int kRowTiles = RowTiles;
   static constexpr int kColTiles = ColTiles;
-  static constexpr int kRows = 16 * RowTiles;
   static constexpr int kCols = 8 * ColTiles;
-  // Warps for which there are registers, in fours: 8 have up to 255 each, 12 have 168, 16 have 128.
-  static constexpr int kSumTiles = RowTiles * ColTiles;
-  static constexpr int kMostConsumers = kSumTiles == 16 ? 7 : RowTiles == 4 ? 8 : 14;
-  static constexpr int kProducers = kSumTiles == 16 ? 1 : 2;
+  // Warps for which there are registers, in fours: 8 have up to 255 each, 16 have 128.
+  static constexpr int kMostConsumers = ColTiles == 8 ? 7 : 14;
+  static constexpr int kProducers = ColTiles == 8 ? 1 : 2;
   static constexpr int kThreads = (kMostConsumers + kProducers) * kWarpSize;
   static constexpr int kXBlockBytes = kCols * kPairBoxBytes;
   static constexpr int kXBytes = kStreamBlocks * kXBlockBytes;  // of a stage
@@ -61,10 +61,11 @@ struct StreamShape {
 struct StreamPlan {
   Shares stages;          // of K, among the CTAs of a cluster
   int cluster;            // CTAs
-  int rows;               // of the tile
+  int rows;               // of the tile, a multiple of 8
   int warps;              // of a team
   int teams;              // of consumers
   int ring;               // stages
+  int arrivals;           // `full` barriers, a multiple of the ring and of the teams, see ring.hpp
   int barriers;           // offset in shared memory, bytes
   bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
@@ -89,8 +90,8 @@ struct StreamShare {
 
   __device__ int consumers() const { return plan.warps * plan.teams; }
   __device__ int block(int stage) const { return (stage_begin + stage) * kStreamBlocks; }
-  __device__ uint32_t full(int slot) const { return shared_address(shared + plan.barriers) + slot * 16; }
-  __device__ uint32_t empty(int slot) const { return full(slot) + 8; }
+  __device__ uint32_t full(int arrival) const { return shared_address(shared + plan.barriers) + arrival * 8; }
+  __device__ uint32_t empty(int slot) const { return full(plan.arrivals + slot); }
   __device__ int codes_bytes() const { return plan.rows * kPairBoxBytes; }
   __device__ uint8_t* codes(int slot) const {
     return shared + PairTable::kBytes + slot * (codes_bytes() + Shape::kXBytes);
@@ -117,15 +118,15 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
   const int lane = threadIdx.x % kWarpSize;
   const bool copies = producer == 0 && lane == 0;
   const float offset = !Scales::kAsync && weight.absmax.dtype == Dtype::u8 ? __ldg(weight.absmax.offset) : 0.0f;
-  const auto bring_weights = [&](int stage, int slot) {
+  const auto bring_weights = [&](int stage, int slot, uint32_t full) {
     const int block = share.block(stage);
     if (copies) {
-      barrier_expect(share.full(slot), share.codes_bytes());
+      barrier_expect(full, share.codes_bytes());
       const int boxes = (plan.rows + kMostBoxRows - 1) / kMostBoxRows;
       const int box_rows = plan.rows / boxes;
       for (int box = 0; box < boxes; ++box)
         copy_tensor(shared_address(share.codes(slot)) + box * box_rows * kPairBoxBytes, &codes_map,
-                    block * kPairBlockBytes, static_cast<int>(share.row) + box * box_rows, share.full(slot));
+                    block * kPairBlockBytes, static_cast<int>(share.row) + box * box_rows, full);
     }
     constexpr int kStep = Shape::kProducers * kWarpSize;
     for (int begin = producer * kWarpSize + lane; begin < plan.rows; begin += kScalesAtOnce * kStep) {
@@ -140,30 +141,33 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
         if (row < plan.rows) scales[i].store(weight, weight.absmax.map, offset, share.scales(slot, row));
       }
     }
-    if (Scales::kAsync) barrier_arrive_copies(share.full(slot));
+    if (Scales::kAsync) barrier_arrive_copies(full);
   };
-  const auto bring_x = [&](int stage, int slot) {
+  const auto bring_x = [&](int stage, int slot, uint32_t full) {
     if (copies) {
-      barrier_expect(share.full(slot), Shape::kXBytes);
+      barrier_expect(full, Shape::kXBytes);
 #pragma unroll
       for (int b = 0; b < kStreamBlocks; ++b)
         copy_tensor(shared_address(share.x(slot)) + b * Shape::kXBlockBytes, &x_map,
-                    (share.block(stage) + b) * kPairBlock, 0, share.full(slot));
+                    (share.block(stage) + b) * kPairBlock, 0, full);
     }
-    barrier_arrive_warp(share.full(slot));
+    barrier_arrive_warp(full);
   };
 
   const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages
-  for (int stage = 0; stage < early; ++stage) bring_weights(stage, stage);
+  for (int stage = 0; stage < early; ++stage) bring_weights(stage, stage, share.full(stage));
   wait_for_dependencies();
   RingPlace place{0, 1};
+  RingPlace arrival;
   for (int stage = 0; stage < share.stages; ++stage) {
+    const uint32_t full = share.full(arrival.slot);
     if (stage >= early) {
       barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
-      bring_weights(stage, place.slot);
+      bring_weights(stage, place.slot, full);
     }
-    bring_x(stage, place.slot);
+    bring_x(stage, place.slot, full);
     place.advance(plan.ring);
+    arrival.advance(plan.arrivals);
   }
 }
 
@@ -174,7 +178,8 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   const int lane = threadIdx.x % kWarpSize;
   const int warp = uniform(threadIdx.x / kWarpSize);
   const int team = warp / plan.warps;
-  const int warp_row = warp % plan.warps * Shape::kRows;
+  const int own_row = warp % plan.warps * kStreamRows;
+  const int warp_row = min(own_row, plan.rows - kStreamRows);
   const int g = lane / 4;
   const int t = lane % 4;
   const int g_row = operand_row(g);
@@ -183,83 +188,67 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   const int code_offset = (warp_row + g_row) * kPairBoxBytes + (t / 2 ^ g_row) * 16 + t % 2 * 8;
   const int x_offset = g * kPairBoxBytes + (2 * t ^ g) * 16;  // of the first piece; the second is its neighbour
 
-  float sums[Shape::kRowTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
-  RingPlace place;
+  float sums[2][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
+  RingPlace place, arrival;
   place.advance(plan.ring, team);
+  arrival.advance(plan.arrivals, team);
   for (int stage = team; stage < share.stages; stage += plan.teams) {
-    barrier_wait(share.full(place.slot), place.parity);
+    barrier_wait(share.full(arrival.slot), arrival.parity);
     const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
     uint32_t x = shared_address(share.x(place.slot)) + x_offset;
     uint32_t scales = shared_address(share.scales(place.slot, warp_row)) + g_row * (kStreamBlocks * 4);
 #pragma unroll 1
     for (int block = 0; block < kStreamBlocks; ++block) {
       const uint32_t block_codes = codes ^ block * kPairBlockBytes;
-      uint32_t b[Shape::kColTiles][2][4];
-      const auto read_x = [&](int half) {
+      uint32_t words[2][2][2];  // of codes: tile, row g_row or g_row + 8, half of the block
+      float tile_scales[2][2];
 #pragma unroll
-        for (int c = 0; c < Shape::kColTiles; ++c) {
-          const uint4 words = load_shared_quad((x ^ half * 16) + c * 8 * kPairBoxBytes);
-          b[c][half][0] = words.x;
-          b[c][half][1] = words.y;
-          b[c][half][2] = words.z;
-          b[c][half][3] = words.w;
+      for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+        for (int lower = 0; lower < 2; ++lower) {
+          const int eighth = tile * 2 + lower;  // of 8 rows
+          const uint2 pair = load_shared_pair(block_codes + eighth * 8 * kPairBoxBytes);
+          words[tile][lower][0] = pair.x;
+          words[tile][lower][1] = pair.y;
+          tile_scales[tile][lower] = bits_to_float(load_shared(scales + eighth * PairTable::kEntryBytes));
         }
-      };
-      // Registers hold all of x that more than two tiles share; for two it is read as it is needed.
-      constexpr bool kKeepX = Shape::kRowTiles > 2;
-      if (kKeepX) {
-        read_x(0);
-        read_x(1);
       }
+      float dots[2][Shape::kColTiles][4] = {};
 #pragma unroll
-      for (int first = 0; first < Shape::kRowTiles; first += 2) {
-        uint32_t words[2][2][2];  // of codes: tile, row g_row or g_row + 8, half of the block
-        float tile_scales[2][2];
+      for (int half = 0; half < 2; ++half) {
+        uint4 b[Shape::kColTiles];
 #pragma unroll
-        for (int tile = 0; tile < 2; ++tile) {
+        for (int c = 0; c < Shape::kColTiles; ++c) b[c] = load_shared_quad((x ^ half * 16) + c * 8 * kPairBoxBytes);
+        const auto step = [&](auto byte) {
+          constexpr int kByte = decltype(byte)::value;
+          uint32_t a[2][4];
 #pragma unroll
-          for (int lower = 0; lower < 2; ++lower) {
-            const int eighth = (first + tile) * 2 + lower;  // of 8 rows
-            const uint2 pair = load_shared_pair(block_codes + eighth * 8 * kPairBoxBytes);
-            words[tile][lower][0] = pair.x;
-            words[tile][lower][1] = pair.y;
-            tile_scales[tile][lower] = bits_to_float(load_shared(scales + eighth * PairTable::kEntryBytes));
+          for (int tile = 0; tile < 2; ++tile) {
+            const uint32_t upper = words[tile][0][half];
+            const uint32_t lower = words[tile][1][half];
+            a[tile][0] = table.look_up<kByte>(upper);
+            a[tile][1] = table.look_up<kByte>(lower);
+            a[tile][2] = table.look_up<kByte + 1>(upper);
+            a[tile][3] = table.look_up<kByte + 1>(lower);
           }
-        }
-        float dots[2][Shape::kColTiles][4] = {};
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          if (!kKeepX) read_x(half);
-          const auto step = [&](auto byte) {
-            constexpr int kByte = decltype(byte)::value;
-            uint32_t a[2][4];
-#pragma unroll
-            for (int tile = 0; tile < 2; ++tile) {
-              const uint32_t upper = words[tile][0][half];
-              const uint32_t lower = words[tile][1][half];
-              a[tile][0] = table.look_up<kByte>(upper);
-              a[tile][1] = table.look_up<kByte>(lower);
-              a[tile][2] = table.look_up<kByte + 1>(upper);
-              a[tile][3] = table.look_up<kByte + 1>(lower);
-            }
-#pragma unroll
-            for (int c = 0; c < Shape::kColTiles; ++c) {
-#pragma unroll
-              for (int tile = 0; tile < 2; ++tile)
-                mma<T>(dots[tile][c], a[tile], b[c][half][kByte], b[c][half][kByte + 1]);
-            }
-          };
-          step(Constant<0>{});
-          step(Constant<2>{});
-        }
-#pragma unroll
-        for (int tile = 0; tile < 2; ++tile) {
 #pragma unroll
           for (int c = 0; c < Shape::kColTiles; ++c) {
+            const uint32_t b0 = kByte == 0 ? b[c].x : b[c].z;
+            const uint32_t b1 = kByte == 0 ? b[c].y : b[c].w;
 #pragma unroll
-            for (int e = 0; e < 4; ++e)
-              sums[first + tile][c][e] = fmaf(dots[tile][c][e], tile_scales[tile][e / 2], sums[first + tile][c][e]);
+            for (int tile = 0; tile < 2; ++tile) mma<T>(dots[tile][c], a[tile], b0, b1);
           }
+        };
+        step(Constant<0>{});
+        step(Constant<2>{});
+      }
+#pragma unroll
+      for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+        for (int c = 0; c < Shape::kColTiles; ++c) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e)
+            sums[tile][c][e] = fmaf(dots[tile][c][e], tile_scales[tile][e / 2], sums[tile][c][e]);
         }
       }
       x += Shape::kXBlockBytes;
@@ -267,17 +256,20 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
     }
     barrier_arrive_warp(share.empty(place.slot));
     place.advance(plan.ring, plan.teams);
+    arrival.advance(plan.arrivals, plan.teams);
   }
 
   barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
   float* const to = share.sums(team) + warp_row + g_row;
 #pragma unroll
-  for (int tile = 0; tile < Shape::kRowTiles; ++tile) {
+  for (int tile = 0; tile < 2; ++tile) {
 #pragma unroll
     for (int c = 0; c < Shape::kColTiles; ++c) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
-        to[(c * 8 + 2 * t + e % 2) * share.sum_pitch() + tile * 16 + e / 2 * 8] = sums[tile][c][e];
+      for (int e = 0; e < 4; ++e) {
+        const int row = tile * 16 + e / 2 * 8;
+        if (warp_row + row >= own_row) to[(c * 8 + 2 * t + e % 2) * share.sum_pitch() + row] = sums[tile][c][e];
+      }
     }
   }
 }
@@ -308,9 +300,9 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
-    init_stages(plan.ring, [&](int slot) {
-      barrier_init(share.full(slot), Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0)));
-      barrier_init(share.empty(slot), plan.warps * kWarpArrivals);
+    init_stages(plan.arrivals + plan.ring, [&](int barrier) {
+      const int fill = Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0));
+      barrier_init(share.full(barrier), barrier < plan.arrivals ? fill : plan.warps * kWarpArrivals);
     });
     barrier_init_fence();
     __syncthreads();
@@ -335,23 +327,14 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
 namespace {
 
-// The most that a launch uses: what does not fit is narrowed, see lay_out_stream().
 struct StreamConfig {
-  int rows;     // of a warp: 64, or 32, as all have with more than 32 rows of x, then twice as many warps
-  int warps;    // of a team
-  int teams;    // that take stages in turn
+  int teams;    // that take stages in turn, at most: what has no room goes, see lay_out_stream()
   int cluster;  // CTAs that split K
 
-  std::string text() const {
-    return "rows=" + std::to_string(rows) + " warps=" + std::to_string(warps) + " teams=" + std::to_string(teams) +
-           " cluster=" + std::to_string(cluster);
-  }
+  std::string text() const { return "teams=" + std::to_string(teams) + " cluster=" + std::to_string(cluster); }
 };
 
-constexpr StreamConfig kStreamConfigs[] = {
-    {32, 7, 2, 1}, {32, 7, 1, 1}, {64, 7, 1, 2}, {64, 4, 2, 1}, {32, 4, 2, 2},
-    {64, 1, 4, 2}, {64, 1, 4, 4}, {32, 6, 2, 1}, {32, 3, 4, 2}, {32, 2, 4, 2},
-};
+constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {2, 2}, {4, 2}, {1, 2}, {2, 4}, {1, 4}, {2, 8}, {1, 8}};
 
 struct StreamLaunch {
   StreamPlan plan;
@@ -360,24 +343,33 @@ struct StreamLaunch {
   int shared_bytes;
 };
 
-// Lays out shared memory with as long a ring as it holds: a multiple of the teams (ring.hpp), and one stage more than
-// there are teams at least. For less, teams go first, then warps.
+// Rows of W in a tile, of `most` at most: equal shares for the clusters that run at once, which take as few turns as
+// they can. A multiple of 8, in each of the tensor copies that bring them.
+int tile_rows(int64_t n, int64_t clusters, int most) {
+  const int64_t turns = ceil_div(n, clusters * most);
+  const int64_t share = std::max<int64_t>(ceil_div(n, clusters * turns), kStreamRows);
+  const int64_t step = 8 * ceil_div(share, kMostBoxRows);
+  return static_cast<int>(ceil_div(share, step) * step);
+}
+
+// Lays out shared memory with as long a ring as it holds, of one stage more than there are teams at least. For less,
+// rows of the tile go first, then teams.
 template <class Shape>
 bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
-  constexpr int kBarrierBytes = kStreamMostRing * 16;
+  constexpr int kBarrierBytes = kStreamMostRing * (kStreamMostTeams + 1) * 8;
+  const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
   StreamPlan& plan = launch.plan;
   plan.cluster = config.cluster;
   plan.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
-  plan.warps = std::min(config.warps * config.rows / Shape::kRows, Shape::kMostConsumers);
-  for (; plan.warps > 0; --plan.warps) {
-    plan.rows = plan.warps * Shape::kRows;
-    const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
-    const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
-    const int most = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
-    for (plan.teams = std::min(config.teams, Shape::kMostConsumers / plan.warps); plan.teams > 0; --plan.teams) {
+  for (plan.teams = config.teams; plan.teams > 0; --plan.teams) {
+    for (int warps = Shape::kMostConsumers / plan.teams; warps > 0; --warps) {
+      plan.rows = tile_rows(n, std::max(1, device.clusters(config.cluster)), warps * kStreamRows);
+      plan.warps = static_cast<int>(ceil_div(plan.rows, kStreamRows));
+      const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
       const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
-      plan.ring = whole_rounds(most, plan.teams);
+      plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
       if (plan.ring <= plan.teams || sum_bytes > room) continue;
+      plan.arrivals = team_arrivals(plan.ring, plan.teams);
       plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
       launch.tiles = ceil_div(n, plan.rows);
       launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
@@ -417,13 +409,13 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& de
                      static_cast<const T*>(args.bias), plan, codes_map, x_map);
 }
 
-// Calls f with the shape for `m` rows of x, 64 or more in passes of 64, and warps of `rows` rows of W.
+// Calls f with the shape for `m` rows of x, 64 or more in passes of 64.
 template <class F>
-auto with_stream_shape(int64_t m, int rows, F&& f) {
-  if (m > 32) return f(StreamShape<2, 8>{});
-  if (m > 16) return rows == 32 ? f(StreamShape<2, 4>{}) : f(StreamShape<4, 4>{});
-  if (m <= 8) return rows == 32 ? f(StreamShape<2, 1>{}) : f(StreamShape<4, 1>{});
-  return rows == 32 ? f(StreamShape<2, 2>{}) : f(StreamShape<4, 2>{});
+auto with_stream_shape(int64_t m, F&& f) {
+  if (m > 32) return f(StreamShape<8>{});
+  if (m > 16) return f(StreamShape<4>{});
+  if (m > 8) return f(StreamShape<2>{});
+  return f(StreamShape<1>{});
 }
 
 int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
@@ -431,7 +423,7 @@ int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int conf
   const Weight& weight = args.weight;
   const bool plain = weight.absmax.dtype == Dtype::f32 && quad_scales(weight);
   for (int64_t m0 = 0; m0 < args.m;) {
-    const int error = with_stream_shape(args.m - m0, config.rows, [&](auto shape) {
+    const int error = with_stream_shape(args.m - m0, [&](auto shape) {
       using Shape = decltype(shape);
       const int m = static_cast<int>(std::min<int64_t>(args.m - m0, Shape::kCols));
       StreamLaunch launch;
@@ -461,7 +453,7 @@ const char* unsupported(const Problem& problem, const Device& device) {
   if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
   if (problem.n > int64_t{1} << 30 || problem.k > int64_t{1} << 30) return "n and k must be 2^30 at most";
   StreamLaunch launch;
-  if (!lay_out_stream<StreamShape<2, 8>>(problem.n, problem.k, device, {32, 1, 1, 1}, launch))
+  if (!lay_out_stream<StreamShape<8>>(problem.n, problem.k, device, {1, 1}, launch))
     return "shared memory must hold the pair table and two stages";
   return nullptr;
 }

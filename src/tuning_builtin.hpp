@@ -28,34 +28,34 @@ sm_90,gemm,*,3-32,1-2896,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=4,
 sm_90,gemm,*,3-32,2897-9223372036854775807,*,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 sm_90,gemm,*,1-2,1-1448,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,3.54
 sm_90,gemm,*,3-8,1-1448,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,5.75
-sm_90,gemm,*,9-32,1-1448,*,*,gemm.pair_stream,rows=64 warps=1 teams=4 cluster=4,
+sm_90,gemm,*,9-32,1-1448,*,*,gemm.pair_stream,teams=2 cluster=4,
 sm_90,gemm,*,33-128,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,11.05
 sm_90,gemm,*,1-4,1449-2896,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,4.95
 sm_90,gemm,*,1-4,2897-6636,1-13272,*,gemm.pair_tma,warps=8 ring=2 cluster=1,7.98
 sm_90,gemm,*,1-2,2897-6636,13273-9223372036854775807,*,gemm.pair_tma,warps=8 ring=3 cluster=1,26.72
 sm_90,gemm,*,3-4,2897-6636,13273-9223372036854775807,*,gemm.pair_tma,warps=8 ring=2 cluster=4,30.17
 sm_90,gemm,*,5-8,1449-2896,*,*,gemm.pair_wgmma,tiles=1 teams=4 cluster=2,6.64
-sm_90,gemm,*,9-32,1449-2896,*,*,gemm.pair_stream,rows=32 warps=2 teams=4 cluster=2,
+sm_90,gemm,*,9-32,1449-2896,*,*,gemm.pair_stream,teams=4 cluster=2,
 sm_90,gemm,*,33-64,1449-2896,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=4,14.17
-sm_90,gemm,*,5-16,2897-6636,1-13272,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,10.83
-sm_90,gemm,*,5-16,2897-6636,13273-9223372036854775807,*,gemm.pair_stream,rows=32 warps=3 teams=4 cluster=2,37.22
-sm_90,gemm,*,17-32,2897-4579,*,*,gemm.pair_stream,rows=32 warps=2 teams=4 cluster=2,
-sm_90,gemm,*,33-64,2897-4579,*,*,gemm.pair_stream,rows=64 warps=1 teams=4 cluster=2,
-sm_90,gemm,*,17-32,4580-6636,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+sm_90,gemm,*,5-16,2897-6636,1-13272,*,gemm.pair_stream,teams=2 cluster=2,10.83
+sm_90,gemm,*,5-16,2897-6636,13273-9223372036854775807,*,gemm.pair_stream,teams=4 cluster=2,37.22
+sm_90,gemm,*,17-32,2897-4579,*,*,gemm.pair_stream,teams=4 cluster=2,
+sm_90,gemm,*,33-64,2897-4579,*,*,gemm.pair_stream,teams=4 cluster=2,
+sm_90,gemm,*,17-32,4580-6636,*,*,gemm.pair_stream,teams=2 cluster=2,
 sm_90,gemm,*,33-64,4580-6636,1-13272,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,21.02
 sm_90,gemm,*,33-64,4580-6636,13273-9223372036854775807,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,66.02
 sm_90,gemm,*,65-128,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,14.29
 sm_90,gemm,*,65-128,2897-6636,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,35.63
 sm_90,gemm,*,1-2,6637-9223372036854775807,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,24.75
 sm_90,gemm,*,3-4,6637-13272,1-6476,*,gemm.pair_tma,warps=12 ring=2 cluster=1,11.30
-sm_90,gemm,*,3-4,6637-13272,6477-9223372036854775807,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,28.50
-sm_90,gemm,*,5-64,6637-13272,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+sm_90,gemm,*,3-4,6637-13272,6477-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=2,28.50
+sm_90,gemm,*,5-64,6637-13272,*,*,gemm.pair_stream,teams=2 cluster=2,
 sm_90,gemm,*,65-128,6637-13272,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,45.06
-sm_90,gemm,*,3-32,13273-23462,*,*,gemm.pair_stream,rows=32 warps=6 teams=2 cluster=1,
+sm_90,gemm,*,3-32,13273-23462,*,*,gemm.pair_stream,teams=2 cluster=1,
 sm_90,gemm,*,3-4,23463-9223372036854775807,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,38.17
-sm_90,gemm,*,5-32,23463-9223372036854775807,*,*,gemm.pair_stream,rows=32 warps=7 teams=1 cluster=1,43.30
+sm_90,gemm,*,5-32,23463-9223372036854775807,*,*,gemm.pair_stream,teams=1 cluster=1,43.30
 sm_90,gemm,*,33-128,13273-23462,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=1,59.97
-sm_90,gemm,*,33-64,23463-9223372036854775807,*,*,gemm.pair_stream,rows=64 warps=4 teams=2 cluster=1,77.59
+sm_90,gemm,*,33-64,23463-9223372036854775807,*,*,gemm.pair_stream,teams=2 cluster=1,77.59
 sm_90,gemm,*,65-128,23463-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=1,102.25
 sm_90,gemm,*,129-256,1-1448,1-6476,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,13.52
 sm_90,gemm,*,129-256,1-1448,6477-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,17.98
@@ -88,7 +88,7 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,f32,33-9223372036854775807,*,*,*,gemm.tiled,tile_m=64,
 *,gemm,*,1-4,*,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,
 *,gemm,*,1-2,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
-*,gemm,*,1,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,1,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,1,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,1,*,*,*,gemm.fma,rows=4,
 *,gemm,*,1,*,*,*,gemv.lut_shared,warps=4,
@@ -96,13 +96,13 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,*,1,*,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=8,
 *,gemm,*,1,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,1,*,*,*,gemm.tiled,tile_m=16,
-*,gemm,*,2,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,2,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,2,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,2,*,*,*,gemm.fma,rows=8,
 *,gemm,*,2,*,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,
 *,gemm,*,2,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,2,*,*,*,gemm.tiled,tile_m=16,
-*,gemm,*,3-4,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,3-4,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,3-4,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
 *,gemm,*,3-4,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,3-4,*,*,*,gemm.fma,rows=8,
@@ -110,14 +110,14 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,*,3-4,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,3-4,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,5-8,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
-*,gemm,*,5-8,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,5-8,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,5-8,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,5-8,*,*,*,gemm.pair,warps=8 ring=2 cluster=1,
 *,gemm,*,5-8,*,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,
 *,gemm,*,5-8,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,5-8,*,*,*,gemm.fma,rows=8,
 *,gemm,*,5-8,*,*,*,gemm.tiled,tile_m=16,
-*,gemm,*,9-16,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,9-16,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,9-16,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,9-16,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,9-16,*,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,
@@ -125,7 +125,7 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,*,9-16,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,9-16,*,*,*,gemm.fma,rows=8,
 *,gemm,*,9-16,*,*,*,gemm.tiled,tile_m=16,
-*,gemm,*,17-32,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,17-32,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,17-32,*,*,*,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,
 *,gemm,*,17-32,*,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,
 *,gemm,*,17-32,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
@@ -134,7 +134,7 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,*,17-32,*,*,*,gemm.fma,rows=4,
 *,gemm,*,17-32,*,*,*,gemm.tiled,tile_m=16,
 *,gemm,*,33-64,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
-*,gemm,*,33-64,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,33-64,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,33-64,*,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,
 *,gemm,*,33-64,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,33-64,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
@@ -143,7 +143,7 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,*,33-64,*,*,*,gemm.tiled,tile_m=64,
 *,gemm,*,65-128,*,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,
 *,gemm,*,65-128,*,*,*,gemm.unpack_cublas,stores=streaming,
-*,gemm,*,65-128,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,65-128,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,65-128,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
 *,gemm,*,65-128,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,65-128,*,*,*,gemm.pair,warps=8 ring=3 cluster=1,
@@ -151,7 +151,7 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,*,65-128,*,*,*,gemm.fma,rows=4,
 *,gemm,*,129-256,*,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,
 *,gemm,*,129-256,*,*,*,gemm.unpack_cublas,stores=streaming,
-*,gemm,*,129-256,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,129-256,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,129-256,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
 *,gemm,*,129-256,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,129-256,*,*,*,gemm.pair,warps=8 ring=3 cluster=1,
@@ -160,7 +160,7 @@ sm_90,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.61
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.unpack_cublas,stores=streaming,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,
-*,gemm,*,257-9223372036854775807,*,*,*,gemm.pair_stream,rows=32 warps=4 teams=2 cluster=2,
+*,gemm,*,257-9223372036854775807,*,*,*,gemm.pair_stream,teams=2 cluster=2,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.pair,warps=8 ring=3 cluster=1,
 *,gemm,*,257-9223372036854775807,*,*,*,gemm.tiled,tile_m=64,
