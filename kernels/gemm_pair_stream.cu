@@ -334,8 +334,7 @@ struct StreamConfig {
   std::string text() const { return "teams=" + std::to_string(teams) + " cluster=" + std::to_string(cluster); }
 };
 
-constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {4, 1}, {7, 1}, {2, 2}, {4, 2},
-                                           {7, 2}, {1, 2}, {2, 4}, {1, 4}, {2, 8}, {1, 8}};
+constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {2, 2}, {4, 2}, {7, 2}, {2, 4}, {1, 4}, {2, 8}, {1, 8}};
 
 struct StreamLaunch {
   StreamPlan plan;
