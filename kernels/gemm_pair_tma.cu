@@ -18,7 +18,7 @@ struct TmaCopy {
   static constexpr bool kAsync = false;  // whether codes and x come by cp.async
   static constexpr bool kDependentLaunch = true;
   static constexpr PairConfig kConfigs[] = {{8, 3, 1},  {8, 2, 1}, {12, 2, 1}, {4, 2, 1},
-                                            {12, 2, 2}, {8, 3, 2}, {8, 2, 2},  {8, 2, 4}};
+                                            {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
   using Source = CUtensorMap;
 
   template <class Shape>
