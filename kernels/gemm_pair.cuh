@@ -597,7 +597,7 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
   using Shape = PairShape<Cols>;
   constexpr int kSlotBytes = Shape::kOutputs * static_cast<int>(sizeof(float));
   const int64_t stages = ceil_div(k, Shape::kBlocks * kPairBlock);
-  const int64_t tiles = ceil_div(n, Shape::kRows);
+  const int64_t tiles = std::max<int64_t>(1, ceil_div(n, Shape::kRows));  // for no rows it is only asked what would be
   const int rings = config.warps * config.ring;
   PairPlan& plan = launch.plan;
   int64_t bytes = PairTable::kBytes + int64_t{rings} * kPairStageBytes;

@@ -343,15 +343,6 @@ struct StreamLaunch {
   int shared_bytes;
 };
 
-// Rows of W in a tile, of `most` at most: equal shares for the clusters that run at once, which take as few turns as
-// they can. A multiple of 8, in each of the tensor copies that bring them.
-int tile_rows(int64_t n, int64_t clusters, int most) {
-  const int64_t turns = ceil_div(n, clusters * most);
-  const int64_t share = std::max<int64_t>(ceil_div(n, clusters * turns), kStreamRows);
-  const int64_t step = 8 * ceil_div(share, kMostBoxRows);
-  return static_cast<int>(ceil_div(share, step) * step);
-}
-
 // Lays out shared memory with as long a ring as it holds, of one stage more than there are teams at least. For less,
 // rows of the tile go first, then teams.
 template <class Shape>
@@ -363,7 +354,8 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
   plan.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
   for (plan.teams = config.teams; plan.teams > 0; --plan.teams) {
     for (int warps = Shape::kMostConsumers / plan.teams; warps > 0; --warps) {
-      plan.rows = tile_rows(n, std::max(1, device.clusters(config.cluster)), warps * kStreamRows);
+      plan.rows =
+          tile_rows(n, std::max(1, device.clusters(config.cluster)), kStreamRows, warps * kStreamRows, kMostBoxRows);
       plan.warps = static_cast<int>(ceil_div(plan.rows, kStreamRows));
       const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
       const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));

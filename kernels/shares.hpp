@@ -36,6 +36,19 @@ struct Shares {
   }
 };
 
+// Rows of a tile, from `least` to `most`, for n rows that `takers` at a time take, a tile each: equal shares, in as few
+// turns as can be, and `least` for none. They come in the fewest parts of `box` rows at most, all alike and each a
+// multiple of 8 rows, as `least`, `most` and `box` are.
+constexpr int tile_rows(int64_t n, int64_t takers, int least, int most, int box) {
+  if (n == 0) return least;
+  const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const int64_t turns = up(n, takers * most);
+  const int64_t share = up(n, takers * turns);
+  const int64_t step = 8 * up(share, box);
+  const int64_t rows = up(share, step) * step;
+  return rows < least ? least : static_cast<int>(rows);
+}
+
 // How a thread goes over sums of rows of x by rows of W, 4 of those, a quad, at a time: from quad to quad of a row of
 // x, and from row to row of those that fall to its CTA, which are every `cluster`-th. The threads of a block take
 // neighbours.

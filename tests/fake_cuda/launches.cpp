@@ -9,6 +9,11 @@
 namespace nf4test {
 namespace {
 
+// From the oldest on.
+constexpr fake_cuda::Device kDevices[] = {{75, 75, 64 << 10, 40},    {80, 80, 163 << 10, 108}, {86, 80, 99 << 10, 84},
+                                          {89, 80, 99 << 10, 128},   fake_cuda::kH200,         {90, 75, 227 << 10, 132},
+                                          {100, 90, 227 << 10, 148}, {120, 75, 99 << 10, 1}};
+
 const auto kStream = reinterpret_cast<nf4_stream_t>(uintptr_t{0x5eed});
 
 bool all_on_the_stream() {
@@ -99,9 +104,6 @@ TEST_CASE("launches: on the caller's stream and the handle's device") {
 // Sizes around the limits of 31 and 32 bits and up to the largest that nf4.h takes, on devices from the oldest on: what
 // is launched fits the device, or the variant says that it cannot.
 TEST_CASE("launches: extreme shapes stay within the limits of every device") {
-  constexpr fake_cuda::Device kDevices[] = {
-      {75, 75, 64 << 10, 40}, {80, 80, 163 << 10, 108}, {86, 80, 99 << 10, 84},    {89, 80, 99 << 10, 128},
-      fake_cuda::kH200,       {90, 75, 227 << 10, 132}, {100, 90, 227 << 10, 148}, {120, 75, 99 << 10, 1}};
   const std::vector<int64_t> sizes = {1,
                                       63,
                                       64,
@@ -148,6 +150,29 @@ TEST_CASE("launches: extreme shapes stay within the limits of every device") {
     }
   }
   WARN(launches << " launches");
+}
+
+TEST_CASE("launches: who would run an empty shape can be asked") {
+  for (const fake_cuda::Device& device : kDevices) {
+    INFO("capability " << device.capability);
+    fake_cuda::reset({device});
+    const Backend backend(0);
+    for_each_variant(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info) {
+      for (const int empty : {1, 2, 4, 3, 5, 6, 7}) {
+        nf4_problem_t problem = NF4_PROBLEM_INIT;
+        problem.dtype = NF4_BF16;
+        problem.m = empty & 1 ? 0 : 40;
+        problem.n = empty & 2 ? 0 : 256;
+        problem.k = empty & 4 ? 0 : 256;
+        int32_t supported = -1;
+        require_success(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, nullptr, 0));
+        CHECK((supported == 0 || supported == 1));
+        nf4_selection_t selection{};
+        selection.struct_size = sizeof selection;
+        require_success(nf4_select(backend.handle(), &problem, nullptr, &selection));
+      }
+    });
+  }
 }
 
 TEST_CASE("launches: empty shapes launch nothing but the offset of no scales and the bias of no columns") {

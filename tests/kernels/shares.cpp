@@ -1,6 +1,7 @@
 // Every item is in one share, every sum is written once, and divisions without a division are exact.
 #include "shares.hpp"
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -68,6 +69,32 @@ TEST_CASE("shares: a divisor divides") {
     check(most);
   }
   CHECK(wrong == 0);
+}
+
+TEST_CASE("shares: tiles are as high as it takes") {
+  constexpr int kLeast = 32, kBox = 256;
+  std::mt19937 random(5);
+  for (const int64_t takers : {1, 15, 30, 33, 66, 132, 264}) {
+    for (int most = kLeast; most <= 448; most += 32) {
+      INFO(takers << " takers, " << most << " rows at most");
+      int wrong = 0;
+      const auto check = [&](int64_t n) {
+        const int rows = nf4::tile_rows(n, takers, kLeast, most, kBox);
+        const int boxes = (rows + kBox - 1) / kBox;
+        wrong += rows < kLeast || rows > most || rows % (8 * boxes) != 0;
+        // In the turns that the highest tiles would take all rows have a tile, and lower tiles would not do.
+        const int64_t tiles = std::max<int64_t>(1, (n + takers * most - 1) / (takers * most)) * takers;
+        wrong += tiles * rows < n;
+        wrong += rows > kLeast && tiles * (rows - 8 * boxes) >= n;
+      };
+      for (int64_t n = 0; n < 1000; ++n) check(n);
+      for (int i = 0; i < 1000; ++i) check(std::uniform_int_distribution<int64_t>(0, 200000)(random));
+      check(takers * most);
+      check(takers * most + 1);
+      check(int64_t{1} << 30);
+      CHECK(wrong == 0);
+    }
+  }
 }
 
 TEST_CASE("shares: a walk meets every quad once") {
