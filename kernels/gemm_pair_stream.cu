@@ -396,7 +396,9 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& de
     return error;
   }
 
-  const Blocks blocks{launch.tiles * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster, true};
+  // The offset of nested scales is read at the start. A kernel before that lets the next start early may yet write it.
+  const bool dependent = weight.constant || weight.absmax.dtype != Dtype::u8;
+  const Blocks blocks{launch.tiles * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster, dependent};
   return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, m, weight,
                      static_cast<const T*>(args.bias), plan, codes_map, x_map);
 }
