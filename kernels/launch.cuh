@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "shares.hpp"
+
 namespace nf4 {
 
 constexpr int kWarpSize = 32;
@@ -19,8 +21,6 @@ constexpr int kCompiledArchitecture = __CUDA_ARCH__ / 10;
 #else
 constexpr int kCompiledArchitecture = 1000;
 #endif
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 // A grid of one block per tile; kernels stride over tiles, so a count beyond the hardware's limit is right too.
 inline unsigned grid_for(int64_t tiles) { return static_cast<unsigned>(std::min<int64_t>(tiles, 0x7fffffff)); }

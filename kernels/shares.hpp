@@ -7,6 +7,8 @@
 
 namespace nf4 {
 
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+
 // Division by a number that the host knows, in two instructions in place of some 30: exact for a >= 0, divisor >= 1 and
 // a * divisor < 2^31.
 struct Divisor {
@@ -41,11 +43,10 @@ struct Shares {
 // multiple of 8 rows, as `least`, `most` and `box` are.
 constexpr int tile_rows(int64_t n, int64_t takers, int least, int most, int box) {
   if (n == 0) return least;
-  const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t turns = up(n, takers * most);
-  const int64_t share = up(n, takers * turns);
-  const int64_t step = 8 * up(share, box);
-  const int64_t rows = up(share, step) * step;
+  const int64_t turns = ceil_div(n, takers * most);
+  const int64_t share = ceil_div(n, takers * turns);
+  const int64_t step = 8 * ceil_div(share, box);
+  const int64_t rows = ceil_div(share, step) * step;
   return rows < least ? least : static_cast<int>(rows);
 }
 
