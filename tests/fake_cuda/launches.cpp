@@ -157,21 +157,22 @@ TEST_CASE("launches: who would run an empty shape can be asked") {
     INFO("capability " << device.capability);
     fake_cuda::reset({device});
     const Backend backend(0);
-    for_each_variant(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info) {
-      for (const int empty : {1, 2, 4, 3, 5, 6, 7}) {
-        nf4_problem_t problem = NF4_PROBLEM_INIT;
-        problem.dtype = NF4_BF16;
-        problem.m = empty & 1 ? 0 : 40;
-        problem.n = empty & 2 ? 0 : 256;
-        problem.k = empty & 4 ? 0 : 256;
+    for (const int empty : {1, 2, 4, 3, 5, 6, 7}) {
+      nf4_problem_t problem = NF4_PROBLEM_INIT;
+      problem.dtype = NF4_BF16;
+      problem.m = empty & 1 ? 0 : 40;
+      problem.n = empty & 2 ? 0 : 256;
+      problem.k = empty & 4 ? 0 : 256;
+      for_each_variant(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info) {
         int32_t supported = -1;
         require_success(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, nullptr, 0));
         CHECK((supported == 0 || supported == 1));
-        nf4_selection_t selection{};
-        selection.struct_size = sizeof selection;
-        require_success(nf4_select(backend.handle(), &problem, nullptr, &selection));
-      }
-    });
+      });
+      nf4_selection_t selection{};
+      selection.struct_size = sizeof selection;
+      require_success(nf4_select(backend.handle(), &problem, nullptr, &selection));
+      CHECK(selection.variant[0] != '\0');
+    }
   }
 }
 
