@@ -36,11 +36,11 @@
 #include <cstdint>
 #include <string>
 
-#include "absmax.hpp"
 #include "codebook.hpp"
 #include "dispatch.hpp"
 #include "launch.cuh"
 #include "number.hpp"
+#include "pair_scales.cuh"
 #include "pair_table.cuh"
 #include "ptx.cuh"
 #include "ring.cuh"
@@ -49,10 +49,8 @@
 
 namespace nf4 {
 
-constexpr int kPairBlock = 64;                   // weights that share an accumulator
 constexpr int kPairBlockBytes = kPairBlock / 2;  // of codes
 constexpr int kPairBoxBytes = 128;               // of a row, that lie together in a stage
-constexpr int kMapSize = 256;                    // of nested absmax
 constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
 constexpr int kPairStageBytes = 4096;
 constexpr int kPairConsumers = 12;  // warps, at most
@@ -103,110 +101,6 @@ struct PairPlan {
 
 // Of 8 rows of a tile, the one that is row g of an operand A.
 __device__ constexpr int operand_row(int g) { return 2 * (g % 4) + g / 4; }
-
-// How a producer brings the scales of a stage, [rows][blocks], into shared memory, lane l those of 4 blocks of one row:
-// it reads them when it knows which stage comes next, and stores them when there is room for it.
-// PlainScales copies absmax in fp32 for blocks of 64, a multiple of 4 of them to a row.
-class PlainScales {
- public:
-  static constexpr bool kAsync = true;
-
-  explicit NF4_HD PlainScales(bool) {}
-  __device__ void read(const Weight& weight, int64_t row, int block) {
-    const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
-    inside_ = block < row_blocks;
-    from_ = static_cast<const float*>(weight.absmax.values) + (inside_ ? row * row_blocks + block : 0);
-  }
-  __device__ void store(const Weight&, const float*, float, uint8_t* to) const {
-    copy_async(shared_address(to), reinterpret_cast<const uint8_t*>(from_), inside_);
-  }
-
- private:
-  const float* from_ = nullptr;
-  bool inside_ = false;
-};
-
-// AnyScales decodes absmax of any dtype and blocksize. What it reads it keeps as it is stored, and so waits for
-// nothing. `quads`: the four lie together, as quad_scales() says, and come by one load.
-class AnyScales {
- public:
-  static constexpr bool kAsync = false;
-
-  explicit NF4_HD AnyScales(bool quads) : quads_(quads) {}
-  __device__ void read(const Weight& weight, int64_t row, int block) {
-    const Absmax& absmax = weight.absmax;
-    const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
-    const int64_t element = row * weight.cols + int64_t{block} * kPairBlock;
-    inside_ = min(max(row_blocks - block, 0), 4);
-    if (quads_) {
-      if (inside_ != 0) read_quad(absmax, element / kPairBlock);
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (i >= inside_) continue;
-      const int64_t index = (element + i * kPairBlock) >> weight.log2_blocksize;
-      if (absmax.dtype == Dtype::u8) {
-        words_[i] = __ldg(static_cast<const uint8_t*>(absmax.values) + index);
-        level2_[i] = __ldg(absmax.absmax2 + (index >> absmax.log2_blocksize));
-      } else if (absmax.dtype == Dtype::f32) {
-        words_[i] = __ldg(static_cast<const uint32_t*>(absmax.values) + index);
-      } else {
-        words_[i] = __ldg(static_cast<const uint16_t*>(absmax.values) + index);
-      }
-    }
-  }
-  __device__ void store(const Weight& weight, const float* map, float offset, uint8_t* to) const {
-    const Absmax& absmax = weight.absmax;
-    float scales[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (absmax.dtype == Dtype::u8) {
-        const uint32_t level1 = quads_ ? words_[0] >> 8 * i : words_[i];
-        scales[i] = nested_absmax(map[level1 & 255], quads_ ? level2_[0] : level2_[i], offset);
-      } else if (absmax.dtype == Dtype::f32) {
-        scales[i] = __uint_as_float(words_[i]);
-      } else {
-        const auto bits = static_cast<uint16_t>(quads_ ? words_[i / 2] >> i % 2 * 16 : words_[i]);
-        scales[i] = absmax.dtype == Dtype::f16 ? to_float(f16{bits}) : to_float(bf16{bits});
-      }
-      if (i >= inside_) scales[i] = 0.0f;
-    }
-    *reinterpret_cast<float4*>(to) = make_float4(scales[0], scales[1], scales[2], scales[3]);
-  }
-
- private:
-  __device__ void read_quad(const Absmax& absmax, int64_t index) {
-    if (absmax.dtype == Dtype::u8) {
-      words_[0] = __ldg(static_cast<const uint32_t*>(absmax.values) + index / 4);
-      level2_[0] = __ldg(absmax.absmax2 + (index >> absmax.log2_blocksize));
-    } else if (absmax.dtype == Dtype::f32) {
-      const uint4 quad = __ldg(static_cast<const uint4*>(absmax.values) + index / 4);
-      words_[0] = quad.x;
-      words_[1] = quad.y;
-      words_[2] = quad.z;
-      words_[3] = quad.w;
-    } else {
-      const uint2 pair = __ldg(static_cast<const uint2*>(absmax.values) + index / 4);
-      words_[0] = pair.x;
-      words_[1] = pair.y;
-    }
-  }
-
-  bool quads_;
-  uint32_t words_[4] = {};
-  float level2_[4] = {};
-  int inside_ = 0;  // of the 4 blocks, how many the row has
-};
-
-// Whether four scales that follow one another from a multiple of 4 on are one aligned load, and share a second level.
-inline bool quad_scales(const Weight& weight) {
-  const Absmax& absmax = weight.absmax;
-  const unsigned bytes = absmax.dtype == Dtype::u8 ? 4 : absmax.dtype == Dtype::f32 ? 16 : 8;
-  return 1 << weight.log2_blocksize == kPairBlock && weight.cols % (4 * kPairBlock) == 0 &&
-         reinterpret_cast<uintptr_t>(absmax.values) % bytes == 0 &&
-         (absmax.dtype != Dtype::u8 || absmax.log2_blocksize >= 2);
-}
 
 // A stage of a CTA's share, counted from the CTA's first: stage `stage` of K in tile `tile`.
 struct PairPosition {
@@ -294,6 +188,7 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
   const int lane = threadIdx.x % kWarpSize;
   // Scales lie in the order of the operand's rows, which lanes read without conflict.
   const int scale_row = lane / kScaleLanes / 8 * 8 + operand_row(lane / kScaleLanes % 8);
+  const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
   PairPosition next[kPairServed];
   int left[kPairServed];
   // Nested scales: their map goes to shared memory, where any of its values is near.
@@ -306,11 +201,13 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
     barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));
   }
   barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
-  const Scales none(share.plan.quads);
-  Scales scales[kPairServed] = {none, none, none};  // of the next stage
+  Scales scales[kPairServed];  // of the next stage
   const auto read_scales = [&](int i) {
-    scales[i].read(weight, min(int64_t{share.row(next[i])} + scale_row, weight.rows - 1),
-                   share.block(next[i]) + lane % kScaleLanes * 4);
+    const int row = min(share.row(next[i]) + scale_row, static_cast<int>(weight.rows) - 1);
+    const int block = share.block(next[i]) + lane % kScaleLanes * 4;
+    Scales::dispatch(share.plan.quads, weight, [&](auto format) {
+      scales[i].read(format, weight, row * row_blocks + block, row_blocks - block);
+    });
   };
 #pragma unroll
   for (int i = 0; i < kPairServed; ++i) {
@@ -335,7 +232,9 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
       }
       Copy::template issue<Shape>(source, weight, share.block(next[i]) * kPairBlockBytes, share.row(next[i]),
                                   share.codes(stage), share.full(stage));
-      scales[i].store(weight, map, offset, share.scales(stage) + lane * 16);
+      Scales::dispatch(share.plan.quads, weight, [&](auto format) {
+        scales[i].store(format, weight, shared_address(map), offset, shared_address(share.scales(stage)) + lane * 16);
+      });
       next[i].advance(share.stages);
       if (left[i] > 0) read_scales(i);
       if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
@@ -680,7 +579,6 @@ template <class Copy>
 int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
   const PairConfig config = Copy::kConfigs[config_index];
   const Weight& weight = args.weight;
-  const bool plain = weight.absmax.dtype == Dtype::f32 && quad_scales(weight);
   for (int64_t m0 = 0; m0 < args.m;) {
     int error = cudaErrorInvalidConfiguration;
     int m = 0;
@@ -694,7 +592,7 @@ int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_inde
         return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales)>(args, m0, m, device, launch, stream);
       };
       const auto with_scales = [&](auto type) {
-        return plain ? run(type, PlainScales(true)) : run(type, AnyScales(true));
+        return weight.absmax.dtype == Dtype::f32 ? run(type, F32Scales{}) : run(type, PackedScales{});
       };
       error = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
     };
@@ -709,14 +607,21 @@ int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_inde
   return cudaSuccess;
 }
 
-template <class Copy>
-const char* pair_unsupported(const Problem& problem, const Device& device) {
+// What the pair kernels ask of a problem on any device.
+inline const char* pair_problem_unsupported(const Problem& problem) {
   if (problem.dtype == Dtype::f32) return "pair tables hold 16-bit values, for f16 and bf16 activations";
-  if (device.architecture < Copy::kArchitecture) return Copy::kNeedsArchitecture;
   if (problem.k == 0 || problem.k % kPairBlock != 0) return "k must be a multiple of 64, and not 0";
   if (problem.blocksize < kPairBlock) return "blocksize must be 64 or more";
   if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
   if (problem.n > int64_t{1} << 30 || problem.k > int64_t{1} << 30) return "n and k must be 2^30 at most";
+  if (problem.n * problem.k > int64_t{1} << 36) return "W must have 2^36 weights at most, to count blocks in 32 bits";
+  return nullptr;
+}
+
+template <class Copy>
+const char* pair_unsupported(const Problem& problem, const Device& device) {
+  if (device.architecture < Copy::kArchitecture) return Copy::kNeedsArchitecture;
+  if (const char* reason = pair_problem_unsupported(problem); reason != nullptr) return reason;
   PairLaunch launch;
   if (!lay_out_pair<1>(problem.n, problem.k, device, Copy::kMostCluster, {kPairProducers, 2, 1}, launch))
     return "a row of x must fit into the shared memory that the pair table leaves";

@@ -44,15 +44,17 @@ constexpr int kHoleRows =
     PairTable::kFreeBytes / PairTable::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
 constexpr int kMostBoxRows = 256;                                       // of a tensor copy
 
-// What a warp multiplies its rows of W by: ColTiles times 8 rows of x.
-template <int ColTiles>
+// What a warp multiplies its rows of W by: ColTiles times 8 rows of x. Producers: those for whom there are registers.
+// Scales that are decoded take 4 of them, copied ones 2.
+template <int ColTiles, class S>
 struct StreamShape {
+  using Scales = S;  // how they are brought
   static constexpr int kColTiles = ColTiles;
   static constexpr int kCols = 8 * ColTiles;
-  // Warps for which there are registers, in fours: 8 have up to 255 each, 16 have 128.
-  static constexpr int kMostConsumers = ColTiles == 8 ? 7 : 14;
-  static constexpr int kProducers = ColTiles == 8 ? 1 : 2;
-  static constexpr int kThreads = (kMostConsumers + kProducers) * kWarpSize;
+  static constexpr int kMostWarps = ColTiles == 8 ? 8 : 16;  // 8 have up to 255 registers each, 16 have 128
+  static constexpr int kProducers = ColTiles == 8 ? 1 : Scales::kAsync ? 2 : 4;
+  static constexpr int kMostConsumers = kMostWarps - kProducers;
+  static constexpr int kThreads = kMostWarps * kWarpSize;
   static constexpr int kXBlockBytes = kCols * kPairBoxBytes;
   static constexpr int kXBytes = kStreamBlocks * kXBlockBytes;  // of a stage
 };
@@ -62,26 +64,30 @@ struct StreamPlan {
   Shares stages;          // of K, among the CTAs of a cluster
   int cluster;            // CTAs
   int rows;               // of the tile, a multiple of 8
+  int box_rows;           // of a tensor copy of codes, which divide it
   int warps;              // of a team
   int teams;              // of consumers
   int ring;               // stages
   int arrivals;           // `full` barriers, a multiple of the ring and of the teams, see ring.hpp
   int barriers;           // offset in shared memory, bytes
+  int map;                // of nested absmax, the same
   bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
 };
 
-// What a CTA has to do, and where it keeps things.
+// What a CTA has to do, and where it keeps things. What is read and written in a stage has 32-bit addresses.
 template <class Shape>
 struct StreamShare {
   const StreamPlan& plan;
   uint8_t* shared;
-  int rank;  // in the cluster
+  uint32_t base;  // its address
+  int rank;       // in the cluster
   int64_t row;
   int stage_begin, stages;
 
   __device__ StreamShare(const StreamPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
+    base = keep(shared_address(shared));
     rank = static_cast<int>(blockIdx.x) % plan.cluster;
     row = int64_t{static_cast<int>(blockIdx.x) / plan.cluster} * plan.rows;
     stage_begin = plan.stages.begin(rank);
@@ -90,17 +96,21 @@ struct StreamShare {
 
   __device__ int consumers() const { return plan.warps * plan.teams; }
   __device__ int block(int stage) const { return (stage_begin + stage) * kStreamBlocks; }
-  __device__ uint32_t full(int arrival) const { return shared_address(shared + plan.barriers) + arrival * 8; }
+  __device__ uint32_t full(int arrival) const { return base + plan.barriers + arrival * 8; }
   __device__ uint32_t empty(int slot) const { return full(plan.arrivals + slot); }
   __device__ int codes_bytes() const { return plan.rows * kPairBoxBytes; }
-  __device__ uint8_t* codes(int slot) const {
-    return shared + PairTable::kBytes + slot * (codes_bytes() + Shape::kXBytes);
+  __device__ int scales_bytes() const {
+    return plan.rows / kHoleRows * PairTable::kEntryBytes;
+  }  // with what is between
+  __device__ uint32_t codes(int slot) const {
+    return base + PairTable::kBytes + slot * (codes_bytes() + Shape::kXBytes);
   }
-  __device__ uint8_t* x(int slot) const { return codes(slot) + codes_bytes(); }
-  __device__ uint8_t* scales(int slot, int tile_row) const {
-    return shared + (slot * plan.rows + tile_row) / kHoleRows * PairTable::kEntryBytes + PairTable::kUsedBytes +
+  __device__ uint32_t x(int slot) const { return codes(slot) + codes_bytes(); }
+  __device__ uint32_t scales(int slot, int tile_row) const {
+    return base + slot * scales_bytes() + tile_row / kHoleRows * PairTable::kEntryBytes + PairTable::kUsedBytes +
            tile_row % kHoleRows * (kStreamBlocks * 4);
   }
+  __device__ uint32_t map() const { return base + plan.map; }
   // The sums of a team's tile, [kCols][sum_pitch()], where the ring was. Lanes that write columns 2t of 8 rows meet
   // different banks.
   __device__ int sum_pitch() const { return plan.rows + 4; }
@@ -109,53 +119,94 @@ struct StreamShare {
   }
 };
 
-// Fills the ring, as one of Shape::kProducers warps. Tensor copies are the first one's, scales fall to all.
-template <class Scales, class Shape>
+// Fills the ring, as one of Shape::kProducers warps. Codes are copied by the first one, x by the last, scales by all.
+// Scales that are not copied are read a stage ahead.
+template <class Shape>
 __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& weight, const CUtensorMap& codes_map,
                                const CUtensorMap& x_map, int producer) {
+  using Scales = typename Shape::Scales;
   const StreamPlan& plan = share.plan;
-  constexpr int kScalesAtOnce = 4;  // rows of a lane
-  const int lane = threadIdx.x % kWarpSize;
-  const bool copies = producer == 0 && lane == 0;
-  const float offset = !Scales::kAsync && weight.absmax.dtype == Dtype::u8 ? __ldg(weight.absmax.offset) : 0.0f;
-  const auto bring_weights = [&](int stage, int slot, uint32_t full) {
-    const int block = share.block(stage);
-    if (copies) {
-      barrier_expect(full, share.codes_bytes());
-      const int boxes = (plan.rows + kMostBoxRows - 1) / kMostBoxRows;
-      const int box_rows = plan.rows / boxes;
-      for (int box = 0; box < boxes; ++box)
-        copy_tensor(shared_address(share.codes(slot)) + box * box_rows * kPairBoxBytes, &codes_map,
-                    block * kPairBlockBytes, static_cast<int>(share.row) + box * box_rows, full);
-    }
-    constexpr int kStep = Shape::kProducers * kWarpSize;
-    for (int begin = producer * kWarpSize + lane; begin < plan.rows; begin += kScalesAtOnce * kStep) {
-      const Scales none(plan.quads);
-      Scales scales[kScalesAtOnce] = {none, none, none, none};
+  constexpr int kStep = Shape::kProducers * kWarpSize;
+  constexpr int kStepBytes = kStep / kHoleRows * PairTable::kEntryBytes;  // between their scales
+  // Rows of the tile that a lane brings scales of, kStep apart.
+  constexpr int kLaneRows = static_cast<int>(ceil_div(Shape::kMostConsumers * kStreamRows, kStep));
+  const int lane = static_cast<int>(keep(threadIdx.x % kWarpSize));
+  const bool copies_codes = producer == 0 && lane == 0;
+  const bool copies_x = producer == Shape::kProducers - 1 && lane == 0;
+  const int first_row = producer * kWarpSize + lane;
+  const int rows = static_cast<int>(min(int64_t{plan.rows}, weight.rows - share.row)) - first_row;
+  const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
+  const int first_block = (static_cast<int>(share.row) + first_row) * row_blocks + share.block(0);  // in W
+  const uint32_t first_scales = share.scales(0, first_row);
+  const auto each_row = [&](const auto& f) {
 #pragma unroll
-      for (int i = 0; i < kScalesAtOnce; ++i)
-        scales[i].read(weight, min(share.row + begin + i * kStep, weight.rows - 1), block);
-#pragma unroll
-      for (int i = 0; i < kScalesAtOnce; ++i) {
-        const int row = begin + i * kStep;
-        if (row < plan.rows) scales[i].store(weight, weight.absmax.map, offset, share.scales(slot, row));
-      }
+    for (int i = 0; i < kLaneRows; ++i) {
+      if (i * kStep >= rows) break;
+      f(i);
     }
-    if (Scales::kAsync) barrier_arrive_copies(full);
-  };
-  const auto bring_x = [&](int stage, int slot, uint32_t full) {
-    if (copies) {
-      barrier_expect(full, Shape::kXBytes);
-#pragma unroll
-      for (int b = 0; b < kStreamBlocks; ++b)
-        copy_tensor(shared_address(share.x(slot)) + b * Shape::kXBlockBytes, &x_map,
-                    (share.block(stage) + b) * kPairBlock, 0, full);
-    }
-    barrier_arrive_warp(full);
   };
 
+  Scales scales[kLaneRows];  // of the next stage, unless they are copied
+  float offset = 0.0f;
+  const auto read_scales = [&](int stage) {
+    int block = first_block + stage * kStreamBlocks;
+    const int inside = row_blocks - share.block(stage);
+    Scales::dispatch(plan.quads, weight, [&](auto format) {
+      each_row([&](int i) {
+        scales[i].read(format, weight, block, inside);
+        block += kStep * row_blocks;
+      });
+    });
+  };
+  const auto store_scales = [&](int stage, int slot) {
+    int block = first_block + stage * kStreamBlocks;
+    const int inside = row_blocks - share.block(stage);
+    const uint32_t to = first_scales + slot * share.scales_bytes();
+    Scales::dispatch(plan.quads, weight, [&](auto format) {
+      each_row([&](int i) {
+        if constexpr (Scales::kAsync) {
+          Scales::copy(format, weight, block, inside, to + i * kStepBytes);
+        } else {
+          scales[i].store(format, weight, share.map(), offset, to + i * kStepBytes);
+        }
+        block += kStep * row_blocks;
+      });
+    });
+  };
+  const auto bring_codes = [&](int stage, int slot, uint32_t full) {
+    if (!copies_codes) return;
+    barrier_expect(full, share.codes_bytes());
+#pragma unroll 1
+    for (int row = 0; row < plan.rows; row += plan.box_rows)
+      copy_tensor(share.codes(slot) + row * kPairBoxBytes, &codes_map, share.block(stage) * kPairBlockBytes,
+                  static_cast<int>(share.row) + row, full);
+  };
+  const auto bring_x = [&](int stage, int slot, uint32_t full) {
+    if (!copies_x) return;
+    barrier_expect(full, Shape::kXBytes);
+#pragma unroll
+    for (int b = 0; b < kStreamBlocks; ++b)
+      copy_tensor(share.x(slot) + b * Shape::kXBlockBytes, &x_map, (share.block(stage) + b) * kPairBlock, 0, full);
+  };
+
+  // Constant weights: as many stages of them as the ring holds come before any x.
+  if (!plan.constant_weights) wait_for_dependencies();
   const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages
-  for (int stage = 0; stage < early; ++stage) bring_weights(stage, stage, share.full(stage));
+  if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8) {
+    for (int i = first_row; i < kMapSize; i += kStep)
+      store_shared(share.map() + i * 4, float_to_bits(__ldg(weight.absmax.map + i)));
+    offset = __ldg(weight.absmax.offset);
+    barrier_sync(kProducersBarrier, kStep);
+  }
+  if (!Scales::kAsync && share.stages > 0) read_scales(0);
+  for (int stage = 0; stage < early; ++stage) {
+    const uint32_t full = share.full(stage);
+    bring_codes(stage, stage, full);
+    if (Scales::kAsync) {
+      store_scales(stage, stage);
+      barrier_arrive_copies(full);
+    }
+  }
   wait_for_dependencies();
   RingPlace place{0, 1};
   RingPlace arrival;
@@ -163,9 +214,13 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
     const uint32_t full = share.full(arrival.slot);
     if (stage >= early) {
       barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
-      bring_weights(stage, place.slot, full);
+      bring_codes(stage, place.slot, full);
     }
     bring_x(stage, place.slot, full);
+    if (stage >= early || !Scales::kAsync) store_scales(stage, place.slot);
+    if (stage >= early && Scales::kAsync) barrier_arrive_copies(full);
+    barrier_arrive_warp(full, lane);
+    if (!Scales::kAsync && stage + 1 < share.stages) read_scales(stage + 1);
     place.advance(plan.ring);
     arrival.advance(plan.arrivals);
   }
@@ -175,7 +230,7 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
 template <class T, class Shape>
 __device__ void stream_consume(const StreamShare<Shape>& share) {
   const StreamPlan& plan = share.plan;
-  const int lane = threadIdx.x % kWarpSize;
+  const int lane = static_cast<int>(keep(threadIdx.x % kWarpSize));
   const int warp = uniform(threadIdx.x / kWarpSize);
   const int team = warp / plan.warps;
   const int own_row = warp % plan.warps * kStreamRows;
@@ -194,9 +249,9 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   arrival.advance(plan.arrivals, team);
   for (int stage = team; stage < share.stages; stage += plan.teams) {
     barrier_wait(share.full(arrival.slot), arrival.parity);
-    const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
-    uint32_t x = shared_address(share.x(place.slot)) + x_offset;
-    uint32_t scales = shared_address(share.scales(place.slot, warp_row)) + g_row * (kStreamBlocks * 4);
+    const uint32_t codes = share.codes(place.slot) + code_offset;
+    uint32_t x = share.x(place.slot) + x_offset;
+    uint32_t scales = share.scales(place.slot, warp_row) + g_row * (kStreamBlocks * 4);
 #pragma unroll 1
     for (int block = 0; block < kStreamBlocks; ++block) {
       const uint32_t block_codes = codes ^ block * kPairBlockBytes;
@@ -254,7 +309,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
       x += Shape::kXBlockBytes;
       scales += sizeof(float);
     }
-    barrier_arrive_warp(share.empty(place.slot));
+    barrier_arrive_warp(share.empty(place.slot), lane);
     place.advance(plan.ring, plan.teams);
     arrival.advance(plan.arrivals, plan.teams);
   }
@@ -284,7 +339,7 @@ __device__ void stream_finish(const StreamShare<Shape>& share, T* y, int64_t ldy
   write_totals(partials, y + share.row, ldy, here, m, bias == nullptr ? bias : bias + share.row);
 }
 
-template <class T, class Shape, class Scales>
+template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_pair_stream(T* __restrict__ y,  // [m, weight.rows]
                      int64_t ldy,        // elements
@@ -301,7 +356,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
     init_stages(plan.arrivals + plan.ring, [&](int barrier) {
-      const int fill = Shape::kProducers * (kWarpArrivals + (Scales::kAsync ? kWarpSize : 0));
+      const int fill = Shape::kProducers * (kWarpArrivals + (Shape::Scales::kAsync ? kWarpSize : 0));
       barrier_init(share.full(barrier), barrier < plan.arrivals ? fill : plan.warps * kWarpArrivals);
     });
     barrier_init_fence();
@@ -309,7 +364,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     if (warp >= share.consumers()) {
       barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
-      stream_produce<Scales>(share, weight, codes_map, x_map, warp - share.consumers());
+      stream_produce(share, weight, codes_map, x_map, warp - share.consumers());
       barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
     } else {
       PairTable::fill(shared, plan.codebook, share.consumers());
@@ -348,7 +403,8 @@ struct StreamLaunch {
 template <class Shape>
 bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
   constexpr int kBarrierBytes = kStreamMostRing * (kStreamMostTeams + 1) * 8;
-  const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes;
+  constexpr int kMapBytes = kMapSize * static_cast<int>(sizeof(float));
+  const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes - kMapBytes;
   StreamPlan& plan = launch.plan;
   plan.cluster = config.cluster;
   plan.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
@@ -356,6 +412,7 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
     for (int warps = Shape::kMostConsumers / plan.teams; warps > 0; --warps) {
       plan.rows =
           tile_rows(n, std::max(1, device.clusters(config.cluster)), kStreamRows, warps * kStreamRows, kMostBoxRows);
+      plan.box_rows = plan.rows / static_cast<int>(ceil_div(plan.rows, kMostBoxRows));
       plan.warps = static_cast<int>(ceil_div(plan.rows, kStreamRows));
       const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
       const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
@@ -363,19 +420,19 @@ bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConf
       if (plan.ring <= plan.teams || sum_bytes > room) continue;
       plan.arrivals = team_arrivals(plan.ring, plan.teams);
       plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
+      plan.map = plan.barriers + kBarrierBytes;
       launch.tiles = ceil_div(n, plan.rows);
       launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
-      launch.shared_bytes = plan.barriers + kBarrierBytes;
+      launch.shared_bytes = plan.map + kMapBytes;
       return true;
     }
   }
   return false;
 }
 
-template <class T, class Shape, class Scales>
-int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, StreamLaunch& launch,
-                       Stream stream) {
-  constexpr auto kKernel = gemm_pair_stream<T, Shape, Scales>;
+template <class T, class Shape>
+int launch_stream(const GemmArgs& args, int64_t m0, int m, const Device& device, StreamLaunch& launch, Stream stream) {
+  constexpr auto kKernel = gemm_pair_stream<T, Shape>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
   StreamPlan& plan = launch.plan;
@@ -384,10 +441,9 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& de
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
 
   const Weight& weight = args.weight;
-  const int boxes = static_cast<int>(ceil_div(plan.rows, kMostBoxRows));
   CUtensorMap codes_map{};
   if (const int error = encode_tensor_map(&codes_map, CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
-                                          weight.cols / 2, weight.cols / 2, plan.rows / boxes, kPairBoxBytes);
+                                          weight.cols / 2, weight.cols / 2, plan.box_rows, kPairBoxBytes);
       error != cudaSuccess) {
     return error;
   }
@@ -396,58 +452,51 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int m, const Device& de
     return error;
   }
 
-  // The offset of nested scales is read at the start. A kernel before that lets the next start early may yet write it.
-  const bool dependent = weight.constant || weight.absmax.dtype != Dtype::u8;
-  const Blocks blocks{launch.tiles * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster, dependent};
+  const Blocks blocks{launch.tiles * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster, true};
   return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, m, weight,
                      static_cast<const T*>(args.bias), plan, codes_map, x_map);
 }
 
-// Calls f with the shape for `m` rows of x, 64 or more in passes of 64.
-template <class F>
-auto with_stream_shape(int64_t m, F&& f) {
-  if (m > 32) return f(StreamShape<8>{});
-  if (m > 16) return f(StreamShape<4>{});
-  if (m > 8) return f(StreamShape<2>{});
-  return f(StreamShape<1>{});
+// Launches one pass, of as many rows of x as `m` says when it returns.
+template <class T, class Scales>
+int launch_stream_pass(const GemmArgs& args, int64_t m0, int64_t& m, const Device& device, const StreamConfig& config,
+                       Stream stream) {
+  const auto launch = [&](auto shape) -> int {
+    using Shape = decltype(shape);
+    m = std::min<int64_t>(m, Shape::kCols);
+    StreamLaunch launch;
+    if (!lay_out_stream<Shape>(args.weight.rows, args.weight.cols, device, config, launch))
+      return cudaErrorInvalidConfiguration;
+    return launch_stream<T, Shape>(args, m0, static_cast<int>(m), device, launch, stream);
+  };
+  if (m > 32) return launch(StreamShape<8, Scales>{});
+  if (m > 16) return launch(StreamShape<4, Scales>{});
+  if (m > 8) return launch(StreamShape<2, Scales>{});
+  return launch(StreamShape<1, Scales>{});
 }
 
 int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
-  const StreamConfig& config = kStreamConfigs[config_index];
-  const Weight& weight = args.weight;
-  const bool plain = weight.absmax.dtype == Dtype::f32 && quad_scales(weight);
+  const bool f32 = args.weight.absmax.dtype == Dtype::f32;
+  const auto launch = [&](auto type) {
+    using T = decltype(type);
+    return f32 ? launch_stream_pass<T, F32Scales> : launch_stream_pass<T, PackedScales>;
+  };
+  const auto pass = args.dtype == Dtype::bf16 ? launch(bf16{}) : launch(f16{});
   for (int64_t m0 = 0; m0 < args.m;) {
-    const int error = with_stream_shape(args.m - m0, [&](auto shape) {
-      using Shape = decltype(shape);
-      const int m = static_cast<int>(std::min<int64_t>(args.m - m0, Shape::kCols));
-      StreamLaunch launch;
-      if (!lay_out_stream<Shape>(weight.rows, weight.cols, device, config, launch))
-        return static_cast<int>(cudaErrorInvalidConfiguration);
-      const auto run = [&](auto type, auto scales) {
-        return launch_stream_pass<decltype(type), Shape, decltype(scales)>(args, m0, m, device, launch, stream);
-      };
-      const auto with_scales = [&](auto type) {
-        return plain ? run(type, PlainScales(true)) : run(type, AnyScales(true));
-      };
-      const int result = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
-      m0 += m;
-      return result;
-    });
-    if (error != cudaSuccess) return error;
+    int64_t m = args.m - m0;
+    if (const int error = pass(args, m0, m, device, kStreamConfigs[config_index], stream); error != cudaSuccess)
+      return error;
+    m0 += m;
   }
   return cudaSuccess;
 }
 
 const char* unsupported(const Problem& problem, const Device& device) {
-  if (problem.dtype == Dtype::f32) return "pair tables hold 16-bit values, for f16 and bf16 activations";
   // PairTable::Lane knows where shared memory begins there, and there alone.
   if (device.architecture != kStreamArchitecture) return "it needs code for compute capability 9.0, on such a device";
-  if (problem.k == 0 || problem.k % kPairBlock != 0) return "k must be a multiple of 64, and not 0";
-  if (problem.blocksize < kPairBlock) return "blocksize must be 64 or more";
-  if (problem.alignment < 16) return "x, its rows and the codes must be aligned to 16 bytes";
-  if (problem.n > int64_t{1} << 30 || problem.k > int64_t{1} << 30) return "n and k must be 2^30 at most";
+  if (const char* reason = pair_problem_unsupported(problem); reason != nullptr) return reason;
   StreamLaunch launch;
-  if (!lay_out_stream<StreamShape<8>>(problem.n, problem.k, device, {1, 1}, launch))
+  if (!lay_out_stream<StreamShape<8, F32Scales>>(problem.n, problem.k, device, {1, 1}, launch))
     return "shared memory must hold the pair table and two stages";
   return nullptr;
 }

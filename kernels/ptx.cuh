@@ -33,6 +33,11 @@ __device__ __forceinline__ void store_shared(uint32_t address, uint32_t value) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
 
+__device__ __forceinline__ void store_shared_quad(uint32_t address, uint4 v) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
+
 // c += a b, m16n8k16 with fp32 accumulators, a row-major and b column-major in the warp's registers (PTX ISA,
 // mma.m16n8k16).
 template <class T>
@@ -55,6 +60,11 @@ __device__ __forceinline__ void mma<f16>(float (&c)[4], const uint32_t (&a)[4], 
 // Copies 16 bytes to shared memory, or zeros if not `valid`.
 __device__ __forceinline__ void copy_async(uint32_t shared, const uint8_t* global, bool valid) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(valid ? 16 : 0)
+               : "memory");
+}
+// The same for 4 bytes.
+__device__ __forceinline__ void copy_async_word(uint32_t shared, const void* global, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(global), "r"(valid ? 4 : 0)
                : "memory");
 }
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -96,6 +106,10 @@ __device__ __forceinline__ void barrier_pass(int id, int threads) {
 // registers.
 __device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, value, 0); }
 
+// A value that the compiler keeps in a register, and does not work out anew from special registers and parameters
+// wherever it is used, as it likes to: that takes some ten cycles.
+__device__ __forceinline__ uint32_t keep(uint32_t value) { return __shfl_sync(~0u, value, threadIdx.x % 32); }
+
 // A barrier in shared memory that copies arrive at. Shared addresses are 32-bit, as shared_address() gives them.
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
@@ -113,9 +127,9 @@ constexpr int kWarpArrivals = 32;
 #else
 constexpr int kWarpArrivals = 1;
 #endif
-__device__ __forceinline__ void barrier_arrive_warp(uint32_t barrier) {
+__device__ __forceinline__ void barrier_arrive_warp(uint32_t barrier, int lane = threadIdx.x % 32) {
   __syncwarp();
-  if (threadIdx.x % 32 < kWarpArrivals) barrier_arrive(barrier);
+  if (lane < kWarpArrivals) barrier_arrive(barrier);
 }
 // The thread's copies so far arrive once complete.
 __device__ __forceinline__ void barrier_arrive_copies(uint32_t barrier) {
