@@ -45,6 +45,9 @@ struct Pace {
 inline constexpr Pace kThorough{25e-3, 0.2, 9, 31, 20e-3};
 inline constexpr Pace kBrisk{10e-3, 0.1, 9, 15, 20e-3};  // for runs of a thousand rows
 inline constexpr Pace kGlance{2e-3, 6e-3, 3, 3, 4e-3};   // tells what is far behind
+// Seconds to warm up for what comes first of a problem: a large product before, or the making of data, may have left
+// clocks low, which then rise for longer than anything else takes.
+inline constexpr double kSettle = 0.1;
 
 class Device {
  public:

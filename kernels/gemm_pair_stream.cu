@@ -38,7 +38,7 @@ constexpr int kStreamArchitecture = 90;
 constexpr int kStreamBlocks = kPairBoxBlocks;  // of a stage
 constexpr int kStreamMostRing = 8;
 constexpr int kStreamRows = 32;  // of W, that a warp multiplies: two operands A
-constexpr int kStreamMostTeams = 7;
+constexpr int kStreamMostTeams = 4;
 constexpr int kReadBarrier = 3;  // of consumers, beside those of gemm_pair.cuh: all stages have been read
 constexpr int kHoleRows =
     PairTable::kFreeBytes / PairTable::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
@@ -389,7 +389,7 @@ struct StreamConfig {
   std::string text() const { return "teams=" + std::to_string(teams) + " cluster=" + std::to_string(cluster); }
 };
 
-constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {2, 2}, {4, 2}, {7, 2}, {2, 4}, {1, 4}, {2, 8}, {1, 8}};
+constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {4, 1}, {2, 2}, {4, 2}, {2, 4}, {1, 4}, {2, 8}, {1, 8}};
 
 struct StreamLaunch {
   StreamPlan plan;
