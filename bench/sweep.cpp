@@ -39,7 +39,7 @@ void sweep(Device& device, nf4_handle_t handle, const Options& options, const Co
   }
   if (entries.empty()) throw std::invalid_argument("none of the variants supports any of the problems");
 
-  const Pace usual = options.sweep == Options::Sweep::full ? kBrisk : kThorough;
+  const Pace& pace = options.sweep == Options::Sweep::full ? kBrisk : kThorough;
   Progress progress(entries.size());
   std::optional<Workload> workload;
   std::vector<Row> rows;
@@ -53,11 +53,8 @@ void sweep(Device& device, nf4_handle_t handle, const Options& options, const Co
                                      return state.SkipWithError("no time left");
                                    }
                                    progress.next(name);
-                                   Pace pace = usual;
-                                   if (!workload) {
+                                   if (!workload)
                                      workload.emplace(device, handle, *entry.problem, options.hot, options.pending);
-                                     pace.warm_seconds = kSettle;
-                                   }
                                    const Row row = measure(*workload, *entry.contender, pace);
                                    if (!row.check.ok) state.SkipWithError(row.check.what.c_str());
                                    for (auto _ : state) state.SetIterationTime(row.median * 1e-6);

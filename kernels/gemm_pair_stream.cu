@@ -25,6 +25,10 @@
 // so nothing meets in a bank.
 #include <cuda.h>
 
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
 #include "families.hpp"
 #include "gemm_pair.cuh"
 #include "ring.cuh"
@@ -44,8 +48,8 @@ constexpr int kHoleRows =
     PairTable::kFreeBytes / PairTable::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
 constexpr int kMostBoxRows = 256;                                       // of a tensor copy
 
-// What a warp multiplies its rows of W by: ColTiles times 8 rows of x. Producers: those for whom there are registers.
-// Scales that are decoded take 4 of them, copied ones 2.
+// What a warp multiplies its rows of W by, ColTiles times 8 rows of x, and who brings it. Producers are those for whom
+// there are registers, in groups that take stages in turn. Scales that are decoded take 4 of them, copied ones 2.
 template <int ColTiles, class S>
 struct StreamShape {
   using Scales = S;  // how they are brought
@@ -53,6 +57,8 @@ struct StreamShape {
   static constexpr int kCols = 8 * ColTiles;
   static constexpr int kMostWarps = ColTiles == 8 ? 8 : 16;  // 8 have up to 255 registers each, 16 have 128
   static constexpr int kProducers = ColTiles == 8 ? 1 : Scales::kAsync ? 2 : 4;
+  static constexpr int kGroups = std::min(kProducers, 2);
+  static constexpr int kGroupWarps = kProducers / kGroups;
   static constexpr int kMostConsumers = kMostWarps - kProducers;
   static constexpr int kThreads = kMostWarps * kWarpSize;
   static constexpr int kXBlockBytes = kCols * kPairBoxBytes;
@@ -68,7 +74,7 @@ struct StreamPlan {
   int warps;              // of a team
   int teams;              // of consumers
   int ring;               // stages
-  int arrivals;           // `full` barriers, a multiple of the ring and of the teams, see ring.hpp
+  int turns;              // barriers of each kind, see ring_turns()
   int barriers;           // offset in shared memory, bytes
   int map;                // of nested absmax, the same
   bool quads;             // see quad_scales()
@@ -96,8 +102,8 @@ struct StreamShare {
 
   __device__ int consumers() const { return plan.warps * plan.teams; }
   __device__ int block(int stage) const { return (stage_begin + stage) * kStreamBlocks; }
-  __device__ uint32_t full(int arrival) const { return base + plan.barriers + arrival * 8; }
-  __device__ uint32_t empty(int slot) const { return full(plan.arrivals + slot); }
+  __device__ uint32_t full(int turn) const { return base + plan.barriers + turn * 8; }
+  __device__ uint32_t empty(int turn) const { return full(plan.turns + turn); }
   __device__ int codes_bytes() const { return plan.rows * kPairBoxBytes; }
   __device__ int scales_bytes() const {
     return plan.rows / kHoleRows * PairTable::kEntryBytes;
@@ -119,21 +125,24 @@ struct StreamShare {
   }
 };
 
-// Fills the ring, as one of Shape::kProducers warps. Codes are copied by the first one, x by the last, scales by all.
-// Scales that are not copied are read a stage ahead.
+// Fills the ring, as one of Shape::kProducers warps. In a group codes are copied by the first one, x by the last,
+// scales by all. Scales that are not copied are read a stage of the group ahead.
 template <class Shape>
 __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& weight, const CUtensorMap& codes_map,
                                const CUtensorMap& x_map, int producer) {
   using Scales = typename Shape::Scales;
   const StreamPlan& plan = share.plan;
-  constexpr int kStep = Shape::kProducers * kWarpSize;
+  constexpr int kGroups = Shape::kGroups;
+  constexpr int kStep = Shape::kGroupWarps * kWarpSize;
   constexpr int kStepBytes = kStep / kHoleRows * PairTable::kEntryBytes;  // between their scales
   // Rows of the tile that a lane brings scales of, kStep apart.
   constexpr int kLaneRows = static_cast<int>(ceil_div(Shape::kMostConsumers * kStreamRows, kStep));
   const int lane = static_cast<int>(keep(threadIdx.x % kWarpSize));
-  const bool copies_codes = producer == 0 && lane == 0;
-  const bool copies_x = producer == Shape::kProducers - 1 && lane == 0;
-  const int first_row = producer * kWarpSize + lane;
+  const int group = producer / Shape::kGroupWarps;
+  const int member = producer % Shape::kGroupWarps;
+  const bool copies_codes = member == 0 && lane == 0;
+  const bool copies_x = member == Shape::kGroupWarps - 1 && lane == 0;
+  const int first_row = member * kWarpSize + lane;
   const int rows = static_cast<int>(min(int64_t{plan.rows}, weight.rows - share.row)) - first_row;
   const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
   const int first_block = (static_cast<int>(share.row) + first_row) * row_blocks + share.block(0);  // in W
@@ -193,13 +202,13 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
   if (!plan.constant_weights) wait_for_dependencies();
   const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages
   if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8) {
-    for (int i = first_row; i < kMapSize; i += kStep)
+    for (int i = producer * kWarpSize + lane; i < kMapSize; i += Shape::kProducers * kWarpSize)
       store_shared(share.map() + i * 4, float_to_bits(__ldg(weight.absmax.map + i)));
     offset = __ldg(weight.absmax.offset);
-    barrier_sync(kProducersBarrier, kStep);
+    barrier_sync(kProducersBarrier, Shape::kProducers * kWarpSize);
   }
-  if (!Scales::kAsync && share.stages > 0) read_scales(0);
-  for (int stage = 0; stage < early; ++stage) {
+  if (!Scales::kAsync && group < share.stages) read_scales(group);
+  for (int stage = group; stage < early; stage += kGroups) {
     const uint32_t full = share.full(stage);
     bring_codes(stage, stage, full);
     if (Scales::kAsync) {
@@ -208,21 +217,23 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
     }
   }
   wait_for_dependencies();
-  RingPlace place{0, 1};
-  RingPlace arrival;
-  for (int stage = 0; stage < share.stages; ++stage) {
-    const uint32_t full = share.full(arrival.slot);
+  RingPlace place, turn;
+  place.advance(plan.ring, group);
+  turn.advance(plan.turns, group);
+  for (int stage = group; stage < share.stages; stage += kGroups) {
+    const uint32_t full = share.full(turn.slot);
     if (stage >= early) {
-      barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
+      const RingPlace before = turn_before(turn, plan.ring, plan.turns);
+      barrier_wait(share.empty(before.slot), before.parity);
       bring_codes(stage, place.slot, full);
     }
     bring_x(stage, place.slot, full);
     if (stage >= early || !Scales::kAsync) store_scales(stage, place.slot);
     if (stage >= early && Scales::kAsync) barrier_arrive_copies(full);
     barrier_arrive_warp(full, lane);
-    if (!Scales::kAsync && stage + 1 < share.stages) read_scales(stage + 1);
-    place.advance(plan.ring);
-    arrival.advance(plan.arrivals);
+    if (!Scales::kAsync && stage + kGroups < share.stages) read_scales(stage + kGroups);
+    place.advance(plan.ring, kGroups);
+    turn.advance(plan.turns, kGroups);
   }
 }
 
@@ -244,11 +255,11 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   const int x_offset = g * kPairBoxBytes + (2 * t ^ g) * 16;  // of the first piece; the second is its neighbour
 
   float sums[2][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
-  RingPlace place, arrival;
+  RingPlace place, turn;
   place.advance(plan.ring, team);
-  arrival.advance(plan.arrivals, team);
+  turn.advance(plan.turns, team);
   for (int stage = team; stage < share.stages; stage += plan.teams) {
-    barrier_wait(share.full(arrival.slot), arrival.parity);
+    barrier_wait(share.full(turn.slot), turn.parity);
     const uint32_t codes = share.codes(place.slot) + code_offset;
     uint32_t x = share.x(place.slot) + x_offset;
     uint32_t scales = share.scales(place.slot, warp_row) + g_row * (kStreamBlocks * 4);
@@ -309,9 +320,9 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
       x += Shape::kXBlockBytes;
       scales += sizeof(float);
     }
-    barrier_arrive_warp(share.empty(place.slot), lane);
+    barrier_arrive_warp(share.empty(turn.slot), lane);
     place.advance(plan.ring, plan.teams);
-    arrival.advance(plan.arrivals, plan.teams);
+    turn.advance(plan.turns, plan.teams);
   }
 
   barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
@@ -355,9 +366,9 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     launch_dependents();
-    init_stages(plan.arrivals + plan.ring, [&](int barrier) {
-      const int fill = Shape::kProducers * (kWarpArrivals + (Shape::Scales::kAsync ? kWarpSize : 0));
-      barrier_init(share.full(barrier), barrier < plan.arrivals ? fill : plan.warps * kWarpArrivals);
+    init_stages(2 * plan.turns, [&](int barrier) {
+      const int fill = Shape::kGroupWarps * (kWarpArrivals + (Shape::Scales::kAsync ? kWarpSize : 0));
+      barrier_init(share.full(barrier), barrier < plan.turns ? fill : plan.warps * kWarpArrivals);
     });
     barrier_init_fence();
     __syncthreads();
@@ -398,36 +409,50 @@ struct StreamLaunch {
   int shared_bytes;
 };
 
-// Lays out shared memory with as long a ring as it holds, of one stage more than there are teams at least. For less,
-// rows of the tile go first, then teams.
+// Lays out shared memory for so many teams, with as long a ring as it holds, of one stage more than there are teams at
+// least. For less, rows of the tile go first.
 template <class Shape>
-bool lay_out_stream(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
-  constexpr int kBarrierBytes = kStreamMostRing * (kStreamMostTeams + 1) * 8;
+bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
+  constexpr int kBarrierBytes = 2 * kStreamMostRing * kStreamMostTeams * 8;
   constexpr int kMapBytes = kMapSize * static_cast<int>(sizeof(float));
   const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes - kMapBytes;
   StreamPlan& plan = launch.plan;
   plan.cluster = config.cluster;
+  plan.teams = config.teams;
   plan.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
-  for (plan.teams = config.teams; plan.teams > 0; --plan.teams) {
-    for (int warps = Shape::kMostConsumers / plan.teams; warps > 0; --warps) {
-      plan.rows =
-          tile_rows(n, std::max(1, device.clusters(config.cluster)), kStreamRows, warps * kStreamRows, kMostBoxRows);
-      plan.box_rows = plan.rows / static_cast<int>(ceil_div(plan.rows, kMostBoxRows));
-      plan.warps = static_cast<int>(ceil_div(plan.rows, kStreamRows));
-      const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
-      const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
-      plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
-      if (plan.ring <= plan.teams || sum_bytes > room) continue;
-      plan.arrivals = team_arrivals(plan.ring, plan.teams);
-      plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
-      plan.map = plan.barriers + kBarrierBytes;
-      launch.tiles = ceil_div(n, plan.rows);
-      launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
-      launch.shared_bytes = plan.map + kMapBytes;
-      return true;
-    }
+  for (int warps = Shape::kMostConsumers / plan.teams; warps > 0; --warps) {
+    plan.rows =
+        tile_rows(n, std::max(1, device.clusters(config.cluster)), kStreamRows, warps * kStreamRows, kMostBoxRows);
+    plan.box_rows = plan.rows / static_cast<int>(ceil_div(plan.rows, kMostBoxRows));
+    plan.warps = static_cast<int>(ceil_div(plan.rows, kStreamRows));
+    const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
+    const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
+    plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
+    if (plan.ring <= plan.teams || sum_bytes > room) continue;
+    plan.turns = ring_turns(plan.ring, std::lcm(plan.teams, Shape::kGroups));
+    plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
+    plan.map = plan.barriers + kBarrierBytes;
+    launch.tiles = ceil_div(n, plan.rows);
+    launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
+    launch.shared_bytes = plan.map + kMapBytes;
+    return true;
   }
   return false;
+}
+
+// Lays out shared memory for as many teams as the config says; for fewer if there is no room, or if their smaller tiles
+// would be more than run at once.
+template <class Shape>
+bool lay_out_stream(int64_t n, int64_t k, const Device& device, StreamConfig config, StreamLaunch& launch) {
+  const int at_once = std::max(1, device.clusters(config.cluster));
+  int64_t fewest = std::numeric_limits<int64_t>::max();  // rounds of tiles
+  for (; config.teams > 0; --config.teams) {
+    StreamLaunch fewer;
+    if (!lay_out_teams<Shape>(n, k, device, config, fewer) || ceil_div(fewer.tiles, at_once) >= fewest) continue;
+    launch = fewer;
+    fewest = ceil_div(launch.tiles, at_once);
+  }
+  return fewest != std::numeric_limits<int64_t>::max();
 }
 
 template <class T, class Shape>

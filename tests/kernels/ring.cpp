@@ -23,7 +23,7 @@ struct Ring {
   int run;        // stages
   int warps;      // of a team; each reads the whole stage
   int stages;
-  int arrivals = length;  // `full` barriers
+  int turns = length;  // barriers of each kind
 };
 
 // What can be seen of a ring at one moment.
@@ -31,34 +31,32 @@ struct Moment {
   struct Place {
     int stage = -1;       // that lies there, or is on its way
     bool arrived = true;  // it is there
-    int read = 0;         // arrivals at `empty`, of which a team's warps make a phase
-    bool operator<(const Place& other) const {
-      return std::tie(stage, arrived, read) < std::tie(other.stage, other.arrived, other.read);
-    }
+    bool operator<(const Place& other) const { return std::tie(stage, arrived) < std::tie(other.stage, other.arrived); }
   };
   struct Hand {
     int stage = 0;  // the next, or the one that it is at
     nf4::RingPlace at;
-    nf4::RingPlace arrival;
+    nf4::RingPlace turn;
     bool reading = false;
 
     void advance(const Ring& ring, int stages) {
       stage += stages;
       at.advance(ring.length, stages);
-      arrival.advance(ring.arrivals, stages);
+      turn.advance(ring.turns, stages);
     }
     bool operator<(const Hand& other) const {
-      return std::tie(stage, at.slot, at.parity, arrival.slot, arrival.parity, reading) <
-             std::tie(other.stage, other.at.slot, other.at.parity, other.arrival.slot, other.arrival.parity,
-                      other.reading);
+      return std::tie(stage, at.slot, at.parity, turn.slot, turn.parity, reading) <
+             std::tie(other.stage, other.at.slot, other.at.parity, other.turn.slot, other.turn.parity, other.reading);
     }
   };
   std::vector<Place> places;
-  std::vector<int> full;  // phases that are over, of each barrier
+  std::vector<int> full;   // phases that are over, of each barrier
+  std::vector<int> empty;  // arrivals at each, of which a team's warps make a phase
   std::vector<Hand> producers;
   std::vector<Hand> warps;  // those of team 0 first
   bool operator<(const Moment& other) const {
-    return std::tie(places, full, producers, warps) < std::tie(other.places, other.full, other.producers, other.warps);
+    return std::tie(places, full, empty, producers, warps) <
+           std::tie(other.places, other.full, other.empty, other.producers, other.warps);
   }
 };
 
@@ -69,10 +67,10 @@ bool passes(int phases_over, uint32_t parity) { return (static_cast<uint32_t>(ph
 Moment beginning(const Ring& ring) {
   Moment moment;
   moment.places.resize(static_cast<size_t>(ring.length));
-  moment.full.resize(static_cast<size_t>(ring.arrivals));
+  moment.full.resize(static_cast<size_t>(ring.turns));
+  moment.empty.resize(static_cast<size_t>(ring.turns));
   for (int stage = 0; stage < ring.producers; ++stage) {
     Moment::Hand producer;
-    producer.at.parity = 1;
     producer.advance(ring, stage);
     moment.producers.push_back(producer);
   }
@@ -96,7 +94,8 @@ std::string each_next(const Ring& ring, const Moment& now, const Go& go) {
     Moment::Hand& producer = next.producers[p];
     if (producer.stage >= ring.stages) continue;
     Moment::Place& place = place_of(next, producer);
-    if (!passes(place.read / ring.warps, producer.at.parity)) continue;
+    const nf4::RingPlace before = nf4::turn_before(producer.turn, ring.length, ring.turns);
+    if (!passes(next.empty[static_cast<size_t>(before.slot)] / ring.warps, before.parity)) continue;
     if (!place.arrived) return "a stage was asked for twice at once";
     place.stage = producer.stage;
     place.arrived = false;
@@ -108,7 +107,7 @@ std::string each_next(const Ring& ring, const Moment& now, const Go& go) {
     if (now.places[slot].arrived) continue;
     Moment next = now;
     next.places[slot].arrived = true;
-    ++next.full[static_cast<size_t>(next.places[slot].stage % ring.arrivals)];
+    ++next.full[static_cast<size_t>(next.places[slot].stage % ring.turns)];
     go(next);
   }
   // A warp begins to read, or is done.
@@ -117,12 +116,12 @@ std::string each_next(const Ring& ring, const Moment& now, const Go& go) {
     Moment::Hand& warp = next.warps[w];
     if (warp.stage >= ring.stages) continue;
     Moment::Place& place = place_of(next, warp);
-    if (!warp.reading && !passes(next.full[static_cast<size_t>(warp.arrival.slot)], warp.arrival.parity)) continue;
+    if (!warp.reading && !passes(next.full[static_cast<size_t>(warp.turn.slot)], warp.turn.parity)) continue;
     if (place.stage != warp.stage || !place.arrived)
       return "stage " + std::to_string(warp.stage) + " was read where stage " + std::to_string(place.stage) +
              (place.arrived ? " lay" : " was to come");
     if (warp.reading) {
-      ++place.read;
+      ++next.empty[static_cast<size_t>(warp.turn.slot)];
       warp.advance(ring, 1);
       if (warp.stage % ring.run == 0) warp.advance(ring, (ring.teams - 1) * ring.run);  // then others' runs follow
     }
@@ -170,13 +169,15 @@ TEST_CASE("ring: whole rounds, whatever happens") {
   }
 }
 
-TEST_CASE("ring: a barrier for each team of a place, whatever happens") {
+TEST_CASE("ring: a barrier for each taker of a place, whatever happens") {
   // As gemm.pair_stream has them. Their first barriers see two phases or three.
   for (Ring ring : {Ring{3, 1, 2, 1, 2, 13}, Ring{5, 1, 2, 1, 1, 21}, Ring{7, 1, 2, 1, 1, 16}, Ring{4, 1, 3, 1, 1, 14},
-                    Ring{5, 1, 3, 1, 1, 17}, Ring{5, 1, 4, 1, 1, 22}, Ring{6, 1, 4, 1, 1, 14}}) {
-    ring.arrivals = nf4::team_arrivals(ring.length, ring.teams);
-    INFO("a ring of " << ring.length << ", " << ring.teams << " teams of " << ring.warps << ", " << ring.arrivals
-                      << " barriers");
+                    Ring{5, 1, 3, 1, 1, 17}, Ring{5, 1, 4, 1, 1, 22}, Ring{6, 1, 4, 1, 1, 14}, Ring{3, 2, 1, 1, 2, 13},
+                    Ring{5, 2, 1, 1, 1, 22}, Ring{3, 2, 2, 1, 1, 13}, Ring{4, 2, 1, 1, 2, 14}, Ring{5, 2, 2, 1, 1, 21},
+                    Ring{5, 2, 4, 1, 1, 22}, Ring{2, 2, 1, 1, 2, 8}}) {
+    ring.turns = nf4::ring_turns(ring.length, std::lcm(ring.teams, ring.producers));
+    INFO("a ring of " << ring.length << ", " << ring.producers << " producers, " << ring.teams << " teams of "
+                      << ring.warps << ", " << ring.turns << " barriers");
     CHECK(explore(ring) == "");
   }
 }
