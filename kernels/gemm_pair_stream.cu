@@ -49,7 +49,8 @@ constexpr int kHoleRows =
 constexpr int kMostBoxRows = 256;                                       // of a tensor copy
 
 // What a warp multiplies its rows of W by, ColTiles times 8 rows of x, and who brings it. Producers are those for whom
-// there are registers, in groups that take stages in turn. Scales that are decoded take 4 of them, copied ones 2.
+// there are registers. Scales that are decoded take 4 of them, in two groups that take stages in turn, so that a load
+// has the time of two stages to come. Copied ones take 2, who share each stage: it is there sooner.
 template <int ColTiles, class S>
 struct StreamShape {
   using Scales = S;  // how they are brought
@@ -57,7 +58,7 @@ struct StreamShape {
   static constexpr int kCols = 8 * ColTiles;
   static constexpr int kMostWarps = ColTiles == 8 ? 8 : 16;  // 8 have up to 255 registers each, 16 have 128
   static constexpr int kProducers = ColTiles == 8 ? 1 : Scales::kAsync ? 2 : 4;
-  static constexpr int kGroups = std::min(kProducers, 2);
+  static constexpr int kGroups = kProducers == 4 ? 2 : 1;
   static constexpr int kGroupWarps = kProducers / kGroups;
   static constexpr int kMostConsumers = kMostWarps - kProducers;
   static constexpr int kThreads = kMostWarps * kWarpSize;
