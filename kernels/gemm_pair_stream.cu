@@ -26,6 +26,7 @@
 #include <cuda.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -402,6 +403,8 @@ struct StreamConfig {
 };
 
 constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {4, 1}, {2, 2}, {4, 2}, {2, 4}, {1, 4}, {2, 8}, {1, 8}};
+static_assert(std::all_of(std::begin(kStreamConfigs), std::end(kStreamConfigs),
+                          [](const StreamConfig& config) { return kStreamMostTeams % config.teams == 0; }));
 
 struct StreamLaunch {
   StreamPlan plan;
@@ -414,6 +417,7 @@ struct StreamLaunch {
 // least. For less, rows of the tile go first.
 template <class Shape>
 bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
+  static_assert(kStreamMostTeams % Shape::kGroups == 0);  // as of teams, so the takers of ring_turns() are no more
   constexpr int kBarrierBytes = 2 * kStreamMostRing * kStreamMostTeams * 8;
   constexpr int kMapBytes = kMapSize * static_cast<int>(sizeof(float));
   const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes - kMapBytes;
@@ -432,7 +436,7 @@ bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfi
     if (plan.ring <= plan.teams || sum_bytes > room) continue;
     plan.turns = ring_turns(plan.ring, std::lcm(plan.teams, Shape::kGroups));
     plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
-    plan.map = plan.barriers + kBarrierBytes;
+    plan.map = plan.barriers + 2 * plan.turns * 8;
     launch.tiles = ceil_div(n, plan.rows);
     launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
     launch.shared_bytes = plan.map + kMapBytes;
@@ -441,13 +445,13 @@ bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfi
   return false;
 }
 
-// Lays out shared memory for as many teams as the config says; for fewer if there is no room, or if their smaller tiles
-// would be more than run at once.
+// Lays out shared memory for as many teams as the config says; for half as many, or one, if there is no room, or if
+// their smaller tiles would take more rounds.
 template <class Shape>
 bool lay_out_stream(int64_t n, int64_t k, const Device& device, StreamConfig config, StreamLaunch& launch) {
   const int at_once = std::max(1, device.clusters(config.cluster));
   int64_t fewest = std::numeric_limits<int64_t>::max();  // rounds of tiles
-  for (; config.teams > 0; --config.teams) {
+  for (; config.teams > 0; config.teams /= 2) {
     StreamLaunch fewer;
     if (!lay_out_teams<Shape>(n, k, device, config, fewer) || ceil_div(fewer.tiles, at_once) >= fewest) continue;
     launch = fewer;

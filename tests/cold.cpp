@@ -12,11 +12,12 @@ struct Layer {
   int64_t n, k;
   std::vector<int64_t> rows;  // of x
   int launches;               // of each
+  nf4_dtype_t absmax_dtype;
 };
 
 void check_cold(const Backend& backend, const Layer& layer) {
   std::mt19937 random(41);
-  const WeightData data = random_weight(random, layer.n, layer.k, 64, NF4_F32);
+  const WeightData data = random_weight(random, layer.n, layer.k, 64, layer.absmax_dtype);
   Arena arena(backend.on_host());
   const ArenaWeight weight(arena, data, 0);
   const int64_t most = *std::max_element(layer.rows.begin(), layer.rows.end());
@@ -76,10 +77,19 @@ void check_cold(const Backend& backend, const Layer& layer) {
 
 }  // namespace
 
-TEST_CASE("cold: products of a layer, host") { check_cold(Backend(NF4_HOST_DEVICE), {70, 192, {1, 3, 16}, 3}); }
+TEST_CASE("cold: products of a layer, host") {
+  check_cold(Backend(NF4_HOST_DEVICE), {70, 192, {1, 3, 16}, 3, NF4_F32});
+  check_cold(Backend(NF4_HOST_DEVICE), {70, 192, {1, 3, 16}, 3, NF4_U8});
+}
 TEST_CASE("cold: products of a large layer, CUDA", "[gpu][soak]") {
   REQUIRE_GPU();
-  check_cold(Backend(0), {20480, 8192, {1, 2, 4, 8, 16, 32, 64, 128}, 50});  // 94 MB of weights
+  check_cold(Backend(0), {20480, 8192, {1, 2, 4, 8, 16, 32, 64, 128}, 50, NF4_F32});  // 94 MB of weights
+}
+// Rows for which gemm.pair_stream has tiles of 112, and so, with 16 rows of x, a ring of 7 stages: its barriers are
+// then the most, and the map of nested scales lies behind them.
+TEST_CASE("cold: products of a nested layer whose rings are odd, CUDA", "[gpu][soak]") {
+  REQUIRE_GPU();
+  check_cold(Backend(0), {13824, 2048, {8, 16, 32, 64}, 8, NF4_U8});
 }
 
 }  // namespace nf4test
