@@ -174,7 +174,8 @@ TEST_CASE("ring: a barrier for each taker of a place, whatever happens") {
   for (Ring ring : {Ring{3, 1, 2, 1, 2, 13}, Ring{5, 1, 2, 1, 1, 21}, Ring{7, 1, 2, 1, 1, 16}, Ring{4, 1, 3, 1, 1, 14},
                     Ring{5, 1, 3, 1, 1, 17}, Ring{5, 1, 4, 1, 1, 22}, Ring{6, 1, 4, 1, 1, 14}, Ring{3, 2, 1, 1, 2, 13},
                     Ring{5, 2, 1, 1, 1, 22}, Ring{3, 2, 2, 1, 1, 13}, Ring{4, 2, 1, 1, 2, 14}, Ring{5, 2, 2, 1, 1, 21},
-                    Ring{5, 2, 4, 1, 1, 22}, Ring{2, 2, 1, 1, 2, 8}}) {
+                    Ring{5, 2, 4, 1, 1, 22}, Ring{2, 2, 1, 1, 2, 8}, Ring{6, 2, 4, 1, 1, 26}, Ring{7, 2, 1, 1, 1, 30},
+                    Ring{7, 2, 2, 1, 1, 30}, Ring{7, 2, 4, 1, 1, 30}}) {
     ring.turns = nf4::ring_turns(ring.length, std::lcm(ring.teams, ring.producers));
     INFO("a ring of " << ring.length << ", " << ring.producers << " producers, " << ring.teams << " teams of "
                       << ring.warps << ", " << ring.turns << " barriers");
