@@ -185,8 +185,8 @@ class CudaDevice final : public Device {
     const int count = static_cast<int>(std::clamp(pace.replay_seconds / once, 1.0, static_cast<double>(wanted)));
     const auto replays_of = [&](const auto& replay) {
       std::this_thread::sleep_for(std::chrono::duration<double>(pace.rest_seconds));
-      // While the host checks, a GPU's clocks may become lower for a while too, in which all replays of a small kernel
-      // can be over. So the warm-up goes on until none has been faster than the ones before for a span of time.
+      // All replays of a small kernel can be over before clocks have settled. So the warm-up goes on until none has
+      // been faster than the ones before for a span of time.
       constexpr double kFaster = 0.99;
       constexpr int kMostSpans = 10;
       double longest = 0;
