@@ -49,9 +49,6 @@
 
 namespace nf4 {
 
-constexpr int kPairBlockBytes = kPairBlock / 2;  // of codes
-constexpr int kPairBoxBytes = 128;               // of a row, that lie together in a stage
-constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
 constexpr int kPairStageBytes = 4096;
 constexpr int kPairConsumers = 12;  // warps, at most
 constexpr int kPairProducers = 4;   // warps
@@ -431,7 +428,6 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     const int warp = uniform(threadIdx.x / kWarpSize);
 
     // Up to wait_for_kernels_before() nothing may depend on what they wrote.
-    Copy::start();
     init_stages(share.consumers * plan.ring, [&](int stage) {
       barrier_init(share.full(stage), kWarpArrivals + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
       barrier_init(share.empty(stage), kWarpArrivals);
@@ -458,6 +454,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
         barrier_pass(kProducersBarrier, static_cast<int>(blockDim.x));
       PairTable::fill(shared, plan.codebook, share.consumers);
       Copy::wait_for_kernels_before();
+      Copy::start_kernel_after();
       Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
       share.find_takers();
       barrier_sync(kConsumersBarrier, static_cast<int>(blockDim.x));

@@ -19,9 +19,9 @@ struct AsyncCopy {
     return cudaSuccess;
   }
 
-  static __device__ void start() {}
   static __device__ void barriers_are_ready() {}
   static __device__ void wait_for_kernels_before() {}
+  static __device__ void start_kernel_after() {}
 
   // 8 lanes a row of a box. Past the end of a row zeros are written; past the last row, it again.
   template <class Shape>

@@ -27,58 +27,26 @@
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
-#include <numeric>
 
 #include "families.hpp"
 #include "gemm_pair.cuh"
 #include "ring.cuh"
-#include "shares.hpp"
+#include "stream_layout.hpp"
 #include "tensor_map.cuh"
 #include "totals.cuh"
 
 namespace nf4 {
 
 constexpr int kStreamArchitecture = 90;
-constexpr int kStreamBlocks = kPairBoxBlocks;  // of a stage
-constexpr int kStreamMostRing = 8;
-constexpr int kStreamRows = 32;  // of W, that a warp multiplies: two operands A
-constexpr int kStreamMostTeams = 4;
 constexpr int kReadBarrier = 3;  // of consumers, beside those of gemm_pair.cuh: all stages have been read
-constexpr int kHoleRows =
-    PairTable::kFreeBytes / PairTable::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
-constexpr int kMostBoxRows = 256;                                       // of a tensor copy
 
-// What a warp multiplies its rows of W by, ColTiles times 8 rows of x, and who brings it. Producers are those for whom
-// there are registers. Scales that are decoded take 4 of them, in two groups that take stages in turn, so that a load
-// has the time of two stages to come. Copied ones take 2, who share each stage: it is there sooner.
 template <int ColTiles, class S>
-struct StreamShape {
+struct StreamShape : StreamSizes<ColTiles, S::kAsync> {
   using Scales = S;  // how they are brought
-  static constexpr int kColTiles = ColTiles;
-  static constexpr int kCols = 8 * ColTiles;
-  static constexpr int kMostWarps = ColTiles == 8 ? 8 : 16;  // 8 have up to 255 registers each, 16 have 128
-  static constexpr int kProducers = ColTiles == 8 ? 1 : Scales::kAsync ? 2 : 4;
-  static constexpr int kGroups = kProducers == 4 ? 2 : 1;
-  static constexpr int kGroupWarps = kProducers / kGroups;
-  static constexpr int kMostConsumers = kMostWarps - kProducers;
-  static constexpr int kThreads = kMostWarps * kWarpSize;
-  static constexpr int kXBlockBytes = kCols * kPairBoxBytes;
-  static constexpr int kXBytes = kStreamBlocks * kXBlockBytes;  // of a stage
 };
 
 // What the host works out for a launch.
-struct StreamPlan {
-  Shares stages;          // of K, among the CTAs of a cluster
-  int cluster;            // CTAs
-  int rows;               // of the tile, a multiple of 8
-  int box_rows;           // of a tensor copy of codes, which divide it
-  int warps;              // of a team
-  int teams;              // of consumers
-  int ring;               // stages
-  int turns;              // barriers of each kind, see ring_turns()
-  int barriers;           // offset in shared memory, bytes
-  int map;                // of nested absmax, the same
+struct StreamPlan : StreamLayout {
   bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
@@ -219,6 +187,7 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight& we
     }
   }
   wait_for_dependencies();
+  launch_dependents();
   RingPlace place, turn;
   place.advance(plan.ring, group);
   turn.advance(plan.turns, group);
@@ -367,7 +336,6 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     const int warp = uniform(threadIdx.x / kWarpSize);
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-    launch_dependents();
     init_stages(2 * plan.turns, [&](int barrier) {
       const int fill = Shape::kGroupWarps * (kWarpArrivals + (Shape::Scales::kAsync ? kWarpSize : 0));
       barrier_init(share.full(barrier), barrier < plan.turns ? fill : plan.warps * kWarpArrivals);
@@ -395,77 +363,11 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
 namespace {
 
-struct StreamConfig {
-  int teams;    // that take stages in turn, at most: what has no room goes, see lay_out_stream()
-  int cluster;  // CTAs that split K
-
-  std::string text() const { return "teams=" + std::to_string(teams) + " cluster=" + std::to_string(cluster); }
-};
-
-constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {4, 1}, {2, 2}, {4, 2}, {2, 4}, {1, 4}, {2, 8}, {1, 8}};
-static_assert(std::all_of(std::begin(kStreamConfigs), std::end(kStreamConfigs),
-                          [](const StreamConfig& config) { return kStreamMostTeams % config.teams == 0; }));
-
-struct StreamLaunch {
-  StreamPlan plan;
-  int64_t tiles;
-  int threads;
-  int shared_bytes;
-};
-
-// Lays out shared memory for so many teams, with as long a ring as it holds, of one stage more than there are teams at
-// least. For less, rows of the tile go first.
-template <class Shape>
-bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLaunch& launch) {
-  static_assert(kStreamMostTeams % Shape::kGroups == 0);  // as of teams, so the takers of ring_turns() are no more
-  constexpr int kBarrierBytes = 2 * kStreamMostRing * kStreamMostTeams * 8;
-  constexpr int kMapBytes = kMapSize * static_cast<int>(sizeof(float));
-  const int room = device.shared_memory - PairTable::kBytes - kBarrierBytes - kMapBytes;
-  StreamPlan& plan = launch.plan;
-  plan.cluster = config.cluster;
-  plan.teams = config.teams;
-  plan.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
-  for (int warps = Shape::kMostConsumers / plan.teams; warps > 0; --warps) {
-    plan.rows =
-        tile_rows(n, std::max(1, device.clusters(config.cluster)), kStreamRows, warps * kStreamRows, kMostBoxRows);
-    plan.box_rows = plan.rows / static_cast<int>(ceil_div(plan.rows, kMostBoxRows));
-    plan.warps = static_cast<int>(ceil_div(plan.rows, kStreamRows));
-    const int stage_bytes = plan.rows * kPairBoxBytes + Shape::kXBytes;
-    const int sum_bytes = plan.teams * Shape::kCols * (plan.rows + 4) * static_cast<int>(sizeof(float));
-    plan.ring = std::min({kStreamMostRing, room / stage_bytes, PairTable::kEntries * kHoleRows / plan.rows});
-    if (plan.ring <= plan.teams || sum_bytes > room) continue;
-    plan.turns = ring_turns(plan.ring, std::lcm(plan.teams, Shape::kGroups));
-    plan.barriers = PairTable::kBytes + std::max(plan.ring * stage_bytes, sum_bytes);
-    plan.map = plan.barriers + 2 * plan.turns * 8;
-    launch.tiles = ceil_div(n, plan.rows);
-    launch.threads = (plan.warps * plan.teams + Shape::kProducers) * kWarpSize;
-    launch.shared_bytes = plan.map + kMapBytes;
-    return true;
-  }
-  return false;
-}
-
-// Lays out shared memory for as many teams as the config says; for half as many, or one, if there is no room, or if
-// their smaller tiles would take more rounds.
-template <class Shape>
-bool lay_out_stream(int64_t n, int64_t k, const Device& device, StreamConfig config, StreamLaunch& launch) {
-  const int at_once = std::max(1, device.clusters(config.cluster));
-  int64_t fewest = std::numeric_limits<int64_t>::max();  // rounds of tiles
-  for (; config.teams > 0; config.teams /= 2) {
-    StreamLaunch fewer;
-    if (!lay_out_teams<Shape>(n, k, device, config, fewer) || ceil_div(fewer.tiles, at_once) >= fewest) continue;
-    launch = fewer;
-    fewest = ceil_div(launch.tiles, at_once);
-  }
-  return fewest != std::numeric_limits<int64_t>::max();
-}
-
 template <class T, class Shape>
-int launch_stream(const GemmArgs& args, int64_t m0, int m, const Device& device, StreamLaunch& launch, Stream stream) {
+int launch_stream(const GemmArgs& args, int64_t m0, int m, const Device& device, StreamPlan& plan, Stream stream) {
   constexpr auto kKernel = gemm_pair_stream<T, Shape>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
-  StreamPlan& plan = launch.plan;
   plan.constant_weights = args.weight.constant;
   plan.quads = quad_scales(args.weight);
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
@@ -482,7 +384,7 @@ int launch_stream(const GemmArgs& args, int64_t m0, int m, const Device& device,
     return error;
   }
 
-  const Blocks blocks{launch.tiles * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster, true};
+  const Blocks blocks{plan.tiles * plan.cluster, plan.threads, plan.shared_bytes, plan.cluster, true};
   return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, m, weight,
                      static_cast<const T*>(args.bias), plan, codes_map, x_map);
 }
@@ -494,10 +396,10 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int64_t& m, const Devic
   const auto launch = [&](auto shape) -> int {
     using Shape = decltype(shape);
     m = std::min<int64_t>(m, Shape::kCols);
-    StreamLaunch launch;
-    if (!lay_out_stream<Shape>(args.weight.rows, args.weight.cols, device, config, launch))
+    StreamPlan plan{};
+    if (!lay_out_stream<Shape>(args.weight.rows, args.weight.cols, device, config, plan))
       return cudaErrorInvalidConfiguration;
-    return launch_stream<T, Shape>(args, m0, static_cast<int>(m), device, launch, stream);
+    return launch_stream<T, Shape>(args, m0, static_cast<int>(m), device, plan, stream);
   };
   if (m > 32) return launch(StreamShape<8, Scales>{});
   if (m > 16) return launch(StreamShape<4, Scales>{});
@@ -525,8 +427,8 @@ const char* unsupported(const Problem& problem, const Device& device) {
   // PairTable::Lane knows where shared memory begins there, and there alone.
   if (device.architecture != kStreamArchitecture) return "it needs code for compute capability 9.0, on such a device";
   if (const char* reason = pair_problem_unsupported(problem); reason != nullptr) return reason;
-  StreamLaunch launch;
-  if (!lay_out_stream<StreamShape<8, F32Scales>>(problem.n, problem.k, device, {1, 1}, launch))
+  StreamLayout layout;
+  if (!lay_out_stream<StreamShape<8, F32Scales>>(problem.n, problem.k, device, {1, 1}, layout))
     return "shared memory must hold the pair table and two stages";
   return nullptr;
 }

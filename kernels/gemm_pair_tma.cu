@@ -27,9 +27,9 @@ struct TmaCopy {
                              weight.cols / 2, Shape::kRows, kPairBoxBytes);
   }
 
-  static __device__ void start() { launch_dependents(); }
   static __device__ void barriers_are_ready() { barrier_init_fence(); }
   static __device__ void wait_for_kernels_before() { wait_for_dependencies(); }
+  static __device__ void start_kernel_after() { launch_dependents(); }
 
   // Past the ends of the matrix the copy engine writes zeros.
   template <class Shape>

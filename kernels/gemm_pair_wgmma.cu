@@ -66,7 +66,6 @@ constexpr int kXBlocks = kStageCols / kXBlock;
 constexpr int kPairStages = 2;  // that a team takes at a time, and whose scales it reads at once
 constexpr int kMostRing = 24;
 constexpr int kMostBoxRows = 256;  // of a tensor copy
-constexpr int kMapSize = 256;      // of nested absmax
 // Barriers of consumers, which the producers pass without waiting (see gemm_pair.cuh): the pair table is there, and all
 // stages have been read.
 constexpr int kTableBarrier = 1;
@@ -231,6 +230,7 @@ __device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weig
   const int early = min(plan.ring, share.stages);  // stages whose codes are asked for before any x
   for (int stage = group; stage < early; stage += Shape::kGroups) bring_weights(stage, stage);
   wait_for_dependencies();
+  launch_dependents();
   RingPlace place{0, 1};
   place.advance(plan.ring, group);
   if (group < share.stages) load_x(group);
@@ -428,7 +428,6 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     const int warpgroup = threadIdx.x / kWarpgroupThreads;
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-    launch_dependents();
     init_stages(plan.ring, [&](int slot) {
       barrier_init(share.full(slot), Shape::kStageWarps * kWarpArrivals);
       barrier_init(share.empty(slot), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);

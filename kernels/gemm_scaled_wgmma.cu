@@ -151,6 +151,7 @@ __device__ void scaled_copy(const ScaledShare<Shape>& share, const CUtensorMap& 
   const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages whose codes come before any x
   for (int stage = 0; stage < early; ++stage) copy_codes(stage, stage);
   wait_for_dependencies();
+  launch_dependents();
   RingPlace place{0, 1};
   for (int stage = 0; stage < share.stages; ++stage) {
     barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
@@ -356,7 +357,6 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     const int warpgroup = warp / kWarpgroupWarps;
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-    launch_dependents();
     init_stages(plan.ring, [&](int slot) {
       barrier_init(share.full(slot), 1 + kScaleWarps * kWarpArrivals);
       barrier_init(share.empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);

@@ -10,10 +10,9 @@
 #include <utility>
 
 #include "shares.hpp"
+#include "warp.hpp"
 
 namespace nf4 {
-
-constexpr int kWarpSize = 32;
 
 // 10 * major + minor of what device code is being compiled for.
 #if defined(__CUDA_ARCH__)

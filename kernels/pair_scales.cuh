@@ -14,13 +14,11 @@
 #include "absmax.hpp"
 #include "hd.hpp"
 #include "number.hpp"
+#include "pair_sizes.hpp"
 #include "ptx.cuh"
 #include "variant.hpp"
 
 namespace nf4 {
-
-constexpr int kPairBlock = 64;  // weights that share an accumulator
-constexpr int kMapSize = 256;   // of nested absmax
 
 // Whether all fours of a weight's scales that a multiple of 4 begins are quads: one aligned load each, of the same
 // second level.

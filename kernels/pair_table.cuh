@@ -11,18 +11,12 @@
 
 #include <cstdint>
 
-#include "launch.cuh"
+#include "pair_sizes.hpp"
 #include "ptx.cuh"
 
 namespace nf4 {
 
-struct PairTable {
-  static constexpr int kEntries = 256;
-  static constexpr int kEntryBytes = 256;
-  static constexpr int kBytes = kEntries * kEntryBytes;
-  static constexpr int kUsedBytes = kWarpSize * 4;                          // of an entry
-  static constexpr int kFreeBytes = kEntries * (kEntryBytes - kUsedBytes);  // of the table, in holes of 128 bytes
-
+struct PairTable : PairTableSizes {
   // Entry e holds the value of code e >> 4 in its low half and that of e & 15 in its high half. The
   // first `warps` warps of the block write 16 bytes a thread at a time; a barrier must follow.
   static __device__ void fill(uint8_t* table, const uint16_t (&codebook)[16], int warps) {

@@ -200,7 +200,9 @@ __device__ __forceinline__ float load_at_rank(uint32_t shared, int rank) {
 }
 
 // Programmatic dependent launch: the next kernel of the stream may start (its blocks as this one's leave room), and the
-// kernels before have completed, their writes visible.
+// kernels before have completed, their writes visible. A kernel lets the next one start only when those before have
+// completed. So a kernel that starts early finds everything complete but the one that let it: some, like those that
+// torch's Inductor generates with enable_pdl, do not wait for what came before that.
 __device__ __forceinline__ void launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 __device__ __forceinline__ void wait_for_dependencies() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 

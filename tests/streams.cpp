@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "support/calls.hpp"
+#include "support/dependent.hpp"
 
 namespace nf4test {
 namespace {
@@ -243,6 +244,41 @@ TEST_CASE("streams: a product waits for the kernels that write its weights and i
       CHECK(std::equal(expected.begin(), expected.end(), arena.after<uint8_t>(z)));
     }
   });
+}
+
+TEST_CASE("streams: a kernel that a product lets start early finds what came before complete", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  int major = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+  if (major < 9) {
+    skip("kernels start early from compute capability 9.0 on");
+    return;
+  }
+  int* flags = nullptr;  // what the kernel before the product sets, and what the one after it sees
+  check_cuda(cudaMalloc(&flags, 2 * sizeof(int)));
+  const Stream stream;
+  for (const int64_t m : {int64_t{1}, int64_t{5}, int64_t{65}}) {
+    Product product(4, 320, m, 1024);
+    for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
+      // The first round loads the kernels, which may wait for the device.
+      for (int round = 0; round < 2; ++round) {
+        check_cuda(cudaMemsetAsync(flags, 0, 2 * sizeof(int), stream.stream));
+        check_cuda(cudaStreamSynchronize(stream.stream));
+        check_cuda(set_late(flags, stream.stream));
+        const nf4_status_t status = product.call(backend, &options, stream.stream);
+        check_cuda(look_early(flags, flags + 1, stream.stream));
+        check_cuda(cudaStreamSynchronize(stream.stream));
+        if (status == NF4_ERROR_UNSUPPORTED) return;
+        require_success(status);
+        int seen[2] = {};
+        check_cuda(cudaMemcpy(seen, flags, sizeof seen, cudaMemcpyDeviceToHost));
+        CHECK(seen[0] == 1);
+        CHECK(seen[1] == 1);
+      }
+    });
+  }
+  check_cuda(cudaFree(flags));
 }
 
 TEST_CASE("streams: eight threads with a stream each share one handle", "[gpu]") {
