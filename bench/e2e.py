@@ -20,6 +20,7 @@ import gc
 import os
 import statistics
 import time
+import types
 
 import bitsandbytes as bnb
 import bitsandbytes.functional as F
@@ -43,7 +44,6 @@ CONFIGS = {
 }  # fmt: skip
 
 CONTEXT = 128  # tokens in the cache when decoding begins
-CACHE = 512
 
 
 # ---- models
@@ -142,10 +142,10 @@ def milliseconds(device, function, repeat=1):
 # ---- modes: each gives {contender: function that takes one sample, in ms per step}
 
 
-def decoding_step(model, batch):
+def decoding_step(model, batch, arguments):
     """A function that decodes one token, with CONTEXT others before it in a static cache, and one that takes the cache
     back there."""
-    cache = transformers.StaticCache(config=model.config, max_cache_len=CACHE)
+    cache = transformers.StaticCache(config=model.config, max_cache_len=arguments.cache)
     model(torch.ones(batch, CONTEXT, dtype=torch.long, device=model.device), past_key_values=cache)
     token = torch.ones(batch, 1, dtype=torch.long, device=model.device)
 
@@ -173,29 +173,34 @@ def capture(step):
 
 
 def graph_samples(model, batch, names, arguments):
-    return replays("graph", *decoding_step(model, batch), batch, names, arguments)
+    step, rewind = decoding_step(model, batch, arguments)
+    return replays("graph", lambda _: step, rewind, batch, names, arguments)
 
 
 def compiled_samples(model, batch, names, arguments):
-    """The step is what torch.compile makes of it in fullgraph and with static shapes. generate() compiles by itself for
-    a static cache, but not a model that was loaded in 4 bits: _valid_auto_compile_criteria of transformers 5.17 asks
-    hf_quantizer.is_compileable, which is False for bitsandbytes. Its users call torch.compile themselves.
+    """The step is what torch.compile makes of it in fullgraph and with static shapes, once for each contender, since
+    nf4.enable() adds a pass to Inductor. What was compiled is known by the code object, so each has one of its own.
 
-    Without guards it is compiled once for all contenders. They would ask for Linear4bit.forward, which nf4.enable()
-    exchanges; compiled code calls the operator gemm_4bit in its place, whose kernel is exchanged too."""
-    step, rewind = decoding_step(model, batch)
-    step = torch.compile(step, fullgraph=True, dynamic=False,
-                         options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})  # fmt: skip
-    print(f"  compiled in {milliseconds(model.device, step) / 1e3:.1f} s", flush=True)
-    return replays("compiled", step, rewind, batch, names, arguments)
+    generate() compiles by itself for a static cache, but not a model that was loaded in 4 bits:
+    _valid_auto_compile_criteria of transformers 5.17 asks hf_quantizer.is_compileable, which is False for bitsandbytes.
+    Its users call torch.compile themselves."""
+    step, rewind = decoding_step(model, batch, arguments)
+
+    def compiled(name):
+        own = types.FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
+        own = torch.compile(own, fullgraph=True, dynamic=False)
+        print(f"  {name}: compiled in {milliseconds(model.device, own) / 1e3:.1f} s", flush=True)
+        return own
+
+    return replays("compiled", compiled, rewind, batch, names, arguments)
 
 
-def replays(mode, step, rewind, batch, names, arguments):
-    """Samples of a CUDA graph of `step` for each contender."""
+def replays(mode, step_of, rewind, batch, names, arguments):
+    """Samples of a CUDA graph of the step that `step_of` makes for each contender."""
     samples = {}
     for name in names:
         with contender(name):
-            graph = capture(step)
+            graph = capture(step_of(name))
 
         def sample(graph=graph):
             rewind()
@@ -414,6 +419,8 @@ def parse():
     parser.add_argument("--mode", type=words, default=list(MODES), help="of " + ", ".join(MODES))
     parser.add_argument("--no-dense", action="store_true", help="leave dense bf16 out")
     parser.add_argument("--layers", type=int, help="build so many layers only, to try something")
+    parser.add_argument("--cache", type=int, default=192, help="tokens that a static cache has room for; attention "
+                        f"reads all of it, and {CONTEXT} are there when decoding begins")  # fmt: skip
     parser.add_argument("--steps", type=int, default=16, help="decoding steps in a sample")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=1024, help="tokens of the prefill")
@@ -425,8 +432,8 @@ def parse():
         for name in getattr(arguments, what):
             if name not in known:
                 parser.error(f"unknown {what} {name!r}; expected of {', '.join(known)}")
-    if 3 + CONTEXT + arguments.steps > CACHE:
-        parser.error(f"--steps is {arguments.steps}; expected at most {CACHE - CONTEXT - 3}")
+    if 3 + CONTEXT + arguments.steps > arguments.cache:
+        parser.error(f"--cache is {arguments.cache}; expected {3 + CONTEXT + arguments.steps} or more")
     return arguments
 
 
@@ -442,8 +449,8 @@ def main():
     facts = {
         "device": torch.cuda.get_device_name(device), "torch": torch.__version__,
         "transformers": transformers.__version__, "bitsandbytes": status["bitsandbytes"],
-        "libnf4": ".".join(map(str, nf4.version())), "context": CONTEXT, "steps": arguments.steps,
-        "rounds": arguments.rounds,
+        "libnf4": ".".join(map(str, nf4.version())), "context": CONTEXT, "cache": arguments.cache,
+        "steps": arguments.steps, "rounds": arguments.rounds,
     }  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print("CPU time of a call:")

@@ -395,6 +395,7 @@ class Replacements:
             self._replace_operators(codes)
             self._replace_forward()
             self._replace_symbols(codes)
+            self._group_products()
         except BaseException:
             self.undo()
             raise
@@ -435,3 +436,13 @@ class Replacements:
             setattr(native, name, function)
         self._undo.append(undo)
         self.names += functions
+
+    def _group_products(self):
+        if not hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
+            return  # before 0.50
+        try:
+            from . import _inductor
+        except ImportError:
+            return  # torch before 2.6
+        self._undo.append(_inductor.install())
+        self.names.append("torch.compile: products of the same x")

@@ -242,6 +242,37 @@ def test_compile(mode):
             torch.testing.assert_close(compiled(x), layers(x), rtol=0.02, atol=0.02)
 
 
+@pytest.mark.skipif(not hasattr(torch.ops.bitsandbytes, "gemm_4bit"), reason="before bitsandbytes 0.50")
+@pytest.mark.parametrize("nested", [False, True])
+def test_compile_groups_products(nested):
+    """Products of the same x become neighbours, if all of their operands are there for the first of them."""
+    from torch._inductor.utils import run_and_get_code
+
+    q, k, v, o = (linear(rows, 256, nested=nested) for rows in (256, 64, 64, 128))
+    state = F.quantize_4bit(torch.randn(32, 256, device="cuda"), quant_type="nf4")[1]
+
+    def layer(x, late):
+        first = q(x)
+        codes = (late + first.sum().to(torch.uint8) * 0).contiguous()  # made after the first product
+        return o(first), k(x), v(x), bnb.matmul_4bit(x, codes, quant_state=state)
+
+    x = torch.randn(1, 256, device="cuda", dtype=torch.bfloat16)
+    late = torch.randint(0, 256, (32 * 256 // 2, 1), device="cuda", dtype=torch.uint8)
+    with torch.no_grad():
+        torch.compiler.reset()
+        compiled = torch.compile(layer, fullgraph=True)
+        ours, (code,) = run_and_get_code(compiled, x, late)
+        (group,) = [line for line in code.splitlines() if "nf4.gemm_4bit_group.default(" in line]
+        assert "[256, 256, 64, 256, 64, 256]" in group
+        assert code.count("bitsandbytes.gemm_4bit.default(") == 2
+        assert all(torch.equal(a, b) for a, b in zip(ours, layer(x, late)))
+        with bitsandbytes_alone():
+            assert all(torch.equal(a, b) for a, b in zip(compiled(x, late), layer(x, late)))
+            torch.compiler.reset()
+            _, (code,) = run_and_get_code(torch.compile(layer, fullgraph=True), x, late)
+            assert "gemm_4bit_group" not in code
+
+
 def test_operator_is_traced():
     from torch._subclasses import FakeTensorMode
 
