@@ -443,6 +443,6 @@ class Replacements:
         try:
             from . import _inductor
         except ImportError:
-            return  # torch before 2.6
+            return  # a torch whose Inductor has no such passes
         self._undo.append(_inductor.install())
         self.names.append("torch.compile: products of the same x")
