@@ -151,15 +151,18 @@ void check_tensor(const Cursor& cursor, const Tensor& tensor, uint64_t data_byte
     cursor.fail(fmt::format("tensor {}: data_offsets {} to {} are not within the file's {} bytes of data", tensor.name,
                             tensor.begin, tensor.end, data_bytes));
   }
-  uint64_t bytes = 1;
+  int64_t elements = 1;
   for (const int64_t size : tensor.shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes)) cursor.fail("shape too large");
+    if (__builtin_mul_overflow(elements, size, &elements)) {
+      cursor.fail(fmt::format("tensor {}: its shape has 2^63 elements or more", tensor.name));
+    }
   }
+  const uint64_t bytes = tensor.end - tensor.begin;
   for (const DtypeSize& dtype : kDtypes) {
     if (tensor.dtype != dtype.name) continue;
-    if (__builtin_mul_overflow(bytes, dtype.bytes, &bytes) || bytes != tensor.end - tensor.begin) {
-      cursor.fail(fmt::format("tensor {}: its shape and dtype take {} bytes, its data_offsets {}", tensor.name, bytes,
-                              tensor.end - tensor.begin));
+    if (bytes % dtype.bytes != 0 || bytes / dtype.bytes != static_cast<uint64_t>(elements)) {
+      cursor.fail(fmt::format("tensor {}: its shape has {} elements of {} bytes, but its data_offsets span {} bytes",
+                              tensor.name, elements, dtype.bytes, bytes));
     }
   }
 }

@@ -16,11 +16,12 @@ struct Tensor {
   uint64_t begin = 0;  // bytes, from the start of the data
   uint64_t end = 0;
 
-  int64_t elements() const;  // of a dtype that is known; others need not have the size that the shape says
+  int64_t elements() const;
 };
 
 // Parses the header of a file with `data_bytes` of data after it. Throws std::runtime_error that tells the place and
-// what is wrong there; what it returns lies within the data and has the size that its shape says.
+// what is wrong there. A tensor that it returns lies within the data and, of a known dtype, has the size that its shape
+// says. A shape whose sizes, multiplied from the first on, come to 2^63 or more is refused, though a 0 follow.
 std::vector<Tensor> parse_safetensors_header(std::string_view header, uint64_t data_bytes);
 
 class Safetensors {
