@@ -26,7 +26,7 @@ std::optional<nf4_dtype_t> dtype_of(const Tensor& tensor) {
 }
 
 bool is_weight_matrix(const Tensor& tensor) {
-  return dtype_of(tensor).has_value() && tensor.shape.size() == 2 && tensor.elements() >= kFewestElements;
+  return dtype_of(tensor).has_value() && tensor.shape.size() == 2 && tensor.elements >= kFewestElements;
 }
 
 // ||unpacked - original||^2 and ||original||^2.

@@ -151,18 +151,12 @@ void check_tensor(const Cursor& cursor, const Tensor& tensor, uint64_t data_byte
     cursor.fail(fmt::format("tensor {}: data_offsets {} to {} are not within the file's {} bytes of data", tensor.name,
                             tensor.begin, tensor.end, data_bytes));
   }
-  int64_t elements = 1;
-  for (const int64_t size : tensor.shape) {
-    if (__builtin_mul_overflow(elements, size, &elements)) {
-      cursor.fail(fmt::format("tensor {}: its shape has 2^63 elements or more", tensor.name));
-    }
-  }
   const uint64_t bytes = tensor.end - tensor.begin;
   for (const DtypeSize& dtype : kDtypes) {
     if (tensor.dtype != dtype.name) continue;
-    if (bytes % dtype.bytes != 0 || bytes / dtype.bytes != static_cast<uint64_t>(elements)) {
+    if (bytes % dtype.bytes != 0 || bytes / dtype.bytes != static_cast<uint64_t>(tensor.elements)) {
       cursor.fail(fmt::format("tensor {}: its shape has {} elements of {} bytes, but its data_offsets span {} bytes",
-                              tensor.name, elements, dtype.bytes, bytes));
+                              tensor.name, tensor.elements, dtype.bytes, bytes));
     }
   }
 }
@@ -189,6 +183,10 @@ Tensor parse_tensor(Cursor& cursor, std::string name) {
   });
   if (tensor.dtype.empty()) cursor.fail("tensor " + tensor.name + ": no dtype");
   if (offsets != 2) cursor.fail("tensor " + tensor.name + ": expected two data_offsets");
+  for (const int64_t size : tensor.shape) {
+    if (__builtin_mul_overflow(tensor.elements, size, &tensor.elements))
+      cursor.fail("tensor " + tensor.name + ": the sizes of its shape come to 2^63 or more");
+  }
   return tensor;
 }
 
@@ -199,12 +197,6 @@ uint64_t little_endian(const std::array<unsigned char, 8>& bytes) {
 }
 
 }  // namespace
-
-int64_t Tensor::elements() const {
-  int64_t count = 1;
-  for (const int64_t size : shape) count *= size;
-  return count;
-}
 
 std::vector<Tensor> parse_safetensors_header(std::string_view header, uint64_t data_bytes) {
   Cursor cursor(header);

@@ -15,8 +15,7 @@ struct Tensor {
   std::vector<int64_t> shape;
   uint64_t begin = 0;  // bytes, from the start of the data
   uint64_t end = 0;
-
-  int64_t elements() const;
+  int64_t elements = 1;  // by the shape
 };
 
 // Parses the header of a file with `data_bytes` of data after it. Throws std::runtime_error that tells the place and

@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         elements *= extent;
         FUZZ_CHECK(elements <= std::numeric_limits<int64_t>::max());
       }
-      FUZZ_CHECK(tensor.elements() == static_cast<int64_t>(elements));
+      FUZZ_CHECK(tensor.elements == static_cast<int64_t>(elements));
       if (tensor.dtype != "F32") continue;  // one of a known size
       FUZZ_CHECK(elements * 4 == static_cast<Wide>(tensor.end - tensor.begin));
     }
