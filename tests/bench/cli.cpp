@@ -19,8 +19,6 @@ Outcome bench(const Directory& directory, const std::string& arguments, const st
   return {WEXITSTATUS(status), read_file(directory / "out")};
 }
 
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 const std::string kTiny = "tune --shape 8,64 --shape 24,96 --m 1,3 --commit test";
 
 }  // namespace

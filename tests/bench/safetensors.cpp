@@ -25,8 +25,6 @@ std::string refusal(const std::string& header) {
   }
 }
 
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 }  // namespace
 
 TEST_CASE("safetensors: names, dtypes, shapes and places of tensors") {

@@ -20,8 +20,6 @@ Row row_of(const char* contender, int64_t m, int64_t n, double microseconds, boo
   return row;
 }
 
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 }  // namespace
 
 TEST_CASE("summary: geometric means over the shapes of each M, and the worst choice") {

@@ -18,12 +18,14 @@
 
 namespace nf4test {
 
+inline bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 // Checks that a call failed as `expected` tells, with a message that holds `part`.
 inline void check_failed(nf4_status_t status, nf4_status_t expected, const std::string& part) {
   const std::string message = nf4_last_error_message();
   CAPTURE(nf4_status_string(status), nf4_status_string(expected), message, part);
   CHECK(status == expected);
-  CHECK(message.find(part) != std::string::npos);
+  CHECK(holds(message, part));
 }
 
 // Sets an environment variable, and puts back what it was.
