@@ -45,6 +45,7 @@
 #include "families.hpp"
 #include "launch.cuh"
 #include "number.hpp"
+#include "pair_sizes.hpp"
 #include "pair_table.cuh"
 #include "ptx.cuh"
 #include "ring.cuh"
@@ -65,7 +66,6 @@ constexpr int kXRowBytes = kXBlock * 2;
 constexpr int kXBlocks = kStageCols / kXBlock;
 constexpr int kPairStages = 2;  // that a team takes at a time, and whose scales it reads at once
 constexpr int kMostRing = 24;
-constexpr int kMostBoxRows = 256;  // of a tensor copy
 // Barriers of consumers, which the producers pass without waiting (see gemm_pair.cuh): the pair table is there, and all
 // stages have been read.
 constexpr int kTableBarrier = 1;

@@ -9,7 +9,8 @@ constexpr int kPairBlock = 64;                   // weights that share an accumu
 constexpr int kPairBlockBytes = kPairBlock / 2;  // of codes
 constexpr int kPairBoxBytes = 128;               // of a row, that lie together in a stage
 constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
-constexpr int kMapSize = 256;  // of nested absmax
+constexpr int kMapSize = 256;      // of nested absmax
+constexpr int kMostBoxRows = 256;  // of a tensor copy
 
 struct PairTableSizes {  // see pair_table.cuh
   static constexpr int kEntries = 256;

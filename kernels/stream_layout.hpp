@@ -25,7 +25,6 @@ constexpr int kStreamRows = 32;  // of W, that a warp multiplies: two operands A
 constexpr int kStreamMostTeams = 4;
 constexpr int kHoleRows =
     PairTableSizes::kFreeBytes / PairTableSizes::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
-constexpr int kMostBoxRows = 256;                                                 // of a tensor copy
 
 // What a warp multiplies its rows of W by, ColTiles times 8 rows of x, and who brings it. Producers are those for whom
 // there are registers. Scales that are decoded take 4 of them, in two groups that take stages in turn, so that a load
