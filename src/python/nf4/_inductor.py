@@ -2,9 +2,9 @@
 
 Inductor deals the operators of a graph out anew, for the least memory: of the projections q, k and v of a decoder it
 puts norms and rotary embeddings in between. A product that follows another starts while that one ends, where one that
-follows a kernel of torch waits for it, which in a decoding step is a third of a small layer's time. So a pass over
-the graph makes one operator of the products that share x, nf4::gemm_4bit_group, which calls bitsandbytes' gemm_4bit for
-each: compiled code runs on whatever kernels that has, libnf4's or its own.
+follows a kernel of torch waits for it. So a pass over the graph makes one operator of the products that share x,
+nf4::gemm_4bit_group, which calls bitsandbytes' gemm_4bit for each: compiled code runs on whatever kernels that has,
+libnf4's or its own.
 """
 
 import itertools
