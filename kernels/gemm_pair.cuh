@@ -21,11 +21,12 @@
 // elements do, and so few registers that it is read from shared memory for every tile.
 //
 // Work. A stage is 4 KiB of codes: 8 blocks of 16 rows, or 4 blocks of 32 rows when x fills the columns. A CTA owns a
-// range of tiles (of 16 or 32 rows); their stages, in the order of rows and then of K, are dealt to the consumer warps
-// in equal contiguous runs. Every consumer has a ring of stages of its own, which a producer warp fills, so consumers
-// never wait for one another before the end. A consumer adds up in registers while it stays in a tile; when it leaves,
-// it puts its sums into a slot of shared memory. The slots of a tile are added up at the end, in order. The CTAs of a
-// cluster share their tiles and split K; what they found meets through distributed shared memory, in rank order.
+// range of tiles (of 16 or 32 rows of one W, see group.hpp); their stages, in the order of rows and then of K, are
+// dealt to the consumer warps in equal contiguous runs. Every consumer has a ring of stages of its own, which a
+// producer warp fills, so consumers never wait for one another before the end. A consumer adds up in registers while it
+// stays in a tile; when it leaves, it puts its sums into a slot of shared memory. The slots of a tile are added up at
+// the end, in order. The CTAs of a cluster share their tiles and split K; what they found meets through distributed
+// shared memory, in rank order.
 //
 // Banks. A stage's rows lie 128 bytes apart, with 16-byte pieces exchanged: piece c of row r is at place c ^ (r % 8),
 // the copy engine's 128-byte swizzle. Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then the 8-byte
@@ -38,6 +39,7 @@
 
 #include "codebook.hpp"
 #include "dispatch.hpp"
+#include "group.hpp"
 #include "launch.cuh"
 #include "number.hpp"
 #include "pair_scales.cuh"
@@ -89,7 +91,7 @@ struct PairPlan {
   int x_pitch;            // bytes between them
   int barriers;           // of x, and of the rings
   int slots;              // 0: in the holes of the pair table
-  int map;                // of nested absmax
+  int map;                // of nested absmax, one for each product
   int takers;             // see PairShare::takers()
   bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
@@ -142,7 +144,6 @@ struct PairShare {
     return {tile, begin - tile * stages};
   }
   __device__ int run(int consumer) const { return runs.begin(consumer + 1) - runs.begin(consumer); }
-  __device__ int row(const PairPosition& at) const { return (tile_begin + at.tile) * Shape::kRows; }
   __device__ int block(const PairPosition& at) const { return (stage_begin + at.stage) * Shape::kBlocks; }
 
   __device__ uint32_t x_barrier() const { return shared_address(shared + plan.barriers); }
@@ -179,31 +180,43 @@ struct PairShare {
 
 // Fills the rings of consumers `first`, first + kPairProducers, ... in turn.
 template <class Copy, class Scales, class Shape>
-__device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight, const typename Copy::Source& source,
+__device__ void pair_produce(const PairShare<Shape>& share, const Group& group, const typename Copy::Source& source,
                              int first) {
   constexpr int kScaleLanes = Shape::kBlocks / 4;  // of a row
   const int lane = threadIdx.x % kWarpSize;
   // Scales lie in the order of the operand's rows, which lanes read without conflict.
   const int scale_row = lane / kScaleLanes / 8 * 8 + operand_row(lane / kScaleLanes % 8);
-  const int row_blocks = static_cast<int>(weight.cols / kPairBlock);
-  PairPosition next[kPairServed];
+  const int row_blocks = static_cast<int>(group.products[0].weight.cols / kPairBlock);
+  const bool nested = !Scales::kAsync && group.products[0].weight.absmax.dtype == Dtype::u8;
+  PairPosition next[kPairServed]{};
   int left[kPairServed];
-  // Nested scales: their map goes to shared memory, where any of its values is near.
+  // Nested scales: their maps go to shared memory, where any of their values is near.
   float* const map = reinterpret_cast<float*>(share.shared + share.plan.map);
-  float offset = 0.0f;
-  if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8) {
-    for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize)
-      map[i] = __ldg(weight.absmax.map + i);
-    offset = __ldg(weight.absmax.offset);
+  if (nested) {
+    for (int p = 0; p < group.count; ++p) {
+      for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize)
+        map[p * kMapSize + i] = __ldg(group.products[p].weight.absmax.map + i);
+    }
     barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));
   }
   barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
-  Scales scales[kPairServed];  // of the next stage
+  // Of the next stage: whose tile it is of, the tile's first row there, and its scales.
+  int product[kPairServed]{};
+  int row[kPairServed]{};
+  float offset[kPairServed]{};
+  Scales scales[kPairServed];
+  const auto find_tile = [&](int i) {
+    const int tile = share.tile_begin + next[i].tile;
+    product[i] = group.tiles.product(tile);
+    row[i] = group.tiles.in_product(tile, product[i]) * Shape::kRows;
+    if (nested) offset[i] = __ldg(group.products[product[i]].weight.absmax.offset);
+  };
   const auto read_scales = [&](int i) {
-    const int row = min(share.row(next[i]) + scale_row, static_cast<int>(weight.rows) - 1);
+    const Weight& weight = group.products[product[i]].weight;
+    const int scales_of = min(row[i] + scale_row, static_cast<int>(weight.rows) - 1);
     const int block = share.block(next[i]) + lane % kScaleLanes * 4;
     Scales::dispatch(share.plan.quads, weight, [&](auto format) {
-      scales[i].read(format, weight, row * row_blocks + block, row_blocks - block);
+      scales[i].read(format, weight, scales_of * row_blocks + block, row_blocks - block);
     });
   };
 #pragma unroll
@@ -211,7 +224,9 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
     const int consumer = first + i * kPairProducers;
     next[i] = share.begin_of(consumer);
     left[i] = consumer < share.consumers ? share.run(consumer) : 0;
-    if (left[i] > 0) read_scales(i);
+    if (left[i] == 0) continue;
+    find_tile(i);
+    read_scales(i);
   }
   RingPlace place{0, 1};
   const int rounds = left[0];  // no run is longer than the first one's
@@ -227,13 +242,18 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Weight& weight
       } else if (round > 0 && !share.plan.constant_weights) {
         barrier_wait(share.full(ring), 0);  // the first stages of all come sooner if nothing else is asked for
       }
-      Copy::template issue<Shape>(source, weight, share.block(next[i]) * kPairBlockBytes, share.row(next[i]),
+      const Weight& weight = group.products[product[i]].weight;
+      Copy::template issue<Shape>(source, product[i], weight, share.block(next[i]) * kPairBlockBytes, row[i],
                                   share.codes(stage), share.full(stage));
       Scales::dispatch(share.plan.quads, weight, [&](auto format) {
-        scales[i].store(format, weight, shared_address(map), offset, shared_address(share.scales(stage)) + lane * 16);
+        scales[i].store(format, weight, shared_address(map + product[i] * kMapSize), offset[i],
+                        shared_address(share.scales(stage)) + lane * 16);
       });
       next[i].advance(share.stages);
-      if (left[i] > 0) read_scales(i);
+      if (left[i] > 0) {
+        if (next[i].stage == 0) find_tile(i);
+        read_scales(i);
+      }
       if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
       barrier_arrive_warp(share.full(stage));
     }
@@ -384,8 +404,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
 
 // Adds up the slots, of all CTAs of the cluster, of the tiles that fall to this one, and writes y.
 template <class T, int Cols, class Copy>
-__device__ void pair_finish(const PairShare<PairShape<Cols>>& share, T* y, int64_t ldy, int m, int64_t rows,
-                            const T* bias) {
+__device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group& group, int m) {
   using Shape = PairShape<Cols>;
   const PairPlan& plan = share.plan;
   for (int i = threadIdx.x;; i += blockDim.x) {
@@ -393,8 +412,11 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, T* y, int64
     if (tile >= share.tiles) break;
     const int row = i % Shape::kRows;
     const int col = i % Shape::kOutputs / Shape::kRows;
-    const int64_t out_row = int64_t{share.tile_begin + tile} * Shape::kRows + row;
-    if (col >= m || out_row >= rows) continue;
+    const int group_tile = share.tile_begin + tile;
+    const int whose = group.tiles.product(group_tile);
+    const GroupProduct& product = group.products[whose];
+    const int64_t out_row = int64_t{group.tiles.in_product(group_tile, whose)} * Shape::kRows + row;
+    if (col >= m || out_row >= product.weight.rows) continue;
     float total = 0.0f;
     for (int rank = 0; rank < plan.cluster; ++rank) {
       const int stages = plan.stages.begin(rank + 1) - plan.stages.begin(rank);
@@ -407,24 +429,24 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, T* y, int64
         total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);
       }
     }
-    y[col * ldy + out_row] = from_float<T>(bias != nullptr ? total + to_float(bias[out_row]) : total);
+    const T* const bias = static_cast<const T*>(product.bias);
+    static_cast<T*>(product.y)[col * product.ldy + out_row] =
+        from_float<T>(bias != nullptr ? total + to_float(bias[out_row]) : total);
   }
 }
 
 template <class T, int Cols, class Copy, class Scales>
 __global__ void __launch_bounds__(kPairThreads, 1)
-    gemm_pair(T* __restrict__ y,        // [m, weight.rows]
-              int64_t ldy,              // elements
-              const T* __restrict__ x,  // [m, weight.cols]
+    gemm_pair(const T* __restrict__ x,  // [m, K]
               int64_t ldx,              // elements
               int m,                    // 1 to Cols
-              const __grid_constant__ Weight weight,
-              const T* __restrict__ bias,  // [weight.rows] or null
-              const __grid_constant__ PairPlan plan, const __grid_constant__ typename Copy::Source source) {
+              const __grid_constant__ Group group, const __grid_constant__ PairPlan plan,
+              const __grid_constant__ typename Copy::Source source) {
   if constexpr (kCompiledArchitecture >= Copy::kArchitecture) {
     using Shape = PairShape<Cols>;
     extern __shared__ __align__(1024) uint8_t shared[];
     const PairShare<Shape> share(plan, shared);
+    const Weight& weight = group.products[0].weight;  // for what all have in common
     const int warp = uniform(threadIdx.x / kWarpSize);
 
     // Up to wait_for_kernels_before() nothing may depend on what they wrote.
@@ -447,7 +469,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
 
     if (warp >= share.consumers) {
       if (!plan.constant_weights) Copy::wait_for_kernels_before();
-      pair_produce<Copy, Scales>(share, weight, source, warp - share.consumers);
+      pair_produce<Copy, Scales>(share, group, source, warp - share.consumers);
       Copy::wait_for_kernels_before();  // before y is written, here too
     } else {
       if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8)
@@ -464,7 +486,7 @@ __global__ void __launch_bounds__(kPairThreads, 1)
 
     __syncthreads();
     if (plan.cluster > 1) Copy::cluster_sync();
-    pair_finish<T, Cols, Copy>(share, y, ldy, m, weight.rows, bias);
+    pair_finish<T, Cols, Copy>(share, group, m);
     if (plan.cluster > 1) Copy::cluster_meet();  // nobody leaves while others read its slots
   }
 }
@@ -487,13 +509,14 @@ struct PairLaunch {
   int shared_bytes;
 };
 
-// Lays out shared memory and divides the work for exactly this config; false if there is no room.
+// Lays out shared memory and divides the work, tiles of W [.., k], for exactly this config; false if there is no room.
 template <int Cols>
-bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfig& config, PairLaunch& launch) {
+bool lay_out_exactly(int64_t tiles, int64_t k, int maps, const Device& device, const PairConfig& config,
+                     PairLaunch& launch) {
   using Shape = PairShape<Cols>;
   constexpr int kSlotBytes = Shape::kOutputs * static_cast<int>(sizeof(float));
   const int64_t stages = ceil_div(k, Shape::kBlocks * kPairBlock);
-  const int64_t tiles = std::max<int64_t>(1, ceil_div(n, Shape::kRows));  // for no rows it is only asked what would be
+  tiles = std::max<int64_t>(1, tiles);  // for no rows it is only asked what would be
   const int rings = config.warps * config.ring;
   PairPlan& plan = launch.plan;
   int64_t bytes = PairTable::kBytes + int64_t{rings} * kPairStageBytes;
@@ -506,7 +529,7 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
   const int64_t x_pitch = ceil_div(stages, config.cluster) * Shape::kBlocks * kPairBlock * 2 + 16;
   take(plan.x, Cols * x_pitch);
   take(plan.barriers, (1 + 2 * rings) * 8);
-  take(plan.map, kMapSize * static_cast<int>(sizeof(float)));
+  take(plan.map, maps * kMapSize * static_cast<int>(sizeof(float)));
   take(plan.takers, 2 * kPairMostTiles);
   if (bytes > device.shared_memory) return false;
   plan.x_pitch = static_cast<int>(x_pitch);
@@ -539,11 +562,12 @@ bool lay_out_exactly(int64_t n, int64_t k, const Device& device, const PairConfi
 // The same for the widest that fits of what the config allows: the ring gives way first, then K is split further as far
 // as the copy can, then warps go.
 template <int Cols>
-bool lay_out_pair(int64_t n, int64_t k, const Device& device, int most_cluster, PairConfig config, PairLaunch& launch) {
+bool lay_out_pair(int64_t tiles, int64_t k, int maps, const Device& device, int most_cluster, PairConfig config,
+                  PairLaunch& launch) {
   for (int warps = config.warps; warps >= kPairProducers; warps -= kPairProducers) {
     for (int cluster = config.cluster; cluster <= most_cluster; cluster *= 2) {
       for (int ring = config.ring; ring >= 2; --ring) {
-        if (lay_out_exactly<Cols>(n, k, device, {warps, ring, cluster}, launch)) return true;
+        if (lay_out_exactly<Cols>(tiles, k, maps, device, {warps, ring, cluster}, launch)) return true;
       }
     }
   }
@@ -551,31 +575,32 @@ bool lay_out_pair(int64_t n, int64_t k, const Device& device, int most_cluster, 
 }
 
 template <class T, int Cols, class Copy, class Scales>
-int launch_pair_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, PairLaunch& launch, Stream stream) {
+int launch_pair_pass(std::span<const GemmArgs> group, int64_t m0, int m, const Device& device, PairLaunch& launch,
+                     Stream stream) {
   constexpr auto kKernel = gemm_pair<T, Cols, Copy, Scales>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
   typename Copy::Source source{};
-  if (const int error = Copy::template make_source<PairShape<Cols>>(args.weight, source); error != cudaSuccess) {
-    return error;
-  }
+  if (const int error = Copy::template make_source<PairShape<Cols>>(group, source); error != cudaSuccess) return error;
   PairPlan& plan = launch.plan;
-  plan.constant_weights = args.weight.constant;
-  plan.quads = quad_scales(args.weight);
+  plan.constant_weights = constant_weights(group);
+  plan.quads = quad_scales(group);
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
 
   const Blocks blocks{int64_t{plan.tiles.count} * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster,
                       Copy::kDependentLaunch};
-  return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy,
-                     static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, args.weight,
-                     static_cast<const T*>(args.bias), plan, source);
+  const GemmArgs& args = group.front();
+  return nf4::launch(kKernel, blocks, stream, static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m,
+                     Group::of(group, m0, sizeof(T), PairShape<Cols>::kRows), plan, source);
 }
 
 // Passes of as many rows of x as are left, 16 at most, fewer where x has no room in shared memory.
 template <class Copy>
-int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
+int launch_gemm_pair(std::span<const GemmArgs> group, const Device& device, int config_index, Stream stream) {
   const PairConfig config = Copy::kConfigs[config_index];
+  const GemmArgs& args = group.front();  // for what all have in common
   const Weight& weight = args.weight;
+  const int maps = weight.absmax.dtype == Dtype::u8 ? static_cast<int>(group.size()) : 1;
   for (int64_t m0 = 0; m0 < args.m;) {
     int error = cudaErrorInvalidConfiguration;
     int m = 0;
@@ -583,10 +608,11 @@ int launch_gemm_pair(const GemmArgs& args, const Device& device, int config_inde
       constexpr int kCols = decltype(cols)::value;
       PairLaunch launch;
       if (m != 0 || (kCols > 1 && args.m - m0 <= kCols / 2)) return;  // done, or a narrower one will do
-      if (!lay_out_pair<kCols>(weight.rows, weight.cols, device, Copy::kMostCluster, config, launch)) return;
+      const int64_t tiles = count_tiles(GroupRows(group), PairShape<kCols>::kRows);
+      if (!lay_out_pair<kCols>(tiles, weight.cols, maps, device, Copy::kMostCluster, config, launch)) return;
       m = static_cast<int>(std::min<int64_t>(args.m - m0, kCols));
       const auto run = [&](auto type, auto scales) {
-        return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales)>(args, m0, m, device, launch, stream);
+        return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales)>(group, m0, m, device, launch, stream);
       };
       const auto with_scales = [&](auto type) {
         return weight.absmax.dtype == Dtype::f32 ? run(type, F32Scales{}) : run(type, PackedScales{});
@@ -620,7 +646,8 @@ const char* pair_unsupported(const Problem& problem, const Device& device) {
   if (device.architecture < Copy::kArchitecture) return Copy::kNeedsArchitecture;
   if (const char* reason = pair_problem_unsupported(problem); reason != nullptr) return reason;
   PairLaunch launch;
-  if (!lay_out_pair<1>(problem.n, problem.k, device, Copy::kMostCluster, {kPairProducers, 2, 1}, launch))
+  const int64_t tiles = ceil_div(problem.n, PairShape<1>::kRows);
+  if (!lay_out_pair<1>(tiles, problem.k, kMostProducts, device, Copy::kMostCluster, {kPairProducers, 2, 1}, launch))
     return "a row of x must fit into the shared memory that the pair table leaves";
   return nullptr;
 }
@@ -641,7 +668,8 @@ constexpr Variant pair_variant(const char* name, const char* description) {
           pair_config_text<Copy>,
           pair_unsupported<Copy>,
           nullptr,
-          erased<GemmArgs, launch_gemm_pair<Copy>>};
+          launch_one<launch_gemm_pair<Copy>>,
+          launch_gemm_pair<Copy>};
 }
 
 }  // namespace nf4

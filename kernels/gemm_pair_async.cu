@@ -15,7 +15,7 @@ struct AsyncCopy {
   struct Source {};
 
   template <class Shape>
-  static int make_source(const Weight&, Source&) {
+  static int make_source(std::span<const GemmArgs>, Source&) {
     return cudaSuccess;
   }
 
@@ -25,7 +25,8 @@ struct AsyncCopy {
 
   // 8 lanes a row of a box. Past the end of a row zeros are written; past the last row, it again.
   template <class Shape>
-  static __device__ void issue(const Source&, const Weight& weight, int column, int row, uint8_t* stage, uint32_t) {
+  static __device__ void issue(const Source&, int, const Weight& weight, int column, int row, uint8_t* stage,
+                               uint32_t) {
     constexpr int kPieces = kPairBoxBytes / 16;
     const int lane = threadIdx.x % kWarpSize;
     const int64_t row_bytes = weight.cols / 2;

@@ -6,12 +6,12 @@
 // the columns: column c of an operand is a row of x, and lane (g, t) needs elements 16t to 16t + 15 of row g of a
 // block.
 //
-// Work. A CTA has one tile, as many rows of W as give each of the clusters that run at once the same, for all rows of
-// the pass, and walks along K, 256 columns a stage. A warp has 32 rows of the tile; where they do not divide it, the
-// last warp begins earlier, and what it has in common with the one before is that one's. A warp keeps the sums of its
-// rows in registers, so an operand B that it has read serves two of A. Teams of `warps` warps take the stages in turn,
-// which puts more warps to work where registers allow. The CTAs of a cluster split K. In the end the sums of all teams
-// and CTAs meet in shared memory, and are added up in order.
+// Work. A CTA has one tile, as many rows of one W (see group.hpp) as give each of the clusters that run at once the
+// same, for all rows of the pass, and walks along K, 256 columns a stage. A warp has 32 rows of the tile; where they do
+// not divide it, the last warp begins earlier, and what it has in common with the one before is that one's. A warp
+// keeps the sums of its rows in registers, so an operand B that it has read serves two of A. Teams of `warps` warps
+// take the stages in turn, which puts more warps to work where registers allow. The CTAs of a cluster split K. In the
+// end the sums of all teams and CTAs meet in shared memory, and are added up in order.
 //
 // Stage. Codes [rows of the tile][128 bytes], then x [4 blocks][rows of x][64 elements], which is 128 bytes too. Both
 // come by tensor copies: piece c of row r is at place c ^ (r % 8). What is past the ends of W and x is zeros. The
@@ -52,6 +52,11 @@ struct StreamPlan : StreamLayout {
   uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
 };
 
+struct StreamMaps {
+  CUtensorMap codes[kMostProducts];
+  CUtensorMap x;
+};
+
 // What a CTA has to do, and where it keeps things. What is read and written in a stage has 32-bit addresses.
 template <class Shape>
 struct StreamShare {
@@ -59,13 +64,17 @@ struct StreamShare {
   uint8_t* shared;
   uint32_t base;  // its address
   int rank;       // in the cluster
-  int64_t row;
+  int product;
+  int64_t row;  // the tile's first, of the product's W
   int stage_begin, stages;
 
-  __device__ StreamShare(const StreamPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
+  __device__ StreamShare(const StreamPlan& the_plan, const GroupTiles& tiles, uint8_t* the_shared)
+      : plan(the_plan), shared(the_shared) {
     base = keep(shared_address(shared));
     rank = static_cast<int>(blockIdx.x) % plan.cluster;
-    row = int64_t{static_cast<int>(blockIdx.x) / plan.cluster} * plan.rows;
+    const int tile = static_cast<int>(blockIdx.x) / plan.cluster;
+    product = tiles.product(tile);
+    row = int64_t{tiles.in_product(tile, product)} * plan.rows;
     stage_begin = plan.stages.begin(rank);
     stages = plan.stages.begin(rank + 1) - stage_begin;
   }
@@ -96,9 +105,10 @@ struct StreamShare {
 };
 
 // Fills the ring, as one of Shape::kProducers warps. In a group codes are copied by the first one, x by the last,
-// scales by all. Scales that are not copied are read a stage of the group ahead.
+// scales by all. Scales that are not copied are read a stage of the group ahead. The weight is a copy: by reference it
+// would be read from the launch's parameters at every use.
 template <class Shape>
-__device__ void stream_produce(const StreamShare<Shape>& share, const Weight& weight, const CUtensorMap& codes_map,
+__device__ void stream_produce(const StreamShare<Shape>& share, const Weight weight, const CUtensorMap& codes_map,
                                const CUtensorMap& x_map, int producer) {
   using Scales = typename Shape::Scales;
   const StreamPlan& plan = share.plan;
@@ -313,26 +323,25 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
 
 // Adds up the sums of all teams of the cluster, and writes y.
 template <class T, class Shape>
-__device__ void stream_finish(const StreamShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
+__device__ void stream_finish(const StreamShare<Shape>& share, const GroupProduct& product, int m) {
   const StreamPlan& plan = share.plan;
   const Partials partials{share.sums(0), share.sum_pitch(), Shape::kCols * share.sum_pitch(),
                           plan.teams,    plan.cluster,      share.rank};
-  const int here = static_cast<int>(min(rows - share.row, int64_t{plan.rows}));
-  write_totals(partials, y + share.row, ldy, here, m, bias == nullptr ? bias : bias + share.row);
+  const int here = static_cast<int>(min(product.weight.rows - share.row, int64_t{plan.rows}));
+  const T* const bias = static_cast<const T*>(product.bias);
+  write_totals(partials, static_cast<T*>(product.y) + share.row, product.ldy, here, m,
+               bias == nullptr ? bias : bias + share.row);
 }
 
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
-    gemm_pair_stream(T* __restrict__ y,  // [m, weight.rows]
-                     int64_t ldy,        // elements
-                     int m,              // 1 to Shape::kCols
-                     const __grid_constant__ Weight weight,
-                     const T* __restrict__ bias,  // [weight.rows] or null
-                     const __grid_constant__ StreamPlan plan, const __grid_constant__ CUtensorMap codes_map,
-                     const __grid_constant__ CUtensorMap x_map) {
+    gemm_pair_stream(int m,  // 1 to Shape::kCols
+                     const __grid_constant__ Group group, const __grid_constant__ StreamPlan plan,
+                     const __grid_constant__ StreamMaps maps) {
   if constexpr (kCompiledArchitecture >= kStreamArchitecture) {
     extern __shared__ __align__(1024) uint8_t shared[];
-    const StreamShare<Shape> share(plan, shared);
+    const StreamShare<Shape> share(plan, group.tiles, shared);
+    const GroupProduct& product = group.products[share.product];
     const int warp = uniform(threadIdx.x / kWarpSize);
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
@@ -345,7 +354,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     if (warp >= share.consumers()) {
       barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
-      stream_produce(share, weight, codes_map, x_map, warp - share.consumers());
+      stream_produce(share, product.weight, maps.codes[share.product], maps.x, warp - share.consumers());
       barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
     } else {
       PairTable::fill(shared, plan.codebook, share.consumers());
@@ -356,7 +365,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     __syncthreads();
     if (plan.cluster > 1) cluster_barrier();
-    stream_finish<T>(share, y, ldy, m, weight.rows, bias);
+    stream_finish<T>(share, product, m);
     if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
   }
 }
@@ -364,42 +373,36 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 namespace {
 
 template <class T, class Shape>
-int launch_stream(const GemmArgs& args, int64_t m0, int m, const Device& device, StreamPlan& plan, Stream stream) {
+int launch_stream(std::span<const GemmArgs> group, int64_t m0, int m, const Device& device, StreamPlan& plan,
+                  Stream stream) {
   constexpr auto kKernel = gemm_pair_stream<T, Shape>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
-  plan.constant_weights = args.weight.constant;
-  plan.quads = quad_scales(args.weight);
+  plan.constant_weights = constant_weights(group);
+  plan.quads = quad_scales(group);
   for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
 
-  const Weight& weight = args.weight;
-  CUtensorMap codes_map{};
-  if (const int error = encode_tensor_map(&codes_map, CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
-                                          weight.cols / 2, weight.cols / 2, plan.box_rows, kPairBoxBytes);
-      error != cudaSuccess) {
+  StreamMaps maps{};
+  if (const int error = encode_codes_maps(maps.codes, group, plan.box_rows, kPairBoxBytes); error != cudaSuccess)
     return error;
-  }
-  CUtensorMap x_map{};
-  if (const int error = encode_x_map(&x_map, args, m0, m, Shape::kCols, kPairBlock); error != cudaSuccess) {
+  if (const int error = encode_x_map(&maps.x, group.front(), m0, m, Shape::kCols, kPairBlock); error != cudaSuccess)
     return error;
-  }
 
   const Blocks blocks{plan.tiles * plan.cluster, plan.threads, plan.shared_bytes, plan.cluster, true};
-  return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, m, weight,
-                     static_cast<const T*>(args.bias), plan, codes_map, x_map);
+  return nf4::launch(kKernel, blocks, stream, m, Group::of(group, m0, sizeof(T), plan.rows), plan, maps);
 }
 
 // Launches one pass, of as many rows of x as `m` says when it returns.
 template <class T, class Scales>
-int launch_stream_pass(const GemmArgs& args, int64_t m0, int64_t& m, const Device& device, const StreamConfig& config,
-                       Stream stream) {
+int launch_stream_pass(std::span<const GemmArgs> group, int64_t m0, int64_t& m, const Device& device,
+                       const StreamConfig& config, Stream stream) {
   const auto launch = [&](auto shape) -> int {
     using Shape = decltype(shape);
     m = std::min<int64_t>(m, Shape::kCols);
     StreamPlan plan{};
-    if (!lay_out_stream<Shape>(args.weight.rows, args.weight.cols, device, config, plan))
+    if (!lay_out_stream<Shape>(GroupRows(group), group.front().weight.cols, device, config, plan))
       return cudaErrorInvalidConfiguration;
-    return launch_stream<T, Shape>(args, m0, static_cast<int>(m), device, plan, stream);
+    return launch_stream<T, Shape>(group, m0, static_cast<int>(m), device, plan, stream);
   };
   if (m > 32) return launch(StreamShape<8, Scales>{});
   if (m > 16) return launch(StreamShape<4, Scales>{});
@@ -407,7 +410,8 @@ int launch_stream_pass(const GemmArgs& args, int64_t m0, int64_t& m, const Devic
   return launch(StreamShape<1, Scales>{});
 }
 
-int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
+int launch_gemm_pair_stream(std::span<const GemmArgs> group, const Device& device, int config_index, Stream stream) {
+  const GemmArgs& args = group.front();  // for what all have in common
   const bool f32 = args.weight.absmax.dtype == Dtype::f32;
   const auto launch = [&](auto type) {
     using T = decltype(type);
@@ -416,7 +420,7 @@ int launch_gemm_pair_stream(const GemmArgs& args, const Device& device, int conf
   const auto pass = args.dtype == Dtype::bf16 ? launch(bf16{}) : launch(f16{});
   for (int64_t m0 = 0; m0 < args.m;) {
     int64_t m = args.m - m0;
-    if (const int error = pass(args, m0, m, device, kStreamConfigs[config_index], stream); error != cudaSuccess)
+    if (const int error = pass(group, m0, m, device, kStreamConfigs[config_index], stream); error != cudaSuccess)
       return error;
     m0 += m;
   }
@@ -428,7 +432,7 @@ const char* unsupported(const Problem& problem, const Device& device) {
   if (device.architecture != kStreamArchitecture) return "it needs code for compute capability 9.0, on such a device";
   if (const char* reason = pair_problem_unsupported(problem); reason != nullptr) return reason;
   StreamLayout layout;
-  if (!lay_out_stream<StreamShape<8, F32Scales>>(problem.n, problem.k, device, {1, 1}, layout))
+  if (!lay_out_stream<StreamShape<8, F32Scales>>({&problem.n, 1}, problem.k, device, {1, 1}, layout))
     return "shared memory must hold the pair table and two stages";
   return nullptr;
 }
@@ -436,7 +440,7 @@ const char* unsupported(const Problem& problem, const Device& device) {
 constexpr Variant kVariants[] = {
     {"gemm.pair_stream", "pair table and tensor cores, codes and x streamed along K by tensor copies", "codebook16",
      Op::gemm, false, static_cast<int>(std::size(kStreamConfigs)), config_text<kStreamConfigs>, unsupported, nullptr,
-     erased<GemmArgs, launch_gemm_pair_stream>},
+     launch_one<launch_gemm_pair_stream>, launch_gemm_pair_stream},
 };
 
 }  // namespace

@@ -19,12 +19,13 @@ struct TmaCopy {
   static constexpr bool kDependentLaunch = true;
   static constexpr PairConfig kConfigs[] = {{8, 3, 1},  {8, 2, 1}, {12, 2, 1}, {4, 2, 1},
                                             {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
-  using Source = CUtensorMap;
+  struct Source {
+    CUtensorMap codes[kMostProducts];
+  };
 
   template <class Shape>
-  static int make_source(const Weight& weight, Source& map) {
-    return encode_tensor_map(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows, weight.cols / 2,
-                             weight.cols / 2, Shape::kRows, kPairBoxBytes);
+  static int make_source(std::span<const GemmArgs> group, Source& source) {
+    return encode_codes_maps(source.codes, group, Shape::kRows, kPairBoxBytes);
   }
 
   static __device__ void barriers_are_ready() { barrier_init_fence(); }
@@ -33,14 +34,14 @@ struct TmaCopy {
 
   // Past the ends of the matrix the copy engine writes zeros.
   template <class Shape>
-  static __device__ void issue(const Source& map, const Weight&, int column, int row, uint8_t* stage,
+  static __device__ void issue(const Source& source, int product, const Weight&, int column, int row, uint8_t* stage,
                                uint32_t barrier) {
     if (threadIdx.x % kWarpSize != 0) return;
     barrier_expect(barrier, kPairStageBytes);
 #pragma unroll
     for (int box = 0; box < Shape::kBoxes; ++box)
-      copy_tensor(shared_address(stage) + box * Shape::kRows * kPairBoxBytes, &map, column + box * kPairBoxBytes, row,
-                  barrier);
+      copy_tensor(shared_address(stage) + box * Shape::kRows * kPairBoxBytes, &source.codes[product],
+                  column + box * kPairBoxBytes, row, barrier);
   }
 
   template <class T>

@@ -7,8 +7,10 @@
 // lie, their format, is known when compiling: dispatch() calls what is to be done with it.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include "absmax.hpp"
@@ -20,14 +22,17 @@
 
 namespace nf4 {
 
-// Whether all fours of a weight's scales that a multiple of 4 begins are quads: one aligned load each, of the same
-// second level.
-inline bool quad_scales(const Weight& weight) {
-  const Absmax& absmax = weight.absmax;
-  const unsigned bytes = absmax.dtype == Dtype::u8 ? 4 : absmax.dtype == Dtype::f32 ? 16 : 8;
-  return 1 << weight.log2_blocksize == kPairBlock && weight.cols % (4 * kPairBlock) == 0 &&
-         reinterpret_cast<uintptr_t>(absmax.values) % bytes == 0 &&
-         (absmax.dtype != Dtype::u8 || absmax.log2_blocksize >= 2);
+// Whether, of every W, all fours of its scales that a multiple of 4 begins are quads: one aligned load each, of the
+// same second level.
+inline bool quad_scales(std::span<const GemmArgs> group) {
+  return std::all_of(group.begin(), group.end(), [](const GemmArgs& args) {
+    const Weight& weight = args.weight;
+    const Absmax& absmax = weight.absmax;
+    const unsigned bytes = absmax.dtype == Dtype::u8 ? 4 : absmax.dtype == Dtype::f32 ? 16 : 8;
+    return 1 << weight.log2_blocksize == kPairBlock && weight.cols % (4 * kPairBlock) == 0 &&
+           reinterpret_cast<uintptr_t>(absmax.values) % bytes == 0 &&
+           (absmax.dtype != Dtype::u8 || absmax.log2_blocksize >= 2);
+  });
 }
 
 template <bool Quads, bool Nested>

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <limits>
 #include <numeric>
+#include <span>
 #include <string>
 
 #include "pair_sizes.hpp"
@@ -70,10 +71,11 @@ struct StreamLayout {
   int64_t tiles;     // each a cluster's
 };
 
-// A layout for so many teams, with as long a ring as shared memory holds, of one stage more than there are teams at
-// least. For less, rows of the tile go first.
+// A layout for products by W of so many `rows` each, [.., k], for so many teams, with as long a ring as shared memory
+// holds, of one stage more than there are teams at least. For less, rows of the tile go first.
 template <class Sizes>
-bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfig& config, StreamLayout& layout) {
+bool lay_out_teams(std::span<const int64_t> rows, int64_t k, const Device& device, const StreamConfig& config,
+                   StreamLayout& layout) {
   static_assert(kStreamMostTeams % Sizes::kGroups == 0);  // as of teams, so the takers of ring_turns() are no more
   constexpr int kBarrierBytes = 2 * kStreamMostRing * kStreamMostTeams * 8;
   constexpr int kMapBytes = kMapSize * static_cast<int>(sizeof(float));
@@ -83,7 +85,7 @@ bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfi
   layout.stages = Shares::of(ceil_div(k, kStreamBlocks * kPairBlock), config.cluster);
   for (int warps = Sizes::kMostConsumers / layout.teams; warps > 0; --warps) {
     layout.rows =
-        tile_rows(n, std::max(1, device.clusters(config.cluster)), kStreamRows, warps * kStreamRows, kMostBoxRows);
+        tile_rows(rows, std::max(1, device.clusters(config.cluster)), kStreamRows, warps * kStreamRows, kMostBoxRows);
     layout.box_rows = layout.rows / static_cast<int>(ceil_div(layout.rows, kMostBoxRows));
     layout.warps = static_cast<int>(ceil_div(layout.rows, kStreamRows));
     const int stage_bytes = layout.rows * kPairBoxBytes + Sizes::kXBytes;
@@ -95,7 +97,7 @@ bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfi
     layout.map = layout.barriers + 2 * layout.turns * 8;
     layout.threads = (layout.warps * layout.teams + Sizes::kProducers) * kWarpSize;
     layout.shared_bytes = layout.map + kMapBytes;
-    layout.tiles = ceil_div(n, layout.rows);
+    layout.tiles = count_tiles(rows, layout.rows);
     return true;
   }
   return false;
@@ -104,12 +106,13 @@ bool lay_out_teams(int64_t n, int64_t k, const Device& device, const StreamConfi
 // A layout for as many teams as the config says; for half as many, or one, if there is no room, or if their smaller
 // tiles would take more rounds. False if there is none.
 template <class Sizes>
-bool lay_out_stream(int64_t n, int64_t k, const Device& device, StreamConfig config, StreamLayout& layout) {
+bool lay_out_stream(std::span<const int64_t> rows, int64_t k, const Device& device, StreamConfig config,
+                    StreamLayout& layout) {
   const int at_once = std::max(1, device.clusters(config.cluster));
   int64_t fewest = std::numeric_limits<int64_t>::max();  // rounds of tiles
   for (; config.teams > 0; config.teams /= 2) {
     StreamLayout fewer{};
-    if (!lay_out_teams<Sizes>(n, k, device, config, fewer) || ceil_div(fewer.tiles, at_once) >= fewest) continue;
+    if (!lay_out_teams<Sizes>(rows, k, device, config, fewer) || ceil_div(fewer.tiles, at_once) >= fewest) continue;
     layout = fewer;
     fewest = ceil_div(layout.tiles, at_once);
   }

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include "variant.hpp"
 
@@ -47,6 +48,18 @@ inline int encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, const v
       encode(map, type, 2, const_cast<void*>(matrix), sizes, pitch, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
              CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+// Describes the codes of each product's W, to be copied in boxes of `box_rows` rows by `box_bytes`.
+inline int encode_codes_maps(CUtensorMap (&maps)[kMostProducts], std::span<const GemmArgs> group, int box_rows,
+                             int box_bytes) {
+  for (size_t i = 0; i < group.size(); ++i) {
+    const Weight& weight = group[i].weight;
+    const int error = encode_tensor_map(&maps[i], CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
+                                        weight.cols / 2, weight.cols / 2, box_rows, box_bytes);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
 // Describes rows m0 to m0 + m of the product's x, of 16-bit type, to be copied in boxes of `box_rows` rows.

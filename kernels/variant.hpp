@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "absmax.hpp"
@@ -83,6 +84,9 @@ struct GemmArgs {
   void* workspace;
 };
 
+// Products that one launch may make of an x.
+inline constexpr int kMostProducts = 4;
+
 struct PackAbsmaxArgs {
   static constexpr Op kOp = Op::pack_absmax;
   uint8_t* codes;  // [count]
@@ -115,12 +119,21 @@ struct Variant {
   size_t (*workspace_size)(const Problem&, const Device&,
                            int config);  // bytes, aligned to 256; null if it never needs any
   int (*launch)(const void* args, const Device&, int config, Stream);  // args of the op; a cudaError_t, 0 once launched
+  // The same for 1 to kMostProducts products of an x that are alike in all but N, y, its leading dimension, weights and
+  // bias, and that the variant supports as one of all their rows of W together; null if it takes them one by one.
+  int (*launch_group)(std::span<const GemmArgs>, const Device&, int config, Stream) = nullptr;
 };
 
 // Makes a Variant::launch of a launcher with typed arguments.
 template <class Args, int (*Launch)(const Args&, const Device&, int, Stream)>
 int erased(const void* args, const Device& device, int config, Stream stream) {
   return Launch(*static_cast<const Args*>(args), device, config, stream);
+}
+
+// Makes a Variant::launch of a Variant::launch_group.
+template <int (*Launch)(std::span<const GemmArgs>, const Device&, int, Stream)>
+int launch_one(const void* args, const Device& device, int config, Stream stream) {
+  return Launch({static_cast<const GemmArgs*>(args), 1}, device, config, stream);
 }
 
 inline std::string no_config(int) { return {}; }

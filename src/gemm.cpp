@@ -1,34 +1,127 @@
+#include <algorithm>
+#include <span>
+#include <vector>
+
 #include "select.hpp"
 
 using namespace nf4;
 
 namespace {
 
-void gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m, nf4_dtype_t dtype,
-          const nf4_weight_t* weight, const void* bias, const nf4_options_t* options, nf4_stream_t stream) {
-  check_handle(handle);
+GemmArgs check_gemm(void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m, nf4_dtype_t dtype,
+                    const nf4_weight_t* weight, const void* bias) {
   const Dtype type = check_dtype("dtype", dtype);
   const Weight view = check_weight(weight, true);
-  const int64_t n = view.rows;
-  const int64_t k = view.cols;
-  const int64_t inputs = check_matrix("m", m, "weight->cols", k);
-  const int64_t outputs = check_matrix("m", m, "weight->rows", n);
-  check_leading("ldy", ldy, "weight->rows", n, m);
-  check_leading("ldx", ldx, "weight->cols", k, m);
+  const int64_t inputs = check_matrix("m", m, "weight->cols", view.cols);
+  const int64_t outputs = check_matrix("m", m, "weight->rows", view.rows);
+  check_leading("ldy", ldy, "weight->rows", view.rows, m);
+  check_leading("ldx", ldx, "weight->cols", view.cols, m);
   const size_t size = size_of(type);
   check_data("y", y, size, outputs);
   check_data("x", x, size, outputs > 0 ? inputs : 0);
   check_data("bias", bias, size, 0);
+  return {y, ldy, x, ldx, m, type, view, bias, nullptr};
+}
+
+Problem problem_of(const GemmArgs& args) {
+  const Weight& weight = args.weight;
+  Alignment alignment;
+  alignment.add(args.x).add(weight.codes);
+  if (args.m > 1) alignment.add_bytes(args.ldx * static_cast<int64_t>(size_of(args.dtype)));
+  const bool strided = args.m > 1 && (args.ldy != weight.rows || args.ldx != weight.cols);
+  return {
+      Op::gemm,          args.dtype, args.m, weight.rows, weight.cols, 1 << weight.log2_blocksize, weight.absmax.dtype,
+      alignment.value(), strided};
+}
+
+void gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m, nf4_dtype_t dtype,
+          const nf4_weight_t* weight, const void* bias, const nf4_options_t* options, nf4_stream_t stream) {
+  check_handle(handle);
+  GemmArgs args = check_gemm(y, ldy, x, ldx, m, dtype, weight, bias);
   const Options checked = check_options(options, false);
   check_stream(*handle, stream);
-  if (outputs == 0) return;
+  if (m == 0 || args.weight.rows == 0) return;
+  args.workspace = checked.workspace;
+  run(*handle, problem_of(args), args, checked, stream);
+}
 
-  const bool strided = m > 1 && (ldy != n || ldx != k);
-  Alignment alignment;
-  alignment.add(x).add(view.codes);
-  if (m > 1) alignment.add_bytes(ldx * static_cast<int64_t>(size));
-  const Problem problem{Op::gemm, type, m, n, k, weight->blocksize, view.absmax.dtype, alignment.value(), strided};
-  run(*handle, problem, GemmArgs{y, ldy, x, ldx, m, type, view, bias, checked.workspace}, checked, stream);
+// The checked arguments of product `i`. What is said of a wrong one names it.
+GemmArgs check_product(const nf4_product_t* products, size_t i, const void* x, int64_t ldx, int64_t m,
+                       nf4_dtype_t dtype) {
+  try {
+    const nf4_product_t& product = products[i];
+    check_struct_size("product", product.struct_size, sizeof product);
+    const GemmArgs args = check_gemm(product.y, product.ldy, x, ldx, m, dtype, product.weight, product.bias);
+    if (args.weight.cols != products[0].weight->cols) {
+      fail(NF4_ERROR_INVALID_ARGUMENT, "weight->cols is {}; expected that of products[0], {}, since x is the same",
+           args.weight.cols, products[0].weight->cols);
+    }
+    return args;
+  } catch (Error& error) {
+    error.message = fmt::format("products[{}]: {}", i, error.message);
+    throw;
+  }
+}
+
+// Makes `problem` that of one more product, if a launch may take it with those that it is of.
+bool join(Problem& problem, const Problem& other) {
+  const bool alike = other.blocksize == problem.blocksize && other.absmax_dtype == problem.absmax_dtype;
+  if (!alike || other.n > kMaxElements / std::max(problem.m, problem.k) - problem.n) return false;
+  problem.n += other.n;
+  problem.alignment = std::min(problem.alignment, other.alignment);
+  problem.strided = problem.strided || other.strided;
+  return true;
+}
+
+struct Launch {
+  Problem problem;  // of all its products as one
+  Choice choice;
+  std::span<const GemmArgs> products;
+};
+
+// How products are launched: as many at a time as may be, where the variant that is chosen for them takes several.
+std::vector<Launch> plan(const nf4_handle& handle, std::span<const GemmArgs> products, const Options& options) {
+  const Variant* const forced = forced_variant(handle, Op::gemm, options);
+  const bool may_group = forced == nullptr || forced->launch_group != nullptr;
+  std::vector<Launch> launches;
+  while (!products.empty()) {
+    Problem problem = problem_of(products[0]);
+    size_t count = 1;
+    while (may_group && count < std::min<size_t>(products.size(), kMostProducts) &&
+           join(problem, problem_of(products[count]))) {
+      ++count;
+    }
+    Choice choice = select(handle, problem, options);
+    if (count > 1 && choice.variant->launch_group == nullptr) {
+      count = 1;
+      problem = problem_of(products[0]);
+      choice = select(handle, problem, options);
+    }
+    launches.push_back({problem, choice, products.first(count)});
+    products = products.subspan(count);
+  }
+  return launches;
+}
+
+void gemm_group(nf4_handle_t handle, const nf4_product_t* products, size_t count, const void* x, int64_t ldx, int64_t m,
+                nf4_dtype_t dtype, const nf4_options_t* options, nf4_stream_t stream) {
+  check_handle(handle);
+  if (count > 0) check_not_null("products", products);
+  const Options checked = check_options(options, false);
+  check_stream(*handle, stream);
+  std::vector<GemmArgs> all;
+  for (size_t i = 0; i < count; ++i) {
+    GemmArgs args = check_product(products, i, x, ldx, m, dtype);
+    args.workspace = checked.workspace;
+    if (m > 0 && args.weight.rows > 0) all.push_back(args);
+  }
+  for (const Launch& launch : plan(*handle, all, checked)) {
+    const bool group = launch.products.size() > 1;
+    start(*handle, launch.problem, launch.choice, [&](const Variant& variant) {
+      return group ? variant.launch_group(launch.products, handle->device, launch.choice.config, stream)
+                   : variant.launch(launch.products.data(), handle->device, launch.choice.config, stream);
+    });
+  }
 }
 
 }  // namespace
@@ -46,4 +139,10 @@ nf4_status_t nf4_gemv(nf4_handle_t handle, void* y, const void* x, nf4_dtype_t d
     check_struct("weight", weight);
     gemm(handle, y, weight->rows, x, weight->cols, 1, dtype, weight, bias, options, stream);
   });
+}
+
+nf4_status_t nf4_gemm_group(nf4_handle_t handle, const nf4_product_t* products, size_t count, const void* x,
+                            int64_t ldx, int64_t m, nf4_dtype_t dtype, const nf4_options_t* options,
+                            nf4_stream_t stream) {
+  return guarded([&] { gemm_group(handle, products, count, x, ldx, m, dtype, options, stream); });
 }

@@ -95,6 +95,10 @@ std::string Choice::reason() const {
   }
 }
 
+const Variant* forced_variant(const nf4_handle& handle, Op op, const Options& options) {
+  return options.variant != nullptr ? options.variant : handle.forced[static_cast<size_t>(op)];
+}
+
 Choice select(const nf4_handle& handle, const Problem& problem, const Options& options) {
   if (options.variant != nullptr) {
     return forced(handle, problem, options, *options.variant, options.config, Choice::Why::option);
@@ -114,13 +118,9 @@ Choice select(const nf4_handle& handle, const Problem& problem, const Options& o
        name_of(problem.op));
 }
 
-void run(const nf4_handle& handle, const Problem& problem, const void* args, const Options& options,
-         nf4_stream_t stream) {
-  check_stream(handle, stream);
-  const Choice choice = select(handle, problem, options);
+void before_launch(const nf4_handle& handle, const Problem& problem, const Choice& choice) {
   if (!handle.on_host()) check_ready(handle.device);
   if (handle.log) log(handle, problem, choice);
-  check_launched(choice.variant->launch(args, handle.device, choice.config, stream), choice.variant->name);
 }
 
 }  // namespace nf4

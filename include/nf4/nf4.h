@@ -57,7 +57,7 @@ extern "C" {
 /* ----------------------------------------------------------------------------------------------------- version --- */
 
 #define NF4_VERSION_MAJOR 1
-#define NF4_VERSION_MINOR 0
+#define NF4_VERSION_MINOR 1
 #define NF4_VERSION_PATCH 0
 #define NF4_VERSION (NF4_VERSION_MAJOR * 10000 + NF4_VERSION_MINOR * 100 + NF4_VERSION_PATCH)
 
@@ -239,6 +239,27 @@ NF4_API nf4_status_t nf4_gemv(nf4_handle_t handle, void* y, const void* x, nf4_d
 NF4_API nf4_status_t nf4_gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m,
                               nf4_dtype_t dtype, const nf4_weight_t* weight, const void* bias,
                               const nf4_options_t* options, nf4_stream_t stream);
+
+/* One of the products of nf4_gemm_group. */
+typedef struct nf4_product_t {
+  size_t struct_size;         /* sizeof(nf4_product_t) */
+  void* y;                    /* [m, weight->rows] */
+  int64_t ldy;                /* of y, in elements, weight->rows or more */
+  const nf4_weight_t* weight;
+  const void* bias;           /* [weight->rows] or NULL */
+} nf4_product_t;
+
+#define NF4_PRODUCT_INIT {sizeof(nf4_product_t), NULL, 0, NULL, NULL}
+
+/* Products of the same x, the projections q, k and v of a decoder for example: for each of the `count` products what
+ * nf4_gemm does. All weights have the columns of x; outputs must not overlap. The products are launched together where
+ * their weights are alike in blocksize and absmax_dtype and the selected variant can, 4 at a time, which spares small
+ * layers the beginning and the end of a launch each. Selection sees those as one problem with the sum of their rows. The
+ * bits of a result may depend on what it is launched with, its bound does not. In an error's message a product is named,
+ * "products[1]: ldy is 3; ...". count = 0 does nothing. Since 1.1. */
+NF4_API nf4_status_t nf4_gemm_group(nf4_handle_t handle, const nf4_product_t* products, size_t count, const void* x,
+                                    int64_t ldx, int64_t m, nf4_dtype_t dtype, const nf4_options_t* options,
+                                    nf4_stream_t stream);
 
 /* -------------------------------------------------------------------------------------- variants and selection --- */
 

@@ -229,6 +229,10 @@ TEST_CASE("faults: host memory runs out at each allocation in turn") {
       actions.emplace_back((backend->on_host() ? "op on the host " : "op on a device ") + std::to_string(op),
                            [backend, call = calls.back().get()] { return call->run(*backend, nullptr); });
     }
+    calls.push_back(
+        std::make_unique<Call>(backend->on_host(), NF4_OP_GEMM, NF4_BF16, Shape{9, 64, 4096, 64, NF4_F32, true, 3}));
+    actions.emplace_back(backend->on_host() ? "a group on the host" : "a group on a device",
+                         [backend, call = calls.back().get()] { return call->run(*backend, nullptr); });
   }
   for (const auto& [name, action] : actions) {
     INFO(name);

@@ -176,6 +176,49 @@ TEST_CASE("launches: who would run an empty shape can be asked") {
   }
 }
 
+TEST_CASE("launches: products of the same x share a launch where they can") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  struct Factor {
+    int64_t rows;
+    int32_t blocksize = 64;
+    nf4_dtype_t absmax_dtype = NF4_F32;
+  };
+  // How many kernels are launched for the products of an x by such W.
+  const auto launches = [&](const std::vector<Factor>& factors, int64_t m, const char* variant = nullptr,
+                            nf4_dtype_t dtype = NF4_BF16) {
+    nf4_options_t options = NF4_OPTIONS_INIT;
+    options.variant = variant;
+    std::vector<nf4_weight_t> weights;
+    for (const Factor& factor : factors)
+      weights.push_back(somewhere_weight(factor.rows, 8192, factor.blocksize, factor.absmax_dtype));
+    std::vector<nf4_product_t> products;
+    for (const nf4_weight_t& weight : weights)
+      products.push_back({sizeof(nf4_product_t), somewhere<void>(6), weight.rows, &weight, nullptr});
+    fake_cuda::clear();
+    require_success(nf4_gemm_group(backend.handle(), products.data(), products.size(), somewhere<void>(7), 8192, m,
+                                   dtype, &options, kStream));
+    CHECK(fake_cuda::violations() == std::vector<std::string>{});
+    CHECK(all_on_the_stream());
+    return fake_cuda::launches().size();
+  };
+  const std::vector<Factor> qkv = {{8192}, {1024}, {1024}};
+  for (const int64_t m : {1, 2, 4, 8, 16, 32}) {
+    INFO(m << " rows of x");
+    CHECK(launches(qkv, m) == 1);
+    CHECK(launches({{28672}, {28672}}, m) == 1);
+    CHECK(launches({{1024, 64, NF4_U8}, {1024, 64, NF4_U8}, {8192, 64, NF4_U8}}, m) == 1);
+  }
+  CHECK(launches(qkv, 33, "gemm.pair_tma") == 3);     // passes of 16, 16 and 1 rows of x
+  CHECK(launches(qkv, 65, "gemm.pair_stream") == 2);  // of 64 and 1
+  CHECK(launches({{1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}}, 1) == 3);
+  CHECK(launches({{64}, {0}, {64}}, 1) == 1);
+  CHECK(launches({{64}, {64, 128}, {64, 128}, {64, 128, NF4_U8}}, 1) == 3);
+  CHECK(launches({{int64_t{1} << 29}, {int64_t{1} << 29}, {1}}, 1) > 0);  // more than the pair kernels take
+  CHECK(launches(qkv, 1, "gemm.tiled") == 3);
+  CHECK(launches(qkv, 1, nullptr, NF4_F32) == 3);
+}
+
 TEST_CASE("launches: empty shapes launch nothing but the offset of no scales and the bias of no columns") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);

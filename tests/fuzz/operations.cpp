@@ -1,5 +1,8 @@
 // The operations, with arguments of any kind: each call must succeed if and only if nf4.h allows its arguments, which
 // this file works out for itself, write nothing when it fails, and touch nothing but its operands.
+#include <optional>
+#include <vector>
+
 #include "input.hpp"
 
 namespace nf4fuzz {
@@ -61,11 +64,11 @@ struct Common {
         valid(handle != nullptr && stream == nullptr) {}
 };
 
-// A weight view with memory of its own.
+// A weight view with memory of its own; of `cols` columns, if that is given, as a rule.
 class Weight {
  public:
-  Weight(Input& input, bool codes_used)
-      : view_(make_view(input)),
+  Weight(Input& input, bool codes_used, std::optional<int64_t> cols = {})
+      : view_(make_view(input, cols)),
         matrix_(is_matrix(view_.rows, view_.cols)),
         elements_(matrix_ ? Wide{view_.rows} * view_.cols : 0),
         blocks_(is_blocksize(view_.blocksize) ? ceil_div(elements_, view_.blocksize) : 0),
@@ -97,11 +100,11 @@ class Weight {
   Wide blocks() const { return blocks_; }
 
  private:
-  static nf4_weight_t make_view(Input& input) {
+  static nf4_weight_t make_view(Input& input, std::optional<int64_t> cols) {
     nf4_weight_t view = NF4_WEIGHT_INIT;
     view.struct_size = input.struct_size(sizeof view);
     view.rows = input.extent();
-    view.cols = input.extent();
+    view.cols = cols && !input.rarely(16) ? *cols : input.extent();
     view.blocksize = input.blocksize();
     view.absmax_dtype = input.enumerator(NF4_U8);
     view.absmax_blocksize = input.blocksize();
@@ -213,13 +216,70 @@ void product(Input& input, bool gemv) {
   FUZZ_CHECK(status == NF4_SUCCESS || y.untouched());
 }
 
+// One of the products of an x.
+struct Factor {
+  Weight weight;
+  int64_t ldy;
+  bool sizes;  // as nf4.h takes them
+  bool empty;  // it has nothing to do
+  Operand y, bias;
+  bool biased;
+  size_t struct_size;
+
+  Factor(Input& input, int64_t m, int64_t ldx, nf4_dtype_t dtype, std::optional<int64_t> cols)
+      : weight(input, true, cols),
+        ldy(input.leading(weight.rows())),
+        sizes(is_matrix(weight.rows(), weight.cols()) && is_matrix(m, weight.cols()) && is_matrix(m, weight.rows()) &&
+              is_leading(ldx, weight.cols(), m) && is_leading(ldy, weight.rows(), m)),
+        empty(sizes && (m == 0 || weight.rows() == 0)),
+        y(input, sizes ? span(m, ldy, weight.rows()) : 0, size_of(dtype), true),
+        bias(input, sizes && !empty ? weight.rows() : 0, size_of(dtype)),
+        biased(input.rarely(2)),
+        struct_size(input.struct_size(sizeof(nf4_product_t))) {}
+
+  nf4_product_t view() const {
+    return {struct_size, y.get<void>(), ldy, weight.get(), biased ? bias.get<void>() : nullptr};
+  }
+  bool valid() const {
+    return struct_size == sizeof(nf4_product_t) && weight.valid() && sizes && y.valid() &&
+           (view().bias == nullptr || bias.valid());
+  }
+};
+
+void group(Input& input) {
+  const Common common(input);
+  const nf4_dtype_t dtype = input.enumerator(NF4_BF16);
+  const int64_t m = input.extent();
+  const int64_t k = input.extent();
+  const int64_t ldx = input.leading(k);
+  const size_t count = input.size(6);
+  std::vector<std::unique_ptr<Factor>> factors;
+  std::vector<nf4_product_t> products;
+  bool valid = common.valid && (count == 0 || is_float(dtype));
+  bool empty = true;
+  for (size_t i = 0; i < count; ++i) {
+    factors.push_back(std::make_unique<Factor>(input, m, ldx, dtype, k));
+    products.push_back(factors.back()->view());
+    valid = valid && factors.back()->valid() && factors.back()->weight.cols() == factors.front()->weight.cols();
+    empty = empty && factors.back()->empty;
+  }
+  const int64_t cols = count > 0 ? factors.front()->weight.cols() : 0;
+  const Operand x(input, valid && !empty ? span(m, ldx, cols) : 0, size_of(dtype));
+  const Options options(input, NF4_OP_GEMM);
+  const bool null = input.rarely(64);
+  const nf4_status_t status = nf4_gemm_group(common.handle, null ? nullptr : products.data(), count, x.get<void>(), ldx,
+                                             m, dtype, options.get(), common.stream);
+  check_status(status, valid && (count == 0 || (!null && x.valid())) && options.valid(empty));
+  for (const auto& factor : factors) FUZZ_CHECK(status == NF4_SUCCESS || factor->y.untouched());
+}
+
 }  // namespace
 }  // namespace nf4fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace nf4fuzz;
   Input input(data, size);
-  switch (input.enumerator(5)) {
+  switch (input.enumerator(6)) {
     case 0:
       pack(input);
       break;
@@ -234,6 +294,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 4:
       product(input, true);
+      break;
+    case 5:
+      group(input);
       break;
     default:
       product(input, false);

@@ -20,7 +20,7 @@ nf4::Device device(std::array<int, 4> clusters) {
 // What is wrong with a layout of W [n, k]; empty if nothing is.
 template <class Sizes>
 std::string wrong_with(const nf4::StreamLayout& layout, const nf4::StreamConfig& config, const nf4::Device& device,
-                       int64_t n, int64_t k) {
+                       std::span<const int64_t> rows, int64_t k) {
   constexpr int kTable = 64 * 1024;
   constexpr int kHoles = 256, kHoleBytes = 128;
   const int scales_bytes = layout.rows * 4 * 4;  // of a stage: 4 blocks, fp32
@@ -29,7 +29,7 @@ std::string wrong_with(const nf4::StreamLayout& layout, const nf4::StreamConfig&
   const int barriers_end = layout.barriers + 2 * layout.turns * 8;
   if (layout.rows < 32 || layout.rows % 8 != 0) return "rows of a tile";
   if (layout.box_rows > 256 || layout.box_rows % 8 != 0 || layout.rows % layout.box_rows != 0) return "rows of a box";
-  if (layout.tiles * layout.rows < n || (layout.tiles - 1) * layout.rows >= n) return "tiles";
+  if (layout.tiles != nf4::count_tiles(rows, layout.rows)) return "tiles";
   if (layout.warps * 32 < layout.rows || (layout.warps - 1) * 32 >= layout.rows) return "warps";
   if (layout.teams > config.teams || config.teams % layout.teams != 0) return "teams";
   if (layout.warps * layout.teams > Sizes::kMostConsumers) return "more consumers than have registers";
@@ -59,17 +59,22 @@ void check_layouts() {
     const nf4::Device on = device(clusters);
     for (const nf4::StreamConfig& config : nf4::kStreamConfigs) {
       for (const int64_t k : {64, 320, 8192, 28672}) {
-        for (int64_t n = 1; n < 40'000 && fault.empty(); n += n < 700 ? 1 : 13) {
+        const auto check = [&](std::span<const int64_t> rows) {
           nf4::StreamLayout layout{};
-          if (!nf4::lay_out_stream<Sizes>(n, k, on, config, layout)) {
+          if (!nf4::lay_out_stream<Sizes>(rows, k, on, config, layout)) {
             ++none;
-            continue;
+            return;
           }
           ++checked;
-          const std::string wrong = wrong_with<Sizes>(layout, config, on, n, k);
+          const std::string wrong = wrong_with<Sizes>(layout, config, on, rows, k);
           if (!wrong.empty())
-            fault = wrong + ": W " + std::to_string(n) + " x " + std::to_string(k) + ", " + config.text() + ", " +
-                    std::to_string(clusters[0]) + " SMs";
+            fault = wrong + ": " + std::to_string(rows.size()) + " W, " + std::to_string(rows[0]) + " x " +
+                    std::to_string(k) + ", " + config.text() + ", " + std::to_string(clusters[0]) + " SMs";
+        };
+        for (int64_t n = 1; n < 40'000 && fault.empty(); n += n < 700 ? 1 : 13) {
+          check(std::array{n});
+          if (n % 8 == 0) check(std::array{n, n / 8, n / 8});
+          if (n % 8 == 1) check(std::array{n, n, n + 70, int64_t{1}});
         }
       }
     }

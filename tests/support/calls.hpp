@@ -2,6 +2,7 @@
 // they compute, on shapes small enough to be run many times or under compute-sanitizer.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <random>
@@ -18,10 +19,13 @@ struct Shape {
   int32_t blocksize = 64;
   nf4_dtype_t absmax_dtype = NF4_F32;
   bool aligned = true;  // else every operand begins one element past an aligned address
+  int products = 1;     // of x, each by a W with 5 rows more than the one before
 
+  int64_t rows(int product) const { return n + 5 * product; }
   std::string text() const {
     return "m " + std::to_string(m) + " n " + std::to_string(n) + " k " + std::to_string(k) + " blocksize " +
-           std::to_string(blocksize) + " absmax " + std::to_string(absmax_dtype) + (aligned ? "" : " unaligned");
+           std::to_string(blocksize) + " absmax " + std::to_string(absmax_dtype) + (aligned ? "" : " unaligned") +
+           (products > 1 ? " products " + std::to_string(products) : "");
   }
 };
 
@@ -56,6 +60,11 @@ class Call {
         prepare_unpack_absmax(random);
     }
     arena_.upload();
+    for (Factor& factor : factors_) {
+      factor.view = factor.weight->view();
+      products_.push_back(
+          {sizeof(nf4_product_t), arena_.at(factor.y), factor.view.rows, &factor.view, arena_.at(factor.bias)});
+    }
   }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -87,11 +96,15 @@ class Call {
     CHECK(arena_.trespass(outputs_) == "");
     const std::vector<uint8_t> found = outputs();
     if (op_ == NF4_OP_GEMM) {
-      const nf4ref::Product product{data_.view(), arena_.before(x_), shape_.k, shape_.m, dtype_, arena_.before(bias_)};
-      nf4ref::Verdict verdict(dtype_, nf4ref::accuracy_g(accuracy, dtype_, shape_.k));
-      verdict.add_all(found.data(), shape_.n, nf4ref::references(product), shape_.m, shape_.n);
-      INFO(verdict.first_violation());
-      CHECK(verdict.violations() == 0);
+      for (const Factor& factor : factors_) {
+        const nf4ref::Product product{factor.data.view(),        arena_.before(x_), shape_.k, shape_.m, dtype_,
+                                      arena_.before(factor.bias)};
+        nf4ref::Verdict verdict(dtype_, nf4ref::accuracy_g(accuracy, dtype_, shape_.k));
+        verdict.add_all(arena_.after(factor.y), factor.data.rows, nf4ref::references(product), shape_.m,
+                        factor.data.rows);
+        INFO("W of " << factor.data.rows << " rows: " << verdict.first_violation());
+        CHECK(verdict.violations() == 0);
+      }
     } else {
       const Backend host(NF4_HOST_DEVICE);
       Call twin(true, op_, dtype_, shape_);
@@ -142,14 +155,23 @@ class Call {
   }
 
   void prepare_gemm(std::mt19937& random) {
-    add_weight(random);
     x_ = add_values(random, static_cast<size_t>(shape_.m * shape_.k), -1.0f, 1.0f, dtype_);
-    bias_ = add_values(random, static_cast<size_t>(shape_.n), -1.0f, 1.0f, dtype_);
-    const Arena::Slot y = add_output(static_cast<size_t>(shape_.m * shape_.n), size_of_dtype());
-    call_ = [=, this](nf4_handle_t handle, const nf4_options_t* options, nf4_stream_t stream) {
-      const nf4_weight_t view = weight_->view();
-      return nf4_gemm(handle, arena_.at(y), shape_.n, arena_.at(x_), shape_.k, shape_.m, dtype_, &view,
-                      arena_.at(bias_), options, stream);
+    for (int i = 0; i < shape_.products; ++i) {
+      const int64_t rows = shape_.rows(i);
+      Factor& factor =
+          factors_.emplace_back(random_weight(random, rows, shape_.k, shape_.blocksize, shape_.absmax_dtype));
+      for (float& value : factor.data.map) value *= static_cast<float>(4 + i) / 4;  // whose is whose must show
+      for (float& value : factor.data.offset) value *= static_cast<float>(4 + i) / 4;
+      factor.weight = std::make_unique<ArenaWeight>(arena_, factor.data, skew(1));
+      factor.bias = add_values(random, static_cast<size_t>(rows), -1.0f, 1.0f, dtype_);
+      factor.y = add_output(static_cast<size_t>(shape_.m * rows), size_of_dtype());
+    }
+    call_ = [this](nf4_handle_t handle, const nf4_options_t* options, nf4_stream_t stream) {
+      const nf4_product_t& first = products_.front();
+      return products_.size() > 1 ? nf4_gemm_group(handle, products_.data(), products_.size(), arena_.at(x_), shape_.k,
+                                                   shape_.m, dtype_, options, stream)
+                                  : nf4_gemm(handle, first.y, first.ldy, arena_.at(x_), shape_.k, shape_.m, dtype_,
+                                             first.weight, first.bias, options, stream);
     };
   }
 
@@ -175,13 +197,25 @@ class Call {
     };
   }
 
+  // What x is multiplied by.
+  struct Factor {
+    explicit Factor(WeightData the_data) : data(std::move(the_data)) {}
+
+    WeightData data;
+    std::unique_ptr<ArenaWeight> weight{};
+    nf4_weight_t view{};
+    Arena::Slot bias{}, y{};
+  };
+
   nf4_op_t op_;
   nf4_dtype_t dtype_;
   Shape shape_;
   Arena arena_;
-  WeightData data_{};
+  WeightData data_{};  // unpacked
   std::unique_ptr<ArenaWeight> weight_;
-  Arena::Slot x_, bias_;
+  std::deque<Factor> factors_;
+  std::vector<nf4_product_t> products_;  // by the factors
+  Arena::Slot x_;
   std::vector<Arena::Slot> outputs_;
   Function call_;
 };
@@ -208,7 +242,7 @@ void for_each_call(const Backend& backend, nf4_op_t op, const std::vector<Shape>
 }
 
 // Shapes that between them reach every kernel of every variant of `op`: each blocksize, aligned and not, rows that fill
-// words and rows that do not, one row of x and several, plain and nested scales.
+// words and rows that do not, one row of x and several, plain and nested scales, one W and several.
 inline std::vector<Shape> small_shapes(nf4_op_t op) {
   if (op == NF4_OP_GEMM) {
     return {{1, 17, 64},
@@ -235,7 +269,12 @@ inline std::vector<Shape> small_shapes(nf4_op_t op) {
             {20, 5, 128, 32, NF4_U8},
             {40, 5, 128, 32},
             {130, 3, 64},
-            {130, 3, 128, 32, NF4_U8}};
+            {130, 3, 128, 32, NF4_U8},
+            {1, 14, 256, 64, NF4_U8, true, 5},
+            {1, 30, 192, 64, NF4_F32, true, 3},
+            {3, 14, 192, 128, NF4_U8, true, 3},
+            {9, 30, 256, 64, NF4_F32, true, 2},
+            {20, 14, 192, 64, NF4_U8, true, 2}};
   }
   std::vector<Shape> shapes;
   for (const int32_t blocksize : kBlocksizes) {
