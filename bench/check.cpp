@@ -46,9 +46,13 @@ Check check_gemm(Workload& workload, Contender& contender) {
   nf4ref::Verdict verdict(p.dtype, contender.accuracy_g(p));
   const std::vector<nf4ref::Reference>& references = workload.references();
   size_t next = 0;
+  const std::vector<Product> products = workload.products(0);
   for (const int64_t row : workload.checked_rows()) {
-    const void* outputs = y.data() + row * row_bytes;
-    for (int64_t n = 0; n < p.n; ++n) verdict.add(nf4ref::load(outputs, p.dtype, n), references[next++]);
+    for (const Product& product : products) {
+      const int64_t begin = p.m * product.first + row * product.weight.rows;
+      for (int64_t n = 0; n < product.weight.rows; ++n)
+        verdict.add(nf4ref::load(y.data(), p.dtype, begin + n), references[next++]);
+    }
   }
   Check out;
   out.ok = verdict.ok();

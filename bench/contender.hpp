@@ -41,7 +41,8 @@ using Contenders = std::vector<std::unique_ptr<Contender>>;
 // The name of the contender that is what the library selects.
 inline constexpr const char* kSelected = "selected";
 
-// The library's selection, and each variant of `op` in each of its configs. Not empty `names` keep those variants
+// The library's selection, for groups also that for each product by itself, and each variant of `op` in each of its
+// configs. Not empty `names` keep those variants
 // alone; "selected" names the selection.
 Contenders nf4_contenders(nf4_handle_t handle, nf4_op_t op, const std::vector<std::string>& names);
 

@@ -35,7 +35,11 @@ class DenseCublas final : public Peer {
   void prepare(Workload& workload) override { workload.dense(0); }
   void run(Workload& workload, int set, nf4_stream_t stream) override {
     const Problem& p = workload.problem();
-    cublas_->gemm(workload.y(), workload.x(), workload.dense(set), p.dtype, p.m, p.n, p.k, stream);
+    for (const Product& product : workload.products(set)) {
+      const auto* const w =
+          static_cast<const uint8_t*>(workload.dense(set)) + product.first * p.k * nf4ref::size_of(p.dtype);
+      cublas_->gemm(product.y, workload.x(), w, p.dtype, p.m, product.weight.rows, p.k, stream);
+    }
   }
 
  private:
@@ -54,13 +58,15 @@ class UnpackAndCublas : public Peer {
   }
   void run(Workload& workload, int set, nf4_stream_t stream) override {
     const Problem& p = workload.problem();
-    unpack(dense_.get(), p, workload.weight(set), stream);
-    cublas_->gemm(workload.y(), workload.x(), dense_.get(), p.dtype, p.m, p.n, p.k, stream);
+    for (const Product& product : workload.products(set)) {
+      unpack(dense_.get(), p.dtype, product.weight, stream);
+      cublas_->gemm(product.y, workload.x(), dense_.get(), p.dtype, p.m, product.weight.rows, p.k, stream);
+    }
   }
   void finish() override { dense_ = Buffer(); }
 
  private:
-  virtual void unpack(void* w, const Problem& problem, const nf4_weight_t& weight, nf4_stream_t stream) = 0;
+  virtual void unpack(void* w, nf4_dtype_t dtype, const nf4_weight_t& weight, nf4_stream_t stream) = 0;
 
   std::shared_ptr<Cublas> cublas_;
   Buffer dense_;
@@ -75,8 +81,8 @@ class Nf4UnpackAndCublas final : public UnpackAndCublas {
   bool is_peer() const override { return false; }
 
  private:
-  void unpack(void* w, const Problem& problem, const nf4_weight_t& weight, nf4_stream_t stream) override {
-    check(nf4_unpack(handle_, w, problem.k, problem.dtype, &weight, nullptr, stream));
+  void unpack(void* w, nf4_dtype_t dtype, const nf4_weight_t& weight, nf4_stream_t stream) override {
+    check(nf4_unpack(handle_, w, weight.cols, dtype, &weight, nullptr, stream));
   }
 
   nf4_handle_t handle_;
@@ -94,9 +100,9 @@ class BitsandbytesUnpackAndCublas final : public UnpackAndCublas {
   }
 
  private:
-  void unpack(void* w, const Problem& problem, const nf4_weight_t& weight, nf4_stream_t stream) override {
-    library_->unpack(problem.dtype)(nullptr, weight.codes, weight.absmax, w, weight.blocksize,
-                                    static_cast<int>(problem.elements()), stream);
+  void unpack(void* w, nf4_dtype_t dtype, const nf4_weight_t& weight, nf4_stream_t stream) override {
+    library_->unpack(dtype)(nullptr, weight.codes, weight.absmax, w, weight.blocksize,
+                            static_cast<int>(weight.rows * weight.cols), stream);
   }
 
   std::shared_ptr<Bitsandbytes> library_;
@@ -127,12 +133,14 @@ class FusedGemm final : public BitsandbytesPeer {
   }
   void run(Workload& workload, int set, nf4_stream_t stream) override {
     const Problem& p = workload.problem();
-    const nf4_weight_t w = workload.weight(set);
-    const void* const absmax = p.nested ? w.absmax2 : w.absmax;
-    const void* const absmax_8bit = p.nested ? w.absmax : nullptr;
-    library().fused_gemm(p.dtype)(workload.x(), w.codes, absmax, absmax_8bit, w.absmax_map, w.absmax_offset,
-                                  workload.y(), nullptr, static_cast<int>(p.m), static_cast<int>(p.n),
-                                  static_cast<int>(p.k), p.blocksize, Bitsandbytes::kNf4, stream);
+    for (const Product& product : workload.products(set)) {
+      const nf4_weight_t& w = product.weight;
+      const void* const absmax = p.nested ? w.absmax2 : w.absmax;
+      const void* const absmax_8bit = p.nested ? w.absmax : nullptr;
+      library().fused_gemm(p.dtype)(workload.x(), w.codes, absmax, absmax_8bit, w.absmax_map, w.absmax_offset,
+                                    product.y, nullptr, static_cast<int>(p.m), static_cast<int>(w.rows),
+                                    static_cast<int>(p.k), p.blocksize, Bitsandbytes::kNf4, stream);
+    }
   }
 };
 
@@ -154,11 +162,13 @@ class OlderGemv final : public BitsandbytesPeer {
   }
   void run(Workload& workload, int set, nf4_stream_t stream) override {
     const Problem& p = workload.problem();
-    const nf4_weight_t w = workload.weight(set);
-    const auto rows = static_cast<int>(p.n);
     const auto k = static_cast<int>(p.k);
-    library().gemv(p.dtype)(rows, 1, k, workload.x(), w.codes, w.absmax, codebook_.get(), workload.y(), rows,
-                            (k + 1) / 2, rows, p.blocksize, stream);
+    for (const Product& product : workload.products(set)) {
+      const nf4_weight_t& w = product.weight;
+      const auto rows = static_cast<int>(w.rows);
+      library().gemv(p.dtype)(rows, 1, k, workload.x(), w.codes, w.absmax, codebook_.get(), product.y, rows,
+                              (k + 1) / 2, rows, p.blocksize, stream);
+    }
   }
   void finish() override { codebook_ = Buffer(); }
 

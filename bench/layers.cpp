@@ -4,7 +4,7 @@ namespace nf4bench {
 namespace {
 
 // Layers of one shape are named together: q/o, k/v, gate/up. Sources: the models' published configurations.
-constexpr Layer kLayers[] = {
+const Layer kLayers[] = {
     // model   name                     N      K
     {"llama", "llama70b.qo", 8192, 8192},        // Llama-3.3-70B
     {"llama", "llama70b.kv", 1024, 8192},        //
@@ -22,8 +22,18 @@ constexpr Layer kLayers[] = {
     {"gemma", "gemma27b.down", 5376, 21504},     //
 };
 
+const Layer kGroups[] = {
+    {"llama", "llama70b.q+k+v", 10240, 8192, {8192, 1024, 1024}},
+    {"llama", "llama70b.gate+up", 57344, 8192, {28672, 28672}},
+    {"qwen", "qwen32b.q+k+v", 10240, 5120, {8192, 1024, 1024}},
+    {"qwen", "qwen32b.gate+up", 51200, 5120, {25600, 25600}},
+    {"gemma", "gemma27b.q+k+v", 8192, 5376, {4096, 2048, 2048}},
+    {"gemma", "gemma27b.gate+up", 43008, 5376, {21504, 21504}},
+};
+
 }  // namespace
 
 std::span<const Layer> layers() { return kLayers; }
+std::span<const Layer> groups() { return kGroups; }
 
 }  // namespace nf4bench

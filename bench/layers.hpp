@@ -1,9 +1,10 @@
-// The linear layers of the models that the benchmark is about.
+// The linear layers of the models that the benchmark is about, one by one and in groups that multiply the same x.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace nf4bench {
 
@@ -12,8 +13,10 @@ struct Layer {
   std::string_view name;
   int64_t n;
   int64_t k;
+  std::vector<int64_t> parts{};  // of a group: the rows of each layer, n in all
 };
 
 std::span<const Layer> layers();
+std::span<const Layer> groups();
 
 }  // namespace nf4bench

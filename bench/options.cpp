@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <stdexcept>
 
 namespace nf4bench {
@@ -22,7 +23,8 @@ What to measure
   --op LIST           gemm, unpack, pack, pack_absmax, unpack_absmax    (gemm,unpack,pack)
   --model LIST        llama, qwen, gemma or all: linear layers of Llama-3.3-70B, Qwen3-32B, Gemma-3-27B
                       (all on a GPU; on the host one layer of 1024x4096)
-  --shape N,K         W has N rows and K columns; may be repeated
+  --shape N,K         W has N rows and K columns; may be repeated. N1+N2,K: two W that multiply the same x
+  --groups            the models' layers that multiply the same x (q+k+v, gate+up) in place of single layers
   --m LIST            rows of x in a gemm                               (1; with tune and --sweep full 1 to 1024)
   --dtype LIST        f32, f16, bf16                                    (bf16; with --sweep full bf16,f16)
   --blocksize LIST    32 to 4096                                        (64)
@@ -53,14 +55,14 @@ FAILED and makes the exit status 1.
 
 namespace {
 
-std::vector<std::string> split(const std::string& text) {
+std::vector<std::string> split(const std::string& text, char separator = ',') {
   std::vector<std::string> out;
   size_t begin = 0;
   while (true) {
-    const size_t comma = text.find(',', begin);
-    out.push_back(text.substr(begin, comma - begin));
-    if (comma == std::string::npos) return out;
-    begin = comma + 1;
+    const size_t end = text.find(separator, begin);
+    out.push_back(text.substr(begin, end - begin));
+    if (end == std::string::npos) return out;
+    begin = end + 1;
   }
 }
 
@@ -103,9 +105,13 @@ std::vector<T> named(const std::string& option, const std::string& text, std::in
 
 Layer shape(const std::string& option, const std::string& text) {
   constexpr int64_t kMost = int64_t{1} << 31;
-  const std::vector<int64_t> sizes = numbers<int64_t>(option, text, 1, kMost);
+  const std::vector<std::string> sizes = split(text);
   if (sizes.size() != 2) reject(option, text, "N,K");
-  return {"", "", sizes[0], sizes[1]};
+  std::vector<int64_t> parts;
+  for (const std::string& rows : split(sizes[0], '+')) parts.push_back(number(option, rows, 1, kMost));
+  const int64_t n = std::accumulate(parts.begin(), parts.end(), int64_t{0});
+  if (parts.size() == 1) parts.clear();
+  return {"", "", n, number(option, sizes[1], 1, kMost), parts};
 }
 
 std::vector<std::string> models(const std::string& option, const std::string& text) {
@@ -125,7 +131,7 @@ Options parse_options(int argc, const char* const* argv) {
   const std::map<std::string, std::function<void()>> flags = {
       {"--help", [&] { options.help = true; }},       {"-h", [&] { options.help = true; }},
       {"--nested", [&] { options.nested = true; }},   {"--hot", [&] { options.hot = true; }},
-      {"--pending", [&] { options.pending = true; }},
+      {"--pending", [&] { options.pending = true; }}, {"--groups", [&] { options.groups = true; }},
   };
   using Setter = std::function<void(const std::string& option, const std::string& value)>;
   const std::map<std::string, Setter> settings = {

@@ -29,6 +29,7 @@ struct Options {
   std::vector<nf4_dtype_t> dtypes;  // the same
   std::vector<int32_t> blocksizes = {64};
   bool nested = false;
+  bool groups = false;  // the models' groups in place of their layers
   std::vector<std::string> variants;
   bool hot = false;
   bool pending = false;

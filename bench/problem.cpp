@@ -1,6 +1,7 @@
 #include "problem.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "support/reference.hpp"
 
@@ -76,9 +77,12 @@ std::string_view dtype_name(nf4_dtype_t dtype) {
   }
 }
 
+std::string rows_text(const std::vector<int64_t>& parts) { return fmt::format("{}", fmt::join(parts, "+")); }
+
 std::string describe(const Problem& problem) {
+  const std::string rows = problem.parts.empty() ? std::to_string(problem.n) : rows_text(problem.parts);
   return fmt::format("{}{}{}, N={} K={}{}, {}, blocksize {}{}", op_name(problem.op), problem.layer.empty() ? "" : " ",
-                     problem.layer, problem.n, problem.k,
+                     problem.layer, rows, problem.k,
                      problem.op == NF4_OP_GEMM ? fmt::format(", M={}", problem.m) : std::string(),
                      dtype_name(problem.dtype), problem.blocksize, problem.nested ? ", nested" : "");
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "nf4/nf4.h"
 
@@ -17,7 +18,8 @@ struct Problem {
   int64_t k = 0;
   int32_t blocksize = 64;
   bool nested = false;
-  std::string layer;  // where the shape comes from, "" if it was given by hand
+  std::string layer;           // where the shape comes from, "" if it was given by hand
+  std::vector<int64_t> parts;  // several products of an x: the rows of each one's W, n in all
 
   int64_t elements() const { return n * k; }
   int64_t code_bytes() const { return (elements() + 1) / 2; }
@@ -40,6 +42,9 @@ int64_t scale_bytes(const Problem& problem);
 
 std::string_view op_name(nf4_op_t op);
 std::string_view dtype_name(nf4_dtype_t dtype);
+
+// "8192+1024+1024"
+std::string rows_text(const std::vector<int64_t>& parts);
 
 // "gemm llama70b.qo, N=8192 K=8192, M=1, bf16, blocksize 64, nested"
 std::string describe(const Problem& problem);

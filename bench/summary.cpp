@@ -17,13 +17,14 @@ constexpr size_t kNarrowest = 11;  // of a column
 Problem kind_of(Problem problem) {
   problem.n = problem.k = 0;
   problem.layer.clear();
+  if (!problem.parts.empty()) problem.parts = {0};
   return problem;
 }
 
 std::string title(const Problem& kind) {
   const std::string m = kind.op == NF4_OP_GEMM ? fmt::format(" M={}", kind.m) : std::string();
-  return fmt::format("{}{}, {}, blocksize {}{}", op_name(kind.op), m, dtype_name(kind.dtype), kind.blocksize,
-                     kind.nested ? ", nested" : "");
+  return fmt::format("{}{}{}, {}, blocksize {}{}", op_name(kind.op), m, kind.parts.empty() ? "" : ", groups",
+                     dtype_name(kind.dtype), kind.blocksize, kind.nested ? ", nested" : "");
 }
 
 // The time of the fastest row on `problem` that counts; 0 if there is none.

@@ -100,6 +100,7 @@ std::optional<Line> parse(std::string_view text) {
 
 Problem nameless(Problem problem) {
   problem.layer.clear();
+  problem.parts.clear();
   return problem;
 }
 

@@ -128,6 +128,26 @@ void* Workload::dense(int set) {
   return dense_.at(set);
 }
 
+std::vector<Product> Workload::products(int set) const {
+  const Problem& p = problem_;
+  const nf4_weight_t whole = weight(set);
+  if (p.parts.empty()) return {{whole, 0, y()}};
+  std::vector<Product> out;
+  int64_t first = 0;
+  for (const int64_t rows : p.parts) {
+    const int64_t element = first * p.k;
+    const int64_t block = element / p.blocksize;
+    nf4_weight_t part = whole;
+    part.rows = rows;
+    part.codes = whole.codes + element / 2;
+    part.absmax = static_cast<const uint8_t*>(whole.absmax) + block * nf4ref::size_of(whole.absmax_dtype);
+    if (p.nested) part.absmax2 = whole.absmax2 + block / kAbsmaxBlocksize;
+    out.push_back({part, first, y_.as<uint8_t>() + p.m * first * nf4ref::size_of(p.dtype)});
+    first += rows;
+  }
+  return out;
+}
+
 const std::vector<int64_t>& Workload::checked_rows() {
   if (checked_rows_.empty()) {
     const int64_t affordable = device_.reference_budget() / std::max<int64_t>(1, problem_.elements());

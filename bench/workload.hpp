@@ -39,6 +39,13 @@ struct Packed {
   float offset = 0;  // of nested quantization
 };
 
+// One of the products of a problem: all of it, or a part.
+struct Product {
+  nf4_weight_t weight;
+  int64_t first;  // row, of the problem's n
+  void* y;        // [m, weight.rows]
+};
+
 class Workload {
  public:
   // With `hot` there is one set; without `pending` weights are marked constant. `source`, if not NULL, holds the
@@ -63,9 +70,10 @@ class Workload {
   void* dense(int set);
   // fp32 scales: input of pack_absmax, output of unpack_absmax.
   float* absmax(int set) const { return absmax_.at<float>(set); }
-  // Activations [M, K] and results [M, N].
+  // Activations [M, K] and results [M, N]; those of a product lie behind those of the products before it.
   void* x() const { return x_.get(); }
   void* y() const { return y_.get(); }
+  std::vector<Product> products(int set) const;
 
   // What set 0 must give. Where M is too large to check every output, all outputs of the first, the last and evenly
   // spread rows of x are checked.

@@ -304,6 +304,28 @@ inline void gemm(const Handle& handle, Matrix y, ConstMatrix x, const nf4_weight
   check(nf4_gemm(handle.get(), y.data, y.ld, x.data, x.ld, x.rows, x.dtype, &weight, bias.data, &options, stream));
 }
 
+// One of the products of gemm_group.
+struct Product {
+  Matrix y;
+  const nf4_weight_t& weight;
+  ConstData bias = {};
+};
+
+// y [m, N] = x [m, K] W^T + bias [N] for each product, launched together where that can be.
+inline void gemm_group(const Handle& handle, const std::vector<Product>& products, ConstMatrix x,
+                       const Options& options = {}, nf4_stream_t stream = nullptr) {
+  std::vector<nf4_product_t> views;
+  for (const Product& product : products) {
+    detail::expect_equal("gemm_group", "y.rows", product.y.rows, "x.rows", x.rows);
+    detail::expect_equal("gemm_group", "y.cols", product.y.cols, "weight.rows", product.weight.rows);
+    detail::expect_equal("gemm_group", "x.cols", x.cols, "weight.cols", product.weight.cols);
+    detail::expect_equal("gemm_group", "y.dtype", product.y.dtype, "x.dtype", x.dtype);
+    detail::expect_bias("gemm_group", product.bias, product.weight.rows, x.dtype);
+    views.push_back({sizeof(nf4_product_t), product.y.data, product.y.ld, &product.weight, product.bias.data});
+  }
+  check(nf4_gemm_group(handle.get(), views.data(), views.size(), x.data, x.ld, x.rows, x.dtype, &options, stream));
+}
+
 // ------------------------------------------------------------------------------------------------------ variants ---
 
 struct Problem : nf4_problem_t {

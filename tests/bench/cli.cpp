@@ -98,6 +98,22 @@ TEST_CASE("nf4-bench: the full sweep measures what is selected, on every kind of
   }
 }
 
+TEST_CASE("nf4-bench: products of the same x, together and one by one") {
+  const Directory directory;
+  for (const char* nested : {"", " --nested"}) {
+    const Outcome outcome =
+        bench(directory, std::string("--op gemm --shape 256+512,64 --m 1,3 --csv out.csv") + nested);
+    CAPTURE(outcome.output);
+    CHECK(outcome.status == 0);
+    CHECK(holds(outcome.output, "gemm, N=256+512 K=64, M=3, bf16, blocksize 64"));
+    CHECK(holds(read_file(directory / "out.csv"), "gemm,\"selected\",\"gemm.host\",0,"));
+    CHECK(holds(read_file(directory / "out.csv"), "gemm,\"one by one\",\"gemm.host\",0,"));
+  }
+  const Outcome straddling = bench(directory, "--op gemm --shape 1+2,64 --blocksize 128");
+  CHECK(straddling.status == 2);
+  CHECK(holds(straddling.output, "--shape 1+2,64: expected parts of a multiple of 128 weights"));
+}
+
 TEST_CASE("nf4-bench: what there is no time for is told") {
   const Directory directory;
   const Outcome sweep = bench(directory, "--shape 8,64 --m 1,2,3 --limit 0 --csv out.csv");

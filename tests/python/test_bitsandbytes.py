@@ -93,6 +93,19 @@ class OperatorTest(CpuTest):
         )
         self.assert_close(y, x, F.dequantize_4bit(packed, nested), bias, tolerance)
 
+        plain = (packed, shape, absmax, 64, bias, None, None, None)
+        products = [
+            plain,
+            (packed, shape, second.absmax, 64, None, nested.absmax, second.code, nested.offset.double()),
+            (packed[:8 * cols], [16, cols], absmax, 64, None, None, None, None),
+        ]
+        for m in (x, torch.randn(40, cols, dtype=dtype)):
+            group = self.ops.gemm_4bit_group(m, products, "nf4")
+            for ours, product in zip(group, products):
+                self.assertTrue(torch.equal(ours, self.ops.gemm_4bit(m, *product[:4], "nf4", *product[4:])))
+        self.assertIsNone(self.ops.gemm_4bit_group(x, products, "fp4"))
+        self.assertIsNone(self.ops.gemm_4bit_group(x, [plain, (*plain[:3], 48, *plain[4:])], "nf4"))
+
     def assert_close(self, y, x, w, bias, tolerance):
         exact = x.double() @ w.double().T + bias.double()
         self.assertEqual(y.shape, exact.shape)

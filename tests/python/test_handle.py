@@ -119,6 +119,24 @@ class OperationTest(HostTest):
                 x = np.concatenate([x, ones], axis=-1).reshape(-1, cols + 1)
                 self.assert_product(y.reshape(-1, rows), x, with_bias, 2.0**-24)
 
+    def test_gemm_group(self):
+        weights = [
+            self.handle.pack(support.random_matrix(rows, 64), nested=nested)
+            for rows, nested in ((8, False), (33, False), (5, True), (0, False), (7, False), (9, False), (1, False))
+        ]
+        biases = [None, np.arange(33, dtype=np.float32), *[None] * 5]
+        wide = np.random.default_rng(6).normal(size=(3, 80)).astype(np.float32)
+        for x in (wide[:, :64], np.ascontiguousarray(wide[:, :64]).reshape(1, 3, 64)):
+            outs = self.handle.gemm_group(x, weights, biases=biases)
+            for out, weight, bias in zip(outs, weights, biases):
+                np.testing.assert_array_equal(out, self.handle.gemm(x, weight, bias=bias))
+        given = [np.full((3, weight.rows + 2), np.nan, np.float32) for weight in weights]
+        self.handle.gemm_group(wide[:, :64], weights, outs=[out[:, :-2] for out in given])
+        for out, weight in zip(given, weights):
+            np.testing.assert_array_equal(out[:, :-2], self.handle.gemm(wide[:, :64], weight))
+            self.assertTrue(np.isnan(out[:, -2:]).all())
+        self.assertEqual(self.handle.gemm_group(wide, []), [])
+
     def test_rows_apart(self):
         weight = self.handle.pack(support.random_matrix(8, 64))
         wide = np.random.default_rng(4).normal(size=(5, 80)).astype(np.float32)
@@ -210,6 +228,7 @@ class ErrorTest(HostTest):
 
     def test_arrays(self):
         weight = self.handle.pack(support.random_matrix(8, 64))
+        narrow = self.handle.pack(support.random_matrix(8, 32))
         x = np.ones((2, 64), np.float32)
         codes, absmax = weight.codes, weight.absmax
         cases = [
@@ -224,6 +243,9 @@ class ErrorTest(HostTest):
             (TypeError, "out is float16", lambda: self.handle.gemm(x, weight, out=np.empty((2, 8), np.float16))),
             (ValueError, "bias has 7 elements", lambda: self.handle.gemm(x, weight, bias=np.ones(7, np.float32))),
             (TypeError, "bias is float16", lambda: self.handle.gemm(x, weight, bias=np.ones(8, np.float16))),
+            (ValueError, r"weights\[1\].cols \(32\)", lambda: self.handle.gemm_group(x, [weight, narrow])),
+            (ValueError, "outs has 1 items; expected 2", lambda: self.handle.gemm_group(x, [weight] * 2, outs=[None])),
+            (ValueError, r"biases\[0\] has 7 el", lambda: self.handle.gemm_group(x, [weight], biases=[np.ones(7, "f4")])),
             (TypeError, "dtype is float64", lambda: self.handle.unpack(weight, dtype=np.float64)),
             (ValueError, "codes has 255 bytes", lambda: nf4.Weight(8, 64, codes[:255], absmax)),
             (ValueError, "absmax has 7 elements", lambda: nf4.Weight(8, 64, codes, absmax[:7])),

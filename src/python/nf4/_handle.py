@@ -13,6 +13,7 @@ from ._library import (
     U8,
     DeviceInfoStruct,
     OptionsStruct,
+    ProductStruct,
     WeightStruct,
     check,
     dynamic_map,
@@ -208,6 +209,30 @@ class Handle:
                                  stream))  # fmt: skip
         return out
 
+    def gemm_group(self, x, weights, *, biases=None, outs=None, stream=None, variant=None, config=None):
+        """The products of x [..., K] with each of `weights`, launched together where that can be: a list of what gemm()
+        gives for each. `biases` and `outs` are lists as long, or None; a bias may be None too."""
+        x_, m, k, ldx = self._matrix(x, "x")
+        weights = list(weights)
+        biases = _as_many("biases", biases, weights)
+        outs = _as_many("outs", outs, weights)
+        products = []
+        keep = []
+        for i, weight in enumerate(weights):
+            self._owns(f"weights[{i}]", weight)
+            if k != weight.cols:
+                raise ValueError(f"x has {k} columns; expected weights[{i}].cols ({weight.cols})")
+            bias_ = None if biases[i] is None else _sized(biases[i], f"biases[{i}]", weight.rows, dtype=x_.dtype)
+            outs[i], out_ = self._output(outs[i], f"outs[{i}]", (*x_.shape[:-1], weight.rows), x_.dtype)
+            keep += bias_, out_
+            products.append(
+                ProductStruct(y=out_.pointer, ldy=_stride(out_, f"outs[{i}]"), weight=ctypes.pointer(weight.struct),
+                              bias=bias_ and bias_.pointer)
+            )  # fmt: skip
+        check(library().nf4_gemm_group(self._handle, (ProductStruct * len(products))(*products), len(products),
+                                       x_.pointer, ldx, m, x_.dtype, _options(variant, config), stream))  # fmt: skip
+        return outs
+
     # ---- arguments
 
     def _owns(self, what, array):
@@ -257,6 +282,14 @@ def _new_array(shape, dtype):
     if dtype == BF16:
         return Bfloat16(np.empty(shape, np.uint16))
     return np.empty(shape, {F32: np.float32, F16: np.float16, U8: np.uint8}[dtype])
+
+
+def _as_many(what, values, weights):
+    """`values` as a list of one for each of `weights`, of None if there are none."""
+    values = [None] * len(weights) if values is None else list(values)
+    if len(values) != len(weights):
+        raise ValueError(f"{what} has {len(values)} items; expected {len(weights)}, one for each of weights")
+    return values
 
 
 def _place(device):

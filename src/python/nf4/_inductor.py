@@ -1,10 +1,10 @@
-"""Products of the same x next to one another in what torch.compile makes of a model.
+"""Products of the same x as one operator in what torch.compile makes of a model.
 
-Inductor deals the operators of a graph out anew, for the least memory: of the projections q, k and v of a decoder it
-puts norms and rotary embeddings in between. A product that follows another starts while that one ends, where one that
-follows a kernel of torch waits for it. So a pass over the graph makes one operator of the products that share x,
-nf4::gemm_4bit_group, which calls bitsandbytes' gemm_4bit for each: compiled code runs on whatever kernels that has,
-libnf4's or its own.
+Each launch has a beginning and an end, in which it reads nothing, and Inductor, which deals the operators of a graph
+out anew for the least memory, puts norms and rotary embeddings between the projections q, k and v of a decoder. So a
+pass over the graph makes one operator of the products that share x, nf4::gemm_4bit_group, for which libnf4 has one
+kernel. Where it is not to do the work, the operator calls bitsandbytes' gemm_4bit for each: compiled code runs on
+whatever kernels that has, libnf4's or its own.
 """
 
 import itertools
@@ -23,17 +23,21 @@ _library.define(
 )  # fmt: skip
 
 
-def _group(A, B, shapes, absmax, blocksizes, quant_type, *optional):
+def _products(B, shapes, absmax, blocksizes, *optional):
+    """The operands of each product but x and the type, in gemm_4bit's order: B, its shape, absmax and blocksize, and what
+    _OPTIONAL names."""
+    for required, rest in zip(zip(B, zip(shapes[::2], shapes[1::2]), absmax, blocksizes), zip(*optional)):
+        yield (*required, *rest)
+
+
+def _one_by_one(A, B, shapes, absmax, blocksizes, quant_type, *optional):
     gemm = torch.ops.bitsandbytes.gemm_4bit.default
-    rows_and_cols = zip(shapes[::2], shapes[1::2])
-    return [
-        gemm(A, *each, quant_type, *rest)
-        for each, rest in zip(zip(B, rows_and_cols, absmax, blocksizes), zip(*optional))
-    ]
+    products = _products(B, shapes, absmax, blocksizes, *optional)
+    return [gemm(A, *product[:4], quant_type, *product[4:]) for product in products]
 
 
-_library.impl("gemm_4bit_group", torch._disable_dynamo(_group), "CompositeExplicitAutograd")
-torch.library.register_fake("nf4::gemm_4bit_group", _group, lib=_library)
+_library.impl("gemm_4bit_group", torch._disable_dynamo(_one_by_one), "CompositeExplicitAutograd")
+torch.library.register_fake("nf4::gemm_4bit_group", _one_by_one, lib=_library)
 
 
 def _arguments(node):
@@ -98,12 +102,21 @@ class GroupProducts(CustomGraphPass):
         return None if before is None else (own, before)
 
 
-def install():
-    """Makes the pass Inductor's last one. Returns what takes it away again."""
+def install(multiply):
+    """Makes the pass Inductor's last one, and multiply(A, products, quant_type), with products as _products() gives them,
+    what the operator does on CUDA, unless it returns None. Returns what takes both away again."""
+
+    def group(A, B, shapes, absmax, blocksizes, quant_type, *optional):
+        ours = multiply(A, _products(B, shapes, absmax, blocksizes, *optional), quant_type)
+        return _one_by_one(A, B, shapes, absmax, blocksizes, quant_type, *optional) if ours is None else ours
+
+    kernel = torch.library.Library("nf4", "IMPL")
+    kernel.impl("gemm_4bit_group", torch._disable_dynamo(group), "CUDA")
     before = config.post_grad_custom_post_pass
     own = config.post_grad_custom_post_pass = GroupProducts(before)
 
     def undo():
+        kernel._destroy()
         if config.post_grad_custom_post_pass is own:
             config.post_grad_custom_post_pass = before
 

@@ -51,6 +51,18 @@ class WeightStruct(Struct):
     ]
 
 
+class ProductStruct(Struct):
+    """nf4_product_t"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("y", c_void_p),
+        ("ldy", c_int64),
+        ("weight", POINTER(WeightStruct)),
+        ("bias", c_void_p),
+    ]
+
+
 class OptionsStruct(Struct):
     """nf4_options_t"""
 
@@ -122,6 +134,9 @@ _PROTOTYPES = {
     "nf4_unpack_absmax": [_handle, _data, _weight, _options, _stream],
     "nf4_select": [_handle, POINTER(ProblemStruct), _options, POINTER(SelectionStruct)],
     "nf4_gemm": [_handle, _data, c_int64, _data, c_int64, c_int64, c_int32, _weight, _data, _options, _stream],
+    "nf4_gemm_group": [
+        _handle, POINTER(ProductStruct), c_size_t, _data, c_int64, c_int64, c_int32, _options, _stream
+    ],
 }
 
 _library = None

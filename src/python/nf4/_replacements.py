@@ -110,14 +110,31 @@ class Operators:
     def gemm_4bit(self, A, B, shapeB, absmax, blocksize, quant_type, bias=None, absmax_8bit=None, absmax_code=None,
                   absmax_offset=None):  # fmt: skip
         with _NoTorchFunction():
-            if (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
-                    and A.shape[-1] == shapeB[1] and A.get_device() == B.get_device()
-                    and (bias is None or (bias.dtype == A.dtype and bias.is_contiguous()))):  # fmt: skip
+            if self._is_our_gemm(A, B, shapeB, blocksize, quant_type, bias):
                 absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
                 weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
                 return _tensors.gemm(A, weight, shapeB[0], bias)
         return self.originals["gemm_4bit"](A, B, shapeB, absmax, blocksize, quant_type, bias, absmax_8bit, absmax_code,
                                            absmax_offset)  # fmt: skip
+
+    def _is_our_gemm(self, A, B, shapeB, blocksize, quant_type, bias):
+        return (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
+                and A.shape[-1] == shapeB[1] and A.get_device() == B.get_device()
+                and (bias is None or (bias.dtype == A.dtype and bias.is_contiguous())))  # fmt: skip
+
+    def gemm_4bit_group(self, A, products, quant_type):
+        """The products of A, each of B, its shape, absmax, blocksize, bias, absmax_8bit, absmax_code and absmax_offset,
+        as gemm_4bit takes them; None if any is to be left to bitsandbytes."""
+        with _NoTorchFunction():
+            weights, biases, keep = [], [], []
+            for B, shape, absmax, blocksize, bias, absmax_8bit, absmax_code, absmax_offset in products:
+                if not self._is_our_gemm(A, B, shape, blocksize, quant_type, bias):
+                    return None
+                absmax_offset = None if absmax_offset is None else absmax_offset.float()
+                keep.append(absmax_offset)  # lives as long as the call
+                weights.append(_weight(B, shape, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset))
+                biases.append(bias)
+            return _tensors.gemm_group(A, weights, biases)
 
     def gemv_4bit(self, A, B, shapeB, absmax, code, blocksize):
         if self._is_our_gemv(A, B, shapeB, code, blocksize):
@@ -392,10 +409,10 @@ class Replacements:
         self._undo = []
         codes = Codes()
         try:
-            self._replace_operators(codes)
+            operators = self._replace_operators(codes)
             self._replace_forward()
             self._replace_symbols(codes)
-            self._group_products()
+            self._group_products(operators)
         except BaseException:
             self.undo()
             raise
@@ -406,10 +423,12 @@ class Replacements:
 
     def _replace_operators(self, codes):
         if importlib.util.find_spec("bitsandbytes._ops") is None:
-            return  # before 0.46
-        kernels = Operators(_original_kernels(), self.devices, codes).kernels()
+            return None  # before 0.46
+        operators = Operators(_original_kernels(), self.devices, codes)
+        kernels = operators.kernels()
         self._undo.append(_register(kernels)._destroy)
         self.names += kernels
+        return operators
 
     def _replace_forward(self):
         linear = bitsandbytes.nn.Linear4bit
@@ -437,12 +456,12 @@ class Replacements:
         self._undo.append(undo)
         self.names += functions
 
-    def _group_products(self):
+    def _group_products(self, operators):
         if not hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
             return  # before 0.50
         try:
             from . import _inductor
         except ImportError:
             return  # a torch whose Inductor has no such passes
-        self._undo.append(_inductor.install())
+        self._undo.append(_inductor.install(operators.gemm_4bit_group))
         self.names.append("torch.compile: products of the same x")

@@ -4,6 +4,7 @@ What operators.py and plugin.py are made of. A call costs microseconds of the CP
 can be looked up is, and arguments that only a caller of these two could get wrong are checked in the lookup alone.
 """
 
+import ctypes
 import functools
 from ctypes import byref
 
@@ -11,8 +12,8 @@ import torch
 
 from ._handle import Handle
 from ._library import (
-    BF16, F16, F32, OP_GEMM, SIZE_MAX, U8, OptionsStruct, ProblemStruct, SelectionStruct, WeightStruct, check, library,
-    packed_size,
+    BF16, F16, F32, OP_GEMM, SIZE_MAX, U8, OptionsStruct, ProblemStruct, ProductStruct, SelectionStruct, WeightStruct,
+    check, library, packed_size,
 )  # fmt: skip
 
 DTYPES = {torch.float32: F32, torch.float16: F16, torch.bfloat16: BF16}
@@ -130,11 +131,7 @@ def gemm(x, weight, rows, bias=None):
     out = x.new_empty(*sizes)  # one by one: torch takes 0.8 us longer to read a tuple
     options = workspace = None
     if m >= WORKSPACE_ROWS and index >= 0:
-        fields = weight._obj
-        size = _workspace_size(index, DTYPES[x.dtype], m, rows, cols, fields.blocksize, fields.absmax_dtype)
-        if size:
-            workspace = torch.empty(size, dtype=torch.uint8, device=x.device)  # torch's allocations are aligned to 512
-            options = byref(OptionsStruct(workspace=workspace.data_ptr(), workspace_size=size))
+        options, workspace = _with_workspace(x, m, [weight])
     status = library().nf4_gemm(  # not by run(), which would take 0.4 us more to hand the arguments on
         handle(index), out.data_ptr(), rows, x.data_ptr(), cols, m, DTYPES[x.dtype], weight,
         None if bias is None else bias.data_ptr(), options, None if index < 0 else _raw_stream(index),
@@ -142,6 +139,47 @@ def gemm(x, weight, rows, bias=None):
     if status:
         check(status)
     return out
+
+
+def gemm_group(x, weights, biases):
+    """What gemm() gives for each of `weights`, launched together where that can be."""
+    index = x.get_device()
+    if index >= 0 and index != _current_device():
+        with torch.cuda.device(index):
+            return gemm_group(x, weights, biases)
+    x = x.contiguous()
+    sizes = [*x.shape]
+    cols = sizes[-1]
+    m = x.numel() // cols if cols else x.shape[:-1].numel()
+    outs, products = [], []
+    for weight, bias in zip(weights, biases):
+        rows = sizes[-1] = weight._obj.rows
+        out = x.new_empty(*sizes)
+        outs.append(out)
+        products.append(
+            ProductStruct(y=out.data_ptr(), ldy=rows, weight=ctypes.pointer(weight._obj),
+                          bias=None if bias is None else bias.data_ptr())
+        )  # fmt: skip
+    options = workspace = None
+    if m >= WORKSPACE_ROWS and index >= 0:
+        options, workspace = _with_workspace(x, m, weights)
+    run(index, library().nf4_gemm_group, handle(index), (ProductStruct * len(products))(*products), len(products),
+        x.data_ptr(), cols, m, DTYPES[x.dtype], options)  # fmt: skip
+    return outs
+
+
+def _with_workspace(x, m, weights):
+    """Options with the workspace that the fastest product of x, of m rows, by any of `weights` would use, and the memory
+    that it is; None and None if it would use none."""
+    size = 0
+    for weight in weights:
+        fields = weight._obj
+        size = max(size, _workspace_size(x.get_device(), DTYPES[x.dtype], m, fields.rows, fields.cols, fields.blocksize,
+                                         fields.absmax_dtype))  # fmt: skip
+    if size == 0:
+        return None, None
+    workspace = torch.empty(size, dtype=torch.uint8, device=x.device)  # torch's allocations are aligned to 512
+    return byref(OptionsStruct(workspace=workspace.data_ptr(), workspace_size=size)), workspace
 
 
 @functools.lru_cache(maxsize=1 << 12)

@@ -44,6 +44,16 @@ void products(const nf4::Handle& handle) {
   nf4::gemm(handle, nf4::Matrix(y2, 2, 2), nf4::ConstMatrix(x2, 2, 3, 4), weight);
   expect(y2 == std::vector<float>{2, -4, 8, -10}, "gemm");
 
+  std::vector<float> group1(4), group2(4);
+  nf4::gemm_group(handle, {{nf4::Matrix(group1, 2, 2), weight, bias}, {nf4::Matrix(group2, 2, 2), weight}},
+                  nf4::ConstMatrix(x2, 2, 3, 4));
+  expect(group1 == std::vector<float>{12, 16, 18, 10} && group2 == y2, "gemm_group");
+  expect_error(
+      [&] {
+        nf4::gemm_group(handle, {{nf4::Matrix(y, 1, 2), weight}}, nf4::ConstMatrix(x2, 2, 3));
+      },
+      "gemm_group: y.rows is 1, x.rows is 2");
+
   expect_error([&] { nf4::pack(handle, codes, nf4::Span<float>(), nf4::ConstMatrix(w, 2, 3)); },
                "pack: absmax holds 0 elements, expected 1");
   expect_error([&] { nf4::Weight(2, 4, codes, absmax); }, "Weight: codes holds 3 elements, expected 4");
