@@ -252,11 +252,11 @@ typedef struct nf4_product_t {
 #define NF4_PRODUCT_INIT {sizeof(nf4_product_t), NULL, 0, NULL, NULL}
 
 /* Products of the same x, the projections q, k and v of a decoder for example: for each of the `count` products what
- * nf4_gemm does. All weights have the columns of x; outputs must not overlap. The products are launched together where
- * their weights are alike in blocksize and absmax_dtype and the selected variant can, 4 at a time, which spares small
- * layers the beginning and the end of a launch each. Selection sees those as one problem with the sum of their rows. The
- * bits of a result may depend on what it is launched with, its bound does not. In an error's message a product is named,
- * "products[1]: ldy is 3; ...". count = 0 does nothing. Since 1.1. */
+ * nf4_gemm does. All weights have the columns of x; outputs must not overlap. Up to 4 products that follow one another
+ * are launched together where their weights are alike in blocksize and absmax_dtype and the selected variant can, which
+ * spares small layers the beginning and the end of a launch each. Selection sees them as one problem with the sum of
+ * their rows. The bits of a result may depend on what it is launched with, its bound does not. An error's message names
+ * the product: "products[1]: ldy is 3; ...". count = 0 does nothing. Since 1.1. */
 NF4_API nf4_status_t nf4_gemm_group(nf4_handle_t handle, const nf4_product_t* products, size_t count, const void* x,
                                     int64_t ldx, int64_t m, nf4_dtype_t dtype, const nf4_options_t* options,
                                     nf4_stream_t stream);
