@@ -179,9 +179,9 @@ struct PairShare {
 };
 
 // Fills the rings of consumers `first`, first + kPairProducers, ... in turn.
-template <class Copy, class Scales, class Shape>
-__device__ void pair_produce(const PairShare<Shape>& share, const Group& group, const typename Copy::Source& source,
-                             int first) {
+template <class Copy, class Scales, class Shape, int Products>
+__device__ void pair_produce(const PairShare<Shape>& share, const Group<Products>& group,
+                             const typename Copy::template Source<Products>& source, int first) {
   constexpr int kScaleLanes = Shape::kBlocks / 4;  // of a row
   const int lane = threadIdx.x % kWarpSize;
   // Scales lie in the order of the operand's rows, which lanes read without conflict.
@@ -403,8 +403,8 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
 }
 
 // Adds up the slots, of all CTAs of the cluster, of the tiles that fall to this one, and writes y.
-template <class T, int Cols, class Copy>
-__device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group& group, int m) {
+template <class T, int Cols, class Copy, int Products>
+__device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group<Products>& group, int m) {
   using Shape = PairShape<Cols>;
   const PairPlan& plan = share.plan;
   for (int i = threadIdx.x;; i += blockDim.x) {
@@ -435,13 +435,13 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group
   }
 }
 
-template <class T, int Cols, class Copy, class Scales>
+template <class T, int Cols, class Copy, class Scales, int Products>
 __global__ void __launch_bounds__(kPairThreads, 1)
     gemm_pair(const T* __restrict__ x,  // [m, K]
               int64_t ldx,              // elements
               int m,                    // 1 to Cols
-              const __grid_constant__ Group group, const __grid_constant__ PairPlan plan,
-              const __grid_constant__ typename Copy::Source source) {
+              const __grid_constant__ Group<Products> group, const __grid_constant__ PairPlan plan,
+              const __grid_constant__ typename Copy::template Source<Products> source) {
   if constexpr (kCompiledArchitecture >= Copy::kArchitecture) {
     using Shape = PairShape<Cols>;
     extern __shared__ __align__(1024) uint8_t shared[];
@@ -574,13 +574,13 @@ bool lay_out_pair(int64_t tiles, int64_t k, int maps, const Device& device, int 
   return false;
 }
 
-template <class T, int Cols, class Copy, class Scales>
+template <class T, int Cols, class Copy, class Scales, int Products>
 int launch_pair_pass(std::span<const GemmArgs> group, int64_t m0, int m, const Device& device, PairLaunch& launch,
                      Stream stream) {
-  constexpr auto kKernel = gemm_pair<T, Cols, Copy, Scales>;
+  constexpr auto kKernel = gemm_pair<T, Cols, Copy, Scales, Products>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
-  typename Copy::Source source{};
+  typename Copy::template Source<Products> source{};
   if (const int error = Copy::template make_source<PairShape<Cols>>(group, source); error != cudaSuccess) return error;
   PairPlan& plan = launch.plan;
   plan.constant_weights = constant_weights(group);
@@ -591,7 +591,7 @@ int launch_pair_pass(std::span<const GemmArgs> group, int64_t m0, int m, const D
                       Copy::kDependentLaunch};
   const GemmArgs& args = group.front();
   return nf4::launch(kKernel, blocks, stream, static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m,
-                     Group::of(group, m0, sizeof(T), PairShape<Cols>::kRows), plan, source);
+                     Group<Products>::of(group, m0, sizeof(T), PairShape<Cols>::kRows), plan, source);
 }
 
 // Passes of as many rows of x as are left, 16 at most, fewer where x has no room in shared memory.
@@ -611,11 +611,16 @@ int launch_gemm_pair(std::span<const GemmArgs> group, const Device& device, int 
       const int64_t tiles = count_tiles(GroupRows(group), PairShape<kCols>::kRows);
       if (!lay_out_pair<kCols>(tiles, weight.cols, maps, device, Copy::kMostCluster, config, launch)) return;
       m = static_cast<int>(std::min<int64_t>(args.m - m0, kCols));
-      const auto run = [&](auto type, auto scales) {
-        return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales)>(group, m0, m, device, launch, stream);
+      const auto run = [&](auto type, auto scales, auto products) {
+        return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales), decltype(products)::value>(
+            group, m0, m, device, launch, stream);
+      };
+      const auto with_products = [&](auto type, auto scales) {
+        return group.size() == 1 ? run(type, scales, Constant<1>{}) : run(type, scales, Constant<kMostProducts>{});
       };
       const auto with_scales = [&](auto type) {
-        return weight.absmax.dtype == Dtype::f32 ? run(type, F32Scales{}) : run(type, PackedScales{});
+        return weight.absmax.dtype == Dtype::f32 ? with_products(type, F32Scales{})
+                                                 : with_products(type, PackedScales{});
       };
       error = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
     };

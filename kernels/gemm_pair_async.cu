@@ -12,10 +12,11 @@ struct AsyncCopy {
   static constexpr bool kAsync = true;
   static constexpr bool kDependentLaunch = false;
   static constexpr PairConfig kConfigs[] = {{8, 2, 1}, {8, 3, 1}, {12, 2, 1}};
+  template <int>
   struct Source {};
 
-  template <class Shape>
-  static int make_source(std::span<const GemmArgs>, Source&) {
+  template <class Shape, int Products>
+  static int make_source(std::span<const GemmArgs>, Source<Products>&) {
     return cudaSuccess;
   }
 
@@ -24,8 +25,8 @@ struct AsyncCopy {
   static __device__ void start_kernel_after() {}
 
   // 8 lanes a row of a box. Past the end of a row zeros are written; past the last row, it again.
-  template <class Shape>
-  static __device__ void issue(const Source&, int, const Weight& weight, int column, int row, uint8_t* stage,
+  template <class Shape, int Products>
+  static __device__ void issue(const Source<Products>&, int, const Weight& weight, int column, int row, uint8_t* stage,
                                uint32_t) {
     constexpr int kPieces = kPairBoxBytes / 16;
     const int lane = threadIdx.x % kWarpSize;

@@ -68,7 +68,7 @@ struct StreamShare {
   int64_t row;  // the tile's first, of the product's W
   int stage_begin, stages;
 
-  __device__ StreamShare(const StreamPlan& the_plan, const GroupTiles& tiles, uint8_t* the_shared)
+  __device__ StreamShare(const StreamPlan& the_plan, const GroupTiles<kMostProducts>& tiles, uint8_t* the_shared)
       : plan(the_plan), shared(the_shared) {
     base = keep(shared_address(shared));
     rank = static_cast<int>(blockIdx.x) % plan.cluster;
@@ -336,7 +336,7 @@ __device__ void stream_finish(const StreamShare<Shape>& share, const GroupProduc
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_pair_stream(int m,  // 1 to Shape::kCols
-                     const __grid_constant__ Group group, const __grid_constant__ StreamPlan plan,
+                     const __grid_constant__ Group<kMostProducts> group, const __grid_constant__ StreamPlan plan,
                      const __grid_constant__ StreamMaps maps) {
   if constexpr (kCompiledArchitecture >= kStreamArchitecture) {
     extern __shared__ __align__(1024) uint8_t shared[];
@@ -389,7 +389,7 @@ int launch_stream(std::span<const GemmArgs> group, int64_t m0, int m, const Devi
     return error;
 
   const Blocks blocks{plan.tiles * plan.cluster, plan.threads, plan.shared_bytes, plan.cluster, true};
-  return nf4::launch(kKernel, blocks, stream, m, Group::of(group, m0, sizeof(T), plan.rows), plan, maps);
+  return nf4::launch(kKernel, blocks, stream, m, Group<kMostProducts>::of(group, m0, sizeof(T), plan.rows), plan, maps);
 }
 
 // Launches one pass, of as many rows of x as `m` says when it returns.

@@ -19,12 +19,13 @@ struct TmaCopy {
   static constexpr bool kDependentLaunch = true;
   static constexpr PairConfig kConfigs[] = {{8, 3, 1},  {8, 2, 1}, {12, 2, 1}, {4, 2, 1},
                                             {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
+  template <int Products>
   struct Source {
-    CUtensorMap codes[kMostProducts];
+    CUtensorMap codes[Products];
   };
 
-  template <class Shape>
-  static int make_source(std::span<const GemmArgs> group, Source& source) {
+  template <class Shape, int Products>
+  static int make_source(std::span<const GemmArgs> group, Source<Products>& source) {
     return encode_codes_maps(source.codes, group, Shape::kRows, kPairBoxBytes);
   }
 
@@ -33,9 +34,9 @@ struct TmaCopy {
   static __device__ void start_kernel_after() { launch_dependents(); }
 
   // Past the ends of the matrix the copy engine writes zeros.
-  template <class Shape>
-  static __device__ void issue(const Source& source, int product, const Weight&, int column, int row, uint8_t* stage,
-                               uint32_t barrier) {
+  template <class Shape, int Products>
+  static __device__ void issue(const Source<Products>& source, int product, const Weight&, int column, int row,
+                               uint8_t* stage, uint32_t barrier) {
     if (threadIdx.x % kWarpSize != 0) return;
     barrier_expect(barrier, kPairStageBytes);
 #pragma unroll

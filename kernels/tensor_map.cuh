@@ -51,7 +51,7 @@ inline int encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, const v
 }
 
 // Describes the codes of each product's W, to be copied in boxes of `box_rows` rows by `box_bytes`.
-inline int encode_codes_maps(CUtensorMap (&maps)[kMostProducts], std::span<const GemmArgs> group, int box_rows,
+inline int encode_codes_maps(std::span<CUtensorMap> maps, std::span<const GemmArgs> group, int box_rows,
                              int box_bytes) {
   for (size_t i = 0; i < group.size(); ++i) {
     const Weight& weight = group[i].weight;

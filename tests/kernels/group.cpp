@@ -12,7 +12,7 @@ TEST_CASE("group: every tile is one product's, and every row is in one") {
       {1}, {16}, {17}, {64, 16, 16}, {5, 1, 70}, {33, 33, 33}, {1, 1, 1, 1}, {8192, 1024}, {100, 1, 1, 900}};
   for (const std::vector<int64_t>& rows : groups) {
     for (const int tile_rows : {16, 32, 80}) {
-      const auto tiles = nf4::GroupTiles::of(rows, tile_rows);
+      const auto tiles = nf4::GroupTiles<nf4::kMostProducts>::of(rows, tile_rows);
       const int64_t count = nf4::count_tiles(rows, tile_rows);
       std::vector<std::vector<int>> met;
       for (const int64_t n : rows) met.emplace_back(static_cast<size_t>(n));
