@@ -179,7 +179,8 @@ def graph_samples(model, batch, names, arguments):
 
 def compiled_samples(model, batch, names, arguments):
     """The step is what torch.compile makes of it in fullgraph and with static shapes, once for each contender, since
-    nf4.enable() adds a pass to Inductor. What was compiled is known by the code object, so each has one of its own.
+    nf4.enable() adds a pass to Inductor. What was compiled is known by the code object, so each has one of its own, and
+    needs no guards: they would compile each step of Gemma anew, whose sliding caches count tokens in Python.
 
     generate() compiles by itself for a static cache, but not a model that was loaded in 4 bits:
     _valid_auto_compile_criteria of transformers 5.17 asks hf_quantizer.is_compileable, which is False for bitsandbytes.
@@ -188,7 +189,8 @@ def compiled_samples(model, batch, names, arguments):
 
     def compiled(name):
         own = types.FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
-        own = torch.compile(own, fullgraph=True, dynamic=False)
+        own = torch.compile(own, fullgraph=True, dynamic=False,
+                            options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})  # fmt: skip
         print(f"  {name}: compiled in {milliseconds(model.device, own) / 1e3:.1f} s", flush=True)
         return own
 
