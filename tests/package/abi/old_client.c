@@ -7,11 +7,12 @@
 
 enum { N = 4, K = 64, BEHIND = 64, CANARY = 0xa5 };
 
-#define WITH_CANARY(type, name)   \
-  struct {                        \
-    type it;                      \
-    unsigned char behind[BEHIND]; \
-  } name;                         \
+#define WITH_CANARY(type, name) WITH_CANARIES(type, name, )
+#define WITH_CANARIES(type, name, count) \
+  struct {                               \
+    type it count;                       \
+    unsigned char behind[BEHIND];        \
+  } name;                                \
   memset(&name, CANARY, sizeof name)
 
 static int failures = 0;
@@ -98,12 +99,46 @@ static void queries(nf4_handle_t handle) {
   CHECK(intact(device.behind) && intact(problem.behind) && intact(selection.behind) && intact(variant.behind));
 }
 
+#if NF4_VERSION >= 10100
+/* Products lie one after the other, as far apart as the client's struct is large. */
+static void groups(nf4_handle_t handle) {
+  static const uint8_t codes[N * K / 2]; /* all -1 */
+  static float x[K], y[2][N], absmax[N];
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  const nf4_product_t initial = NF4_PRODUCT_INIT;
+  int i;
+  WITH_CANARIES(nf4_product_t, products, [2]);
+
+  for (i = 0; i < K; ++i) x[i] = 1.0f;
+  for (i = 0; i < N; ++i) absmax[i] = (float)i;
+  weight.rows = N;
+  weight.cols = K;
+  weight.codes = codes;
+  weight.absmax = absmax;
+  for (i = 0; i < 2; ++i) {
+    products.it[i] = initial;
+    products.it[i].y = y[i];
+    products.it[i].ldy = N;
+    products.it[i].weight = &weight;
+  }
+  CHECK(nf4_gemm_group(handle, products.it, 2, x, K, 1, NF4_F32, NULL, NULL) == NF4_SUCCESS);
+  for (i = 0; i < N; ++i) CHECK(y[0][i] == (float)(-K * i) && y[1][i] == y[0][i]);
+  CHECK(intact(products.behind));
+
+  products.it[0].struct_size += BEHIND;
+  CHECK(nf4_gemm_group(handle, products.it, 1, x, K, 1, NF4_F32, NULL, NULL) == NF4_ERROR_STRUCT_SIZE);
+}
+#endif
+
 int main(void) {
   nf4_handle_t handle;
   CHECK(nf4_version() >= NF4_VERSION);
   CHECK(nf4_create(&handle, NF4_HOST_DEVICE) == NF4_SUCCESS);
   operations(handle);
   queries(handle);
+#if NF4_VERSION >= 10100
+  groups(handle);
+#endif
   CHECK(nf4_destroy(handle) == NF4_SUCCESS);
   return failures == 0 ? 0 : 1;
 }
