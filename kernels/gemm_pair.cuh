@@ -153,15 +153,15 @@ struct PairShare {
   __device__ uint8_t* scales(int stage) const { return shared + plan.scales + stage * Shape::kScaleBytes; }
 
   // The first and the last consumer that have stages of a tile, in 4 bits each, in a CTA with `its_stages` of K: as
-  // many as any of the cluster has. To find them takes divisions, so it is done before the end.
+  // many as any of the cluster has. To find them takes divisions, which producers do when they have no more to bring.
   __device__ uint8_t* takers(int its_stages, int tile) const {
     return shared + plan.takers + (its_stages - plan.stages.size) * kPairMostTiles + tile;
   }
-  __device__ void find_takers() const {
+  __device__ void find_takers(int thread, int threads) const {
     const int most = plan.stages.size + (plan.stages.larger > 0 ? 1 : 0);
     for (int its_stages = max(1, plan.stages.size); its_stages <= most; ++its_stages) {
       const Shares its_runs = Shares::of(tiles * its_stages, consumers);
-      for (int tile = threadIdx.x; tile < tiles; tile += consumers * kWarpSize) {
+      for (int tile = thread; tile < tiles; tile += threads) {
         const int first = its_runs.taker(tile * its_stages);
         const int last = its_runs.taker((tile + 1) * its_stages - 1);
         *takers(its_stages, tile) = static_cast<uint8_t>(first | last << 4);
@@ -178,38 +178,38 @@ struct PairShare {
   }
 };
 
-// Fills the rings of consumers `first`, first + kPairProducers, ... in turn.
-template <class Copy, class Scales, class Shape, int Products>
+// Fills the rings of consumers `first`, first + kPairProducers, ... in turn. A first stage is asked for before any
+// other warp is waited for: so this initializes the barrier that it arrives at, by init_full(stage), and the consumer
+// all others of its ring. Where weights may still be written, the kernels before are waited for, and bring_x() is
+// called once the first stages are asked for.
+template <class Copy, class Scales, class Shape, int Products, class InitFull, class BringX>
 __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products>& group,
-                             const typename Copy::template Source<Products>& source, int first) {
+                             const typename Copy::template Source<Products>& source, int first,
+                             const InitFull& init_full, const BringX& bring_x) {
   constexpr int kScaleLanes = Shape::kBlocks / 4;  // of a row
   const int lane = threadIdx.x % kWarpSize;
   // Scales lie in the order of the operand's rows, which lanes read without conflict.
   const int scale_row = lane / kScaleLanes / 8 * 8 + operand_row(lane / kScaleLanes % 8);
   const int row_blocks = static_cast<int>(group.products[0].weight.cols / kPairBlock);
   const bool nested = !Scales::kAsync && group.products[0].weight.absmax.dtype == Dtype::u8;
+  float* const map = reinterpret_cast<float*>(share.shared + share.plan.map);
+  // Of the next stage: where it is, whose tile it is of, the tile's first row there, and its scales.
   PairPosition next[kPairServed]{};
   int left[kPairServed];
-  // Nested scales: their maps go to shared memory, where any of their values is near.
-  float* const map = reinterpret_cast<float*>(share.shared + share.plan.map);
-  if (nested) {
-    for (int p = 0; p < group.count; ++p) {
-      for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize)
-        map[p * kMapSize + i] = __ldg(group.products[p].weight.absmax.map + i);
-    }
-    barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));
-  }
-  barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
-  // Of the next stage: whose tile it is of, the tile's first row there, and its scales.
   int product[kPairServed]{};
   int row[kPairServed]{};
   float offset[kPairServed]{};
   Scales scales[kPairServed];
+  const auto first_of_ring = [&](int i) { return (first + i * kPairProducers) * share.plan.ring; };
   const auto find_tile = [&](int i) {
     const int tile = share.tile_begin + next[i].tile;
     product[i] = group.tiles.product(tile);
     row[i] = group.tiles.in_product(tile, product[i]) * Shape::kRows;
     if (nested) offset[i] = __ldg(group.products[product[i]].weight.absmax.offset);
+  };
+  const auto ask_for_codes = [&](int i, int stage) {
+    Copy::template issue<Shape>(source, product[i], group.products[product[i]].weight,
+                                share.block(next[i]) * kPairBlockBytes, row[i], share.codes(stage), share.full(stage));
   };
   const auto read_scales = [&](int i) {
     const Weight& weight = group.products[product[i]].weight;
@@ -219,6 +219,21 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products
       scales[i].read(format, weight, scales_of * row_blocks + block, row_blocks - block);
     });
   };
+  const auto store_scales = [&](int i, int stage) {
+    const Weight& weight = group.products[product[i]].weight;
+    Scales::dispatch(share.plan.quads, weight, [&](auto format) {
+      scales[i].store(format, weight, shared_address(map + product[i] * kMapSize), offset[i],
+                      shared_address(share.scales(stage)) + lane * 16);
+    });
+  };
+
+#pragma unroll
+  for (int i = 0; i < kPairServed; ++i) {
+    if (lane == 0 && first + i * kPairProducers < share.consumers) init_full(first_of_ring(i));
+  }
+  Copy::barriers_are_ready();
+  __syncwarp();
+  if (!share.plan.constant_weights) Copy::wait_for_kernels_before();
 #pragma unroll
   for (int i = 0; i < kPairServed; ++i) {
     const int consumer = first + i * kPairProducers;
@@ -227,7 +242,19 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products
     if (left[i] == 0) continue;
     find_tile(i);
     read_scales(i);
+    ask_for_codes(i, first_of_ring(i));
+    if (Scales::kAsync) store_scales(i, first_of_ring(i));
   }
+  if (!share.plan.constant_weights) bring_x();
+  // Nested scales: their maps go to shared memory, where any of their values is near.
+  if (nested) {
+    for (int p = 0; p < group.count; ++p) {
+      for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize)
+        map[p * kMapSize + i] = __ldg(group.products[p].weight.absmax.map + i);
+    }
+  }
+  barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));
+  barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
   RingPlace place{0, 1};
   const int rounds = left[0];  // no run is longer than the first one's
   for (int round = 0; round < rounds; ++round) {
@@ -235,20 +262,14 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products
     for (int i = 0; i < kPairServed; ++i) {
       if (left[i] == 0) continue;
       --left[i];
-      const int ring = (first + i * kPairProducers) * share.plan.ring;
-      const int stage = ring + place.slot;
+      const int stage = first_of_ring(i) + place.slot;
       if (round >= share.plan.ring) {
         barrier_wait(share.empty(stage), place.parity);
       } else if (round > 0 && !share.plan.constant_weights) {
-        barrier_wait(share.full(ring), 0);  // the first stages of all come sooner if nothing else is asked for
+        barrier_wait(share.full(first_of_ring(i)), 0);  // all first stages come sooner if nothing else is asked for
       }
-      const Weight& weight = group.products[product[i]].weight;
-      Copy::template issue<Shape>(source, product[i], weight, share.block(next[i]) * kPairBlockBytes, row[i],
-                                  share.codes(stage), share.full(stage));
-      Scales::dispatch(share.plan.quads, weight, [&](auto format) {
-        scales[i].store(format, weight, shared_address(map + product[i] * kMapSize), offset[i],
-                        shared_address(share.scales(stage)) + lane * 16);
-      });
+      if (round > 0) ask_for_codes(i, stage);
+      if (round > 0 || !Scales::kAsync) store_scales(i, stage);
       next[i].advance(share.stages);
       if (left[i] > 0) {
         if (next[i].stage == 0) find_tile(i);
@@ -449,38 +470,51 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     const Weight& weight = group.products[0].weight;  // for what all have in common
     const int warp = uniform(threadIdx.x / kWarpSize);
 
-    // Up to wait_for_kernels_before() nothing may depend on what they wrote.
-    init_stages(share.consumers * plan.ring, [&](int stage) {
-      barrier_init(share.full(stage), kWarpArrivals + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
-      barrier_init(share.empty(stage), kWarpArrivals);
-    });
-    if (threadIdx.x == 0) barrier_init(share.x_barrier(), Copy::kAsync ? share.consumers * kWarpSize : 1);
-    Copy::barriers_are_ready();
-    // Of x, what is past the end of K is zeros.
     const int64_t x_begin = int64_t{share.stage_begin} * Shape::kBlocks * kPairBlock;
     const int x_bytes = static_cast<int>(
         max(min(int64_t{share.stages} * Shape::kBlocks * kPairBlock, weight.cols - x_begin), int64_t{0}) * sizeof(T));
-    const int x_room = share.stages * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
-    for (int i = x_bytes / 16 + threadIdx.x; i < x_room / 16; i += blockDim.x) {
-      for (int row = 0; row < m; ++row)
-        *reinterpret_cast<uint4*>(shared + plan.x + row * plan.x_pitch + i * 16) = make_uint4(0, 0, 0, 0);
-    }
-    __syncthreads();
+    const auto issue_x = [&] {
+      Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
+    };
+    const auto init_full = [&](int stage) {
+      barrier_init(share.full(stage), kWarpArrivals + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
+    };
 
+    // x is asked for by all consumers if by cp.async. Else by the last producer, as soon as the kernels before have
+    // completed; with constant weights producers are ahead of those, and the first consumer asks.
+    const bool consumer_asks = Copy::kAsync || plan.constant_weights;
+    const bool asks_alone = !Copy::kAsync && warp == (consumer_asks ? 0 : share.consumers + kPairProducers - 1);
+    if (asks_alone && threadIdx.x % kWarpSize == 0) barrier_init(share.x_barrier(), 1);
+
+    // Up to wait_for_kernels_before() nothing may depend on what they wrote.
     if (warp >= share.consumers) {
-      if (!plan.constant_weights) Copy::wait_for_kernels_before();
-      pair_produce<Copy, Scales>(share, group, source, warp - share.consumers);
+      pair_produce<Copy, Scales>(share, group, source, warp - share.consumers, init_full, [&] {
+        if (asks_alone) issue_x();
+      });
+      share.find_takers(threadIdx.x - share.consumers * kWarpSize, kPairProducers * kWarpSize);
       Copy::wait_for_kernels_before();  // before y is written, here too
     } else {
-      if (!Scales::kAsync && weight.absmax.dtype == Dtype::u8)
-        barrier_pass(kProducersBarrier, static_cast<int>(blockDim.x));
+      if (threadIdx.x % kWarpSize == 0) {
+        for (int stage = warp * plan.ring; stage < (warp + 1) * plan.ring; ++stage) {
+          if (stage > warp * plan.ring) init_full(stage);
+          barrier_init(share.empty(stage), kWarpArrivals);
+        }
+        Copy::barriers_are_ready();
+      }
+      __syncwarp();
+      barrier_pass(kProducersBarrier, static_cast<int>(blockDim.x));
+      // Of x, what is past the end of K is zeros.
+      const int x_room = share.stages * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
+      for (int i = x_bytes / 16 + threadIdx.x; i < x_room / 16; i += share.consumers * kWarpSize) {
+        for (int row = 0; row < m; ++row)
+          *reinterpret_cast<uint4*>(shared + plan.x + row * plan.x_pitch + i * 16) = make_uint4(0, 0, 0, 0);
+      }
       PairTable::fill(shared, plan.codebook, share.consumers);
       Copy::wait_for_kernels_before();
       Copy::start_kernel_after();
-      Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
-      share.find_takers();
+      if (Copy::kAsync || (consumer_asks && warp == 0)) issue_x();
       barrier_sync(kConsumersBarrier, static_cast<int>(blockDim.x));
-      barrier_wait(share.x_barrier(), 0);
+      if (!Copy::kAsync) barrier_wait(share.x_barrier(), 0);
       pair_consume<T, Cols>(share, m, warp);
     }
 

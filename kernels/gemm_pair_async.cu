@@ -43,14 +43,16 @@ struct AsyncCopy {
     }
   }
 
+  // By all consumers, who wait for it too.
   template <class T>
-  static __device__ void issue_x(uint8_t* to, int pitch, const T* x, int64_t ldx, int m, int bytes, uint32_t barrier) {
+  static __device__ void issue_x(uint8_t* to, int pitch, const T* x, int64_t ldx, int m, int bytes, uint32_t) {
     const int threads = static_cast<int>(blockDim.x) - kPairProducers * kWarpSize;
     for (int row = 0; row < m; ++row) {
       for (int i = static_cast<int>(threadIdx.x) * 16; i < bytes; i += threads * 16)
         copy_async(shared_address(to) + row * pitch + i, reinterpret_cast<const uint8_t*>(x + row * ldx) + i, true);
     }
-    barrier_arrive_copies(barrier);
+    commit_copies();
+    wait_copies<0>();
   }
 
   static __device__ void cluster_sync() {}

@@ -47,7 +47,7 @@ struct TmaCopy {
 
   template <class T>
   static __device__ void issue_x(uint8_t* to, int pitch, const T* x, int64_t ldx, int m, int bytes, uint32_t barrier) {
-    if (threadIdx.x != 0) return;
+    if (threadIdx.x % kWarpSize != 0) return;
     if (bytes > 0) {
       barrier_expect(barrier, m * bytes);
       for (int row = 0; row < m; ++row) copy_bulk(shared_address(to) + row * pitch, x + row * ldx, bytes, barrier);
