@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "operands.hpp"
+#include "registry.hpp"
 
 namespace nf4test {
 
@@ -221,13 +222,18 @@ class Call {
 };
 
 // Every variant and config of `op`, with each dtype, on those of the shapes that it takes: makes the call, then
-// visit(call, info, options). Fails if a config takes none.
+// visit(call, info, options). Of the shapes with several products, one that launches them one by one is tried on the
+// first alone. Fails if a config takes none.
 template <class Visit>
 void for_each_call(const Backend& backend, nf4_op_t op, const std::vector<Shape>& shapes, const Visit& visit) {
   for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    const bool groups = nf4::find_variant(info.name)->launch_group != nullptr;
     int taken = 0;
     for (const nf4_dtype_t dtype : dtypes_of(op)) {
+      bool grouped = false;
       for (const Shape& shape : shapes) {
+        if (shape.products > 1 && grouped && !groups) continue;
+        grouped = grouped || shape.products > 1;
         INFO("dtype " << dtype << " " << shape.text());
         Call call(backend.on_host(), op, dtype, shape);
         const nf4_status_t status = call.run(backend, &options);
