@@ -42,8 +42,7 @@ using Contenders = std::vector<std::unique_ptr<Contender>>;
 inline constexpr const char* kSelected = "selected";
 
 // The library's selection, for groups also that for each product by itself, and each variant of `op` in each of its
-// configs. Not empty `names` keep those variants
-// alone; "selected" names the selection.
+// configs. Not empty `names` keep those variants alone; "selected" names the selection.
 Contenders nf4_contenders(nf4_handle_t handle, nf4_op_t op, const std::vector<std::string>& names);
 
 // Libraries to compare with; an empty path of cuBLAS stands for the loader's search, one of bitsandbytes for none.

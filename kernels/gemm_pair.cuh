@@ -57,7 +57,8 @@ constexpr int kPairProducers = 4;   // warps
 static_assert(kPairConsumers <= 16, "PairShare::takers() has 4 bits for each");
 constexpr int kPairMostTiles = 512;  // of a CTA
 constexpr int kPairServed = kPairConsumers / kPairProducers;
-// Barriers of consumers and of producers, which the others pass without waiting.
+// Consumers wait until the pair table is there, and the first barriers of the rings; producers until all others are.
+// Who makes them passes without waiting.
 constexpr int kConsumersBarrier = 1;
 constexpr int kProducersBarrier = 2;
 constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
@@ -253,7 +254,7 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products
         map[p * kMapSize + i] = __ldg(group.products[p].weight.absmax.map + i);
     }
   }
-  barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));
+  barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));  // maps are there, and the consumers' barriers
   barrier_pass(kConsumersBarrier, static_cast<int>(blockDim.x));
   RingPlace place{0, 1};
   const int rounds = left[0];  // no run is longer than the first one's
