@@ -17,7 +17,7 @@ class Peer : public Contender {
  public:
   bool is_peer() const override { return true; }
   double accuracy_g(const Problem& problem) const override {
-    return kPeerSlack * nf4ref::accuracy_g("codebook16", problem.dtype, problem.k);
+    return kPeerSlack * nf4ref::accuracy_g("unpacked", problem.dtype, problem.k);
   }
 };
 

@@ -96,7 +96,7 @@ struct PairPlan {
   int takers;             // see PairShare::takers()
   bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
-  uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
+  PairCodebook codebook;  // in x's type; as a parameter it is at hand when the kernel starts
 };
 
 // Of 8 rows of a tile, the one that is row g of an operand A.
@@ -451,6 +451,7 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group
         total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);
       }
     }
+    total = __fmul_rn(total, kCodebookInverse<T>);  // rounded before the bias is added
     const T* const bias = static_cast<const T*>(product.bias);
     static_cast<T*>(product.y)[col * product.ldy + out_row] =
         from_float<T>(bias != nullptr ? total + to_float(bias[out_row]) : total);
@@ -620,7 +621,7 @@ int launch_pair_pass(std::span<const GemmArgs> group, int64_t m0, int m, const D
   PairPlan& plan = launch.plan;
   plan.constant_weights = constant_weights(group);
   plan.quads = quad_scales(group);
-  for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
+  plan.codebook = pair_codebook<T>();
 
   const Blocks blocks{int64_t{plan.tiles.count} * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster,
                       Copy::kDependentLaunch};

@@ -49,7 +49,7 @@ struct StreamShape : StreamSizes<ColTiles, S::kAsync> {
 struct StreamPlan : StreamLayout {
   bool quads;             // see quad_scales()
   bool constant_weights;  // they may be read before the kernels before have completed
-  uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
+  PairCodebook codebook;  // in x's type; as a parameter it is at hand when the kernel starts
 };
 
 struct StreamMaps {
@@ -325,8 +325,8 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
 template <class T, class Shape>
 __device__ void stream_finish(const StreamShare<Shape>& share, const GroupProduct& product, int m) {
   const StreamPlan& plan = share.plan;
-  const Partials partials{share.sums(0), share.sum_pitch(), Shape::kCols * share.sum_pitch(),
-                          plan.teams,    plan.cluster,      share.rank};
+  const Partials partials{share.sums(0), share.sum_pitch(),  Shape::kCols * share.sum_pitch(), plan.teams, plan.cluster,
+                          share.rank,    kCodebookInverse<T>};
   const int here = static_cast<int>(min(product.weight.rows - share.row, int64_t{plan.rows}));
   const T* const bias = static_cast<const T*>(product.bias);
   write_totals(partials, static_cast<T*>(product.y) + share.row, product.ldy, here, m,
@@ -380,7 +380,7 @@ int launch_stream(std::span<const GemmArgs> group, int64_t m0, int m, const Devi
     return error;
   plan.constant_weights = constant_weights(group);
   plan.quads = quad_scales(group);
-  for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
+  plan.codebook = pair_codebook<T>();
 
   StreamMaps maps{};
   if (const int error = encode_codes_maps(maps.codes, group, plan.box_rows, kPairBoxBytes); error != cudaSuccess)

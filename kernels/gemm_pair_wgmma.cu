@@ -101,7 +101,7 @@ struct WgmmaPlan {
   int ring;               // stages
   int barriers;           // offset in shared memory, bytes
   bool constant_weights;  // they may be read before the kernels before have completed
-  uint16_t codebook[16];  // in x's type; as a parameter it is at hand when the kernel starts
+  PairCodebook codebook;  // in x's type; as a parameter it is at hand when the kernel starts
 
   NF4_HD int rows() const { return tiles * kTileRows; }
 };
@@ -406,8 +406,8 @@ __device__ __forceinline__ void wgmma_store(const WgmmaShare<Shape>& share, int 
 template <class T, class Shape>
 __device__ void wgmma_finish(const WgmmaShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
   const WgmmaPlan& plan = share.plan;
-  const Partials partials{share.sums(0), share.sum_pitch(), Shape::kCols * share.sum_pitch(),
-                          plan.teams,    plan.cluster,      share.rank};
+  const Partials partials{share.sums(0), share.sum_pitch(),  Shape::kCols * share.sum_pitch(), plan.teams, plan.cluster,
+                          share.rank,    kCodebookInverse<T>};
   const int here = static_cast<int>(min(rows - share.row, int64_t{plan.rows()}));
   write_totals(partials, y + share.row, ldy, here, m, bias == nullptr ? bias : bias + share.row);
 }
@@ -531,7 +531,7 @@ int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, L
     return error;
   WgmmaPlan& plan = launch.plan;
   plan.constant_weights = args.weight.constant;
-  for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<T>(kCodebook[code]).bits;
+  plan.codebook = pair_codebook<T>();
 
   const Weight& weight = args.weight;
   const int boxes = static_cast<int>(ceil_div(plan.rows(), kMostBoxRows));

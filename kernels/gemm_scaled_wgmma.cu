@@ -53,8 +53,8 @@
 namespace nf4 {
 
 constexpr int kScaledArchitecture = 90;
-constexpr float kTableFactor = 1.3662109375f;  // an f16 number, so that codes of -1 and 1 are exact
-constexpr int kBlockCols = 64;                 // columns that lie together in a stage
+constexpr float kTableFactor = 2 * kCodebookFactor<f16>;  // above 1, lest absmax overflow when divided by it
+constexpr int kBlockCols = 64;                            // columns that lie together in a stage
 constexpr int kBlockCodes = kBlockCols / 2;
 constexpr int kXRowBytes = kBlockCols * 2;
 constexpr int kMostRing = 8;
@@ -101,7 +101,7 @@ struct ScaledPlan {
   int ring;               // stages
   int barriers;           // offset in shared memory, bytes
   bool constant_weights;  // they may be read before the kernels before have completed
-  uint16_t codebook[16];  // f16, times kTableFactor; as a parameter it is at hand when the kernel starts
+  PairCodebook codebook;  // f16, times kTableFactor; as a parameter it is at hand when the kernel starts
 };
 
 // What a CTA has to do, and where it keeps things.
@@ -336,7 +336,7 @@ __device__ __forceinline__ void scaled_store(const ScaledShare<Shape>& share, co
 // Adds up the sums of the cluster, and writes y.
 template <class T, class Shape>
 __device__ void scaled_finish(const ScaledShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
-  const Partials partials{share.sums(), Shape::kSumPitch, 0, 1, share.plan.cluster, share.rank};
+  const Partials partials{share.sums(), Shape::kSumPitch, 0, 1, share.plan.cluster, share.rank, 1.0f};
   const int here = static_cast<int>(min(rows - share.row, int64_t{Shape::kRows}));
   write_totals(partials, y + share.col_begin * ldy + share.row, ldy, here, min(m - share.col_begin, Shape::kCols),
                bias == nullptr ? bias : bias + share.row);
@@ -456,7 +456,7 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
   ScaledPlan& plan = launch.plan;
   plan.col_tiles = static_cast<int>(ceil_div(m, Shape::kCols));
   plan.constant_weights = args.weight.constant;
-  for (int code = 0; code < 16; ++code) plan.codebook[code] = from_float<f16>(kCodebook[code] * kTableFactor).bits;
+  plan.codebook = pair_codebook<f16>(kTableFactor);
 
   const Weight& weight = args.weight;
   CUtensorMap codes_map{};

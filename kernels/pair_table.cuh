@@ -1,4 +1,4 @@
-// The pair table: for each byte of codes its two codebook values in x's 16-bit type, so that one look-up decodes two
+// The pair table: for each byte of codes its two codebook values in a 16-bit type, so that one look-up decodes two
 // weights.
 //
 // Lane l of a warp reads only bank l (an entry is repeated for every lane), so look-ups never conflict. Entries lie 256
@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "pair_codebook.hpp"
 #include "pair_sizes.hpp"
 #include "ptx.cuh"
 
@@ -19,10 +20,10 @@ namespace nf4 {
 struct PairTable : PairTableSizes {
   // Entry e holds the value of code e >> 4 in its low half and that of e & 15 in its high half. The
   // first `warps` warps of the block write 16 bytes a thread at a time; a barrier must follow.
-  static __device__ void fill(uint8_t* table, const uint16_t (&codebook)[16], int warps) {
+  static __device__ void fill(uint8_t* table, const PairCodebook& codebook, int warps) {
     constexpr int kPieces = kUsedBytes / 16;
     const int lane = threadIdx.x % kWarpSize;
-    const uint32_t values = codebook[lane % 16];  // one access to parameters; lanes exchange the rest
+    const uint32_t values = codebook.values[lane % 16];  // one access to parameters; lanes exchange the rest
     for (int i = threadIdx.x; i < kEntries * kPieces; i += warps * kWarpSize) {
       const int e = i / kPieces;
       const uint32_t pair = __shfl_sync(~0u, values, e & 15) << 16 | __shfl_sync(~0u, values, e >> 4);

@@ -18,6 +18,7 @@ struct Partials {
   int teams;          // of a CTA
   int cluster;        // CTAs
   int rank;           // of this CTA
+  float factor;       // of the results to the sums
 };
 
 namespace totals {
@@ -90,6 +91,7 @@ __device__ __forceinline__ void write(const Partials& partials, T* y, int64_t ld
     Quad<T> out;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
+      total[i] = __fmul_rn(total[i], partials.factor);  // rounded before the bias is added, see kCodebookInverse
       if (bias != nullptr && row + i < rows) total[i] += to_float(bias[row + i]);
       out.rows[i] = from_float<T>(total[i]);
     }

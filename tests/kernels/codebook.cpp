@@ -5,12 +5,26 @@
 #include <limits>
 
 #include "catch.hpp"
+#include "pair_codebook.hpp"
 #include "support/reference.hpp"
 
 namespace nf4test {
 namespace {
 
 double midpoint(int code) { return (double{nf4ref::codebook(code)} + double{nf4ref::codebook(code + 1)}) / 2; }
+
+// What class "codebook16" promises of the values in a pair table of T.
+template <class T>
+void check_pair_codebook(nf4_dtype_t dtype) {
+  const nf4::PairCodebook codebook = nf4::pair_codebook<T>();
+  for (int code = 0; code < 16; ++code) {
+    CAPTURE(code);
+    const double exact = nf4ref::codebook(code);
+    const double value = double{nf4::to_float(T{codebook.values[code]})} / double{nf4::kCodebookFactor<T>};
+    CHECK(std::fabs(value - exact) <= nf4ref::unit_roundoff(dtype) / 2 * std::fabs(exact));
+    if (std::fabs(exact) == 1) CHECK(value == exact);
+  }
+}
 
 }  // namespace
 
@@ -58,6 +72,24 @@ TEST_CASE("codebook: a ratio is coded as the nearest value, a midpoint as the lo
 
 TEST_CASE("codebook: every codebook value codes as itself") {
   for (uint32_t code = 0; code < 16; ++code) CHECK(nf4::encode(nf4::kCodebook[code]) == code);
+}
+
+TEST_CASE("codebook: in 16 bits its values err by half a rounding at most, and 0, -1 and 1 by none") {
+  check_pair_codebook<nf4::f16>(NF4_F16);
+  check_pair_codebook<nf4::bf16>(NF4_BF16);
+}
+
+TEST_CASE("codebook: its factors for 16 bits are taken out of exact sums without a trace") {
+  for (int i = 1; i < 1 << 13; ++i) {
+    const auto n = static_cast<float>(i);
+    const auto restored = [&](float factor, float inverse) {
+      const float sum = n * factor;
+      REQUIRE(double{sum} == double{n} * double{factor});
+      return sum * inverse;
+    };
+    if (restored(nf4::kCodebookFactor<nf4::f16>, nf4::kCodebookInverse<nf4::f16>) != n) FAIL("f16, " << i);
+    if (restored(nf4::kCodebookFactor<nf4::bf16>, nf4::kCodebookInverse<nf4::bf16>) != n) FAIL("bf16, " << i);
+  }
 }
 
 TEST_CASE("codebook: ratios that are no weight's") {

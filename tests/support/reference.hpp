@@ -245,8 +245,8 @@ inline double largest_finite(nf4_dtype_t dtype) {
 // "fp32": weights and sums in fp32, in two levels: no term passes more than k/32 + 40 roundings, those of the weight,
 //   the scale and the bias included. A lane's share of a row and the shuffles after it stay below that, and so do sums
 //   over slices of 32 that are added up.
-// "codebook16": the weight's codebook value is rounded to `dtype`, and tensor cores truncate where they add, so each
-//   addition counts twice.
+// "codebook16": the weight's codebook value is off by half a rounding to `dtype` at most, and tensor cores truncate
+//   where they add, so each addition counts twice.
 // "unpacked": the weight is rounded to `dtype` before it is multiplied, and sums are in fp32 in any order: a term
 //   passes k additions at most, the bias's included, and the roundings of the weight's product and of that with x. All
 //   of them multiplied out, for sums as long as k are not small. Tensor cores, which truncate, take the 16-bit types.
@@ -257,7 +257,7 @@ inline double accuracy_g(std::string_view accuracy_class, nf4_dtype_t dtype, int
   const double fp64 = static_cast<double>(k + 2) * 0x1p-52;
   if (accuracy_class == "exact") return fp64 + (dtype == NF4_F32 ? 0.0 : 0x1p-24);
   if (accuracy_class == "fp32") return fp64 + additions * 0x1p-24;
-  if (accuracy_class == "codebook16") return fp64 + unit_roundoff(dtype) + additions * 0x1p-23;
+  if (accuracy_class == "codebook16") return fp64 + unit_roundoff(dtype) / 2 + additions * 0x1p-23;
   if (accuracy_class == "unpacked") {
     const bool tensor = dtype != NF4_F32;
     const double sums = std::pow(tensor ? 1 + 0x1p-23 : 1 + 0x1p-24, static_cast<double>(k + 2));
