@@ -13,7 +13,7 @@
 //     a3                      g + 8  2j + 1     16j + 2t + 8, + 9      (g = lane / 4, t = lane % 4)
 //
 // The pair table gives two codebook values in f16, times kTableFactor, by which all 16 are nearly f16 numbers (off by
-// 2^-12.4 at most, 2^-13.9 in the mean). They become fp32, are multiplied by the block's absmax over kTableFactor, and
+// 2^-12.4 at most, 2^-13.8 in the mean). They become fp32, are multiplied by the block's absmax over kTableFactor, and
 // rounded once to x's type: what unpacking gives, but for those 2^-12.4. All products of a row meet in one accumulator,
 // so the tensor cores work on one block while the warpgroup decodes the next.
 //

@@ -9,7 +9,7 @@ namespace nf4 {
 
 #if NF4_HAVE_CUDA
 inline constexpr std::string_view kBuiltinTuning = R"(nf4-tuning 1
-# By nf4-bench tune. sm_90: NVIDIA H200, commit 3ef8b8acd1f8, f32 commit 98c5f6bf013d. H100: commit a9c27f1654b2
+# By nf4-bench tune. sm_90: NVIDIA H200, commit 3ef8b8acd1f8, f32 commit 98c5f6bf013d. H100: commit 8114c7ff7b41
 # microseconds: geometric mean over the measured problems that a row holds for
 # device,op,dtype,m,n,k,blocksize,variant,config,microseconds
 sm_90,gemm,f32,1,1-2896,*,*,gemm.fma,rows=2,6.77
@@ -20,96 +20,99 @@ sm_90,gemm,f32,17-9223372036854775807,1-2896,*,*,gemm.fma,rows=2,120.89
 sm_90,gemm,f32,17-32,2897-9223372036854775807,*,*,gemm.fma,rows=8,497.93
 sm_90,gemm,f32,33-9223372036854775807,2897-9223372036854775807,*,*,gemm.unpack_cublas,stores=streaming,635.78
 sm_90,gemm,f32,33-9223372036854775807,2897-9223372036854775807,*,*,gemm.fma,rows=8,997.39
-NVIDIA H100 80GB HBM3,gemm,*,1-16,1-1448,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=4,7.22
-NVIDIA H100 80GB HBM3,gemm,*,17-128,1-1448,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,11.47
-NVIDIA H100 80GB HBM3,gemm,*,1-16,1449-2896,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=2,7.65
-NVIDIA H100 80GB HBM3,gemm,*,17-32,1449-2896,*,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=4,11.71
-NVIDIA H100 80GB HBM3,gemm,*,33-128,1449-2896,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,14.94
+NVIDIA H100 80GB HBM3,gemm,*,1-16,1-1448,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=4,7.08
+NVIDIA H100 80GB HBM3,gemm,*,1-16,1449-2896,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=2,7.51
+NVIDIA H100 80GB HBM3,gemm,*,17-32,1-2896,1-6636,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=4,10.33
+NVIDIA H100 80GB HBM3,gemm,*,17-32,1-2896,6637-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,12.33
+NVIDIA H100 80GB HBM3,gemm,*,33-128,1-1448,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,11.87
+NVIDIA H100 80GB HBM3,gemm,*,33-64,1449-2896,*,32,gemm.scaled_wgmma,rows=192 cols=128 cluster=8,15.00
+NVIDIA H100 80GB HBM3,gemm,*,65-128,1449-2896,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,15.04
 NVIDIA H100 80GB HBM3,gemm,*,1-32,2897-4579,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=2,11.89
-NVIDIA H100 80GB HBM3,gemm,*,1-8,4580-13272,1-13272,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=1,16.05
-NVIDIA H100 80GB HBM3,gemm,*,1,4580-5246,13273-9223372036854775807,32,gemm.fma,rows=4,45.36
-NVIDIA H100 80GB HBM3,gemm,*,1,5247-13272,13273-9223372036854775807,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,52.35
-NVIDIA H100 80GB HBM3,gemm,*,2-8,4580-13272,13273-9223372036854775807,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,53.16
-NVIDIA H100 80GB HBM3,gemm,*,9-16,4580-13272,1-6476,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=1,14.45
-NVIDIA H100 80GB HBM3,gemm,*,9-16,4580-13272,6477-9223372036854775807,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,39.84
-NVIDIA H100 80GB HBM3,gemm,*,17-32,4580-6636,*,32,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,33.89
-NVIDIA H100 80GB HBM3,gemm,*,17-32,6637-13272,*,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,35.58
-NVIDIA H100 80GB HBM3,gemm,*,33-128,2897-6636,*,32,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,38.66
-NVIDIA H100 80GB HBM3,gemm,*,33-64,6637-13272,1-6476,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,27.17
-NVIDIA H100 80GB HBM3,gemm,*,33-64,6637-13272,6477-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,71.67
-NVIDIA H100 80GB HBM3,gemm,*,65-128,6637-13272,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,53.55
-NVIDIA H100 80GB HBM3,gemm,*,1-64,13273-23462,*,32,gemm.pair_wgmma,tiles=3 teams=1 cluster=1,42.37
-NVIDIA H100 80GB HBM3,gemm,*,1,23463-9223372036854775807,*,32,gemm.fma,rows=4,49.54
-NVIDIA H100 80GB HBM3,gemm,*,2-64,23463-9223372036854775807,*,32,gemm.pair_wgmma,tiles=4 teams=1 cluster=1,62.91
-NVIDIA H100 80GB HBM3,gemm,*,65-128,13273-23462,*,32,gemm.scaled_wgmma,rows=192 cols=128 cluster=1,66.88
-NVIDIA H100 80GB HBM3,gemm,*,65-128,23463-9223372036854775807,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=1,114.16
-NVIDIA H100 80GB HBM3,gemm,*,129-256,1-1448,1-6476,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,14.79
-NVIDIA H100 80GB HBM3,gemm,*,129-256,1-1448,6477-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,19.10
-NVIDIA H100 80GB HBM3,gemm,*,129-256,1449-2896,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=4,20.72
-NVIDIA H100 80GB HBM3,gemm,*,129-256,2897-4579,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,25.40
-NVIDIA H100 80GB HBM3,gemm,*,129-256,4580-23462,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,79.44
-NVIDIA H100 80GB HBM3,gemm,*,129-256,23463-9223372036854775807,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,169.61
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-1448,*,32,gemm.unpack_cublas,stores=cached,29.33
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-1448,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,32.21
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1449-2896,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,36.86
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,2897-4579,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,72.83
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,*,32,gemm.unpack_cublas,stores=cached,227.97
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,249.37
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,6637-9223372036854775807,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,405.78
-NVIDIA H100 80GB HBM3,gemm,*,1-2,1-2896,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,4.08
-NVIDIA H100 80GB HBM3,gemm,*,3-4,1-2896,*,*,gemm.pair_tma,warps=4 ring=2 cluster=1,5.30
-NVIDIA H100 80GB HBM3,gemm,*,1-4,2897-6636,1-13272,*,gemm.pair_tma,warps=8 ring=2 cluster=1,7.93
-NVIDIA H100 80GB HBM3,gemm,*,1-2,2897-6636,13273-9223372036854775807,*,gemm.pair_tma,warps=8 ring=3 cluster=1,26.68
-NVIDIA H100 80GB HBM3,gemm,*,3-4,2897-6636,13273-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=2,28.34
-NVIDIA H100 80GB HBM3,gemm,*,5-16,1-4579,1-6636,*,gemm.pair_stream,teams=4 cluster=2,6.63
-NVIDIA H100 80GB HBM3,gemm,*,5-16,1-4579,6637-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=8,6.22
-NVIDIA H100 80GB HBM3,gemm,*,17-32,1-2896,*,*,gemm.pair_stream,teams=4 cluster=2,6.88
-NVIDIA H100 80GB HBM3,gemm,*,17-32,2897-4579,*,*,gemm.pair_stream,teams=4 cluster=1,9.50
-NVIDIA H100 80GB HBM3,gemm,*,5-32,4580-6636,1-5792,*,gemm.pair_stream,teams=4 cluster=1,8.70
-NVIDIA H100 80GB HBM3,gemm,*,5-32,4580-6636,5793-9223372036854775807,*,gemm.pair_stream,teams=4 cluster=2,23.90
-NVIDIA H100 80GB HBM3,gemm,*,1,6637-9223372036854775807,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,24.48
-NVIDIA H100 80GB HBM3,gemm,*,2,6637-9223372036854775807,1-5246,*,gemm.pair_tma,warps=12 ring=2 cluster=1,16.97
-NVIDIA H100 80GB HBM3,gemm,*,3-32,6637-14481,1-5246,*,gemm.pair_stream,teams=4 cluster=1,11.53
-NVIDIA H100 80GB HBM3,gemm,*,3-32,14482-9223372036854775807,1-5246,*,gemm.pair_stream,teams=1 cluster=1,32.51
-NVIDIA H100 80GB HBM3,gemm,*,2,6637-9223372036854775807,5247-15325,*,gemm.pair_tma,warps=8 ring=3 cluster=1,26.23
-NVIDIA H100 80GB HBM3,gemm,*,3-32,6637-9223372036854775807,5247-15325,*,gemm.pair_stream,teams=2 cluster=1,29.65
-NVIDIA H100 80GB HBM3,gemm,*,2-16,6637-9223372036854775807,15326-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=1,48.21
-NVIDIA H100 80GB HBM3,gemm,*,17-32,6637-9223372036854775807,15326-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=2,59.03
-NVIDIA H100 80GB HBM3,gemm,*,33-64,1-1448,*,*,gemm.pair_stream,teams=2 cluster=4,9.42
-NVIDIA H100 80GB HBM3,gemm,*,65-128,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,11.59
-NVIDIA H100 80GB HBM3,gemm,*,33-64,1449-2896,*,*,gemm.pair_stream,teams=4 cluster=2,10.73
-NVIDIA H100 80GB HBM3,gemm,*,65-128,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,14.28
-NVIDIA H100 80GB HBM3,gemm,*,33-64,2897-6636,1-4692,*,gemm.pair_stream,teams=2 cluster=1,15.79
-NVIDIA H100 80GB HBM3,gemm,*,33-64,2897-6636,4693-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=2,35.50
-NVIDIA H100 80GB HBM3,gemm,*,65-128,2897-6636,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,35.97
-NVIDIA H100 80GB HBM3,gemm,*,33-64,6637-13272,*,*,gemm.pair_stream,teams=2 cluster=1,39.00
-NVIDIA H100 80GB HBM3,gemm,*,65-128,6637-13272,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,47.18
-NVIDIA H100 80GB HBM3,gemm,*,33-128,13273-23462,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=1,59.91
-NVIDIA H100 80GB HBM3,gemm,*,33-64,23463-9223372036854775807,*,*,gemm.pair_stream,teams=1 cluster=1,75.74
-NVIDIA H100 80GB HBM3,gemm,*,65-128,23463-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=1,99.22
-NVIDIA H100 80GB HBM3,gemm,*,129-256,1-1448,1-6476,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,13.57
-NVIDIA H100 80GB HBM3,gemm,*,129-256,1-1448,6477-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,18.09
-NVIDIA H100 80GB HBM3,gemm,*,129-256,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=4,19.83
-NVIDIA H100 80GB HBM3,gemm,*,129-256,2897-4579,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,24.01
-NVIDIA H100 80GB HBM3,gemm,*,129-256,4580-5246,1-14481,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,47.63
-NVIDIA H100 80GB HBM3,gemm,*,129-256,4580-5246,14482-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,137.10
-NVIDIA H100 80GB HBM3,gemm,*,129-256,5247-23462,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,72.06
-NVIDIA H100 80GB HBM3,gemm,*,129-256,23463-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,162.73
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-1448,1-6476,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,23.63
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-1448,6477-9223372036854775807,*,gemm.unpack_cublas,stores=streaming,34.45
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-1448,6477-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,37.15
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,38.95
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,2897-4579,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,63.51
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,1-13272,*,gemm.unpack_cublas,stores=cached,112.75
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,1-13272,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,117.55
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,13273-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,433.26
-NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,6637-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,377.09
-NVIDIA H100 80GB HBM3,unpack,*,*,1-2896,*,32,unpack.stream,threads=256 blocks=6 grid=resident stores=streaming,8.24
-NVIDIA H100 80GB HBM3,unpack,*,*,2897-9223372036854775807,*,32,unpack.stream,threads=128 blocks=12 grid=tiles stores=streaming,73.12
-NVIDIA H100 80GB HBM3,unpack,*,*,1-2896,*,*,unpack.stream,threads=256 blocks=6 grid=resident stores=streaming,7.81
-NVIDIA H100 80GB HBM3,unpack,*,*,2897-9223372036854775807,*,*,unpack.stream,threads=128 blocks=12 grid=tiles stores=streaming,71.01
-NVIDIA H100 80GB HBM3,pack,*,*,*,*,32,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,47.89
-NVIDIA H100 80GB HBM3,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.52
+NVIDIA H100 80GB HBM3,gemm,*,1-8,4580-13272,1-23462,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=1,19.51
+NVIDIA H100 80GB HBM3,gemm,*,1,4580-6476,23463-9223372036854775807,32,gemm.fma,rows=4,45.40
+NVIDIA H100 80GB HBM3,gemm,*,1,6477-13272,23463-9223372036854775807,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,61.02
+NVIDIA H100 80GB HBM3,gemm,*,2-8,4580-13272,23463-9223372036854775807,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,57.11
+NVIDIA H100 80GB HBM3,gemm,*,9-16,4580-13272,1-6476,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=1,14.31
+NVIDIA H100 80GB HBM3,gemm,*,9-16,4580-13272,6477-9223372036854775807,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,39.33
+NVIDIA H100 80GB HBM3,gemm,*,17-32,4580-6636,*,32,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,33.55
+NVIDIA H100 80GB HBM3,gemm,*,17-32,6637-13272,*,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,35.53
+NVIDIA H100 80GB HBM3,gemm,*,33-64,2897-6636,1-4692,32,gemm.pair_wgmma,tiles=4 teams=1 cluster=4,18.57
+NVIDIA H100 80GB HBM3,gemm,*,33-64,2897-6636,4693-9223372036854775807,32,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,45.07
+NVIDIA H100 80GB HBM3,gemm,*,33-64,6637-13272,1-6476,32,gemm.pair_wgmma,tiles=2 teams=2 cluster=2,27.20
+NVIDIA H100 80GB HBM3,gemm,*,33-64,6637-13272,6477-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,71.27
+NVIDIA H100 80GB HBM3,gemm,*,1-64,13273-23462,*,32,gemm.pair_wgmma,tiles=3 teams=1 cluster=1,42.18
+NVIDIA H100 80GB HBM3,gemm,*,1,23463-9223372036854775807,*,32,gemm.fma,rows=4,49.75
+NVIDIA H100 80GB HBM3,gemm,*,2-64,23463-9223372036854775807,*,32,gemm.pair_wgmma,tiles=4 teams=1 cluster=1,62.75
+NVIDIA H100 80GB HBM3,gemm,*,65-128,2897-6636,*,32,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,39.22
+NVIDIA H100 80GB HBM3,gemm,*,65-128,6637-13272,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,50.55
+NVIDIA H100 80GB HBM3,gemm,*,65-128,13273-23462,*,32,gemm.scaled_wgmma,rows=192 cols=128 cluster=1,66.75
+NVIDIA H100 80GB HBM3,gemm,*,65-128,23463-9223372036854775807,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=1,116.21
+NVIDIA H100 80GB HBM3,gemm,*,129-256,1-1448,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,16.99
+NVIDIA H100 80GB HBM3,gemm,*,129-256,1449-2896,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=4,20.66
+NVIDIA H100 80GB HBM3,gemm,*,129-256,2897-4579,*,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,25.44
+NVIDIA H100 80GB HBM3,gemm,*,129-256,4580-6636,1-13272,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,39.18
+NVIDIA H100 80GB HBM3,gemm,*,129-256,4580-6636,13273-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,132.65
+NVIDIA H100 80GB HBM3,gemm,*,129-256,6637-23462,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,83.40
+NVIDIA H100 80GB HBM3,gemm,*,129-256,23463-9223372036854775807,*,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,167.19
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-13272,1-4579,32,gemm.unpack_cublas,stores=cached,81.37
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-13272,1-4579,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,92.33
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-1448,4580-6636,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,26.20
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1449-2896,4580-6636,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,38.51
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,2897-13272,4580-6636,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,94.65
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-5246,6637-9223372036854775807,32,gemm.unpack_cublas,stores=cached,134.97
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-2289,6637-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,40.31
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,2290-5246,6637-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,297.90
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,5247-13272,6637-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,424.88
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,13273-9223372036854775807,1-5246,32,gemm.unpack_cublas,stores=cached,481.11
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,13273-9223372036854775807,1-5246,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,499.31
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,13273-9223372036854775807,5247-9223372036854775807,32,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,593.77
+NVIDIA H100 80GB HBM3,gemm,*,1-4,1-1448,1-6636,*,gemm.pair_tma,warps=12 ring=2 cluster=1,3.60
+NVIDIA H100 80GB HBM3,gemm,*,1-4,1449-2896,1-6636,*,gemm.pair_tma,warps=4 ring=2 cluster=1,4.98
+NVIDIA H100 80GB HBM3,gemm,*,1-4,2897-6636,1-6636,*,gemm.pair_tma,warps=8 ring=2 cluster=1,6.65
+NVIDIA H100 80GB HBM3,gemm,*,1-4,1-6636,6637-13272,*,gemm.pair_tma,warps=8 ring=3 cluster=1,6.57
+NVIDIA H100 80GB HBM3,gemm,*,5-16,1-4579,1-6636,*,gemm.pair_stream,teams=4 cluster=2,6.62
+NVIDIA H100 80GB HBM3,gemm,*,5-16,1-4579,6637-13272,*,gemm.pair_stream,teams=2 cluster=8,6.31
+NVIDIA H100 80GB HBM3,gemm,*,17-32,1-2896,1-13272,*,gemm.pair_stream,teams=4 cluster=2,6.92
+NVIDIA H100 80GB HBM3,gemm,*,17-32,2897-4579,1-13272,*,gemm.pair_stream,teams=4 cluster=1,9.58
+NVIDIA H100 80GB HBM3,gemm,*,5-32,4580-5246,1-13272,*,gemm.pair_stream,teams=4 cluster=2,13.42
+NVIDIA H100 80GB HBM3,gemm,*,33-64,1-1448,1-13272,*,gemm.pair_stream,teams=2 cluster=4,9.38
+NVIDIA H100 80GB HBM3,gemm,*,33-64,1449-5246,1-13272,*,gemm.pair_stream,teams=2 cluster=2,17.19
+NVIDIA H100 80GB HBM3,gemm,*,5-64,5247-6636,1-13272,*,gemm.pair_stream,teams=4 cluster=1,10.28
+NVIDIA H100 80GB HBM3,gemm,*,1-2,1-6636,13273-9223372036854775807,*,gemm.pair_tma,warps=8 ring=3 cluster=1,26.76
+NVIDIA H100 80GB HBM3,gemm,*,3-64,1-6636,13273-9223372036854775807,*,gemm.pair_stream,teams=4 cluster=2,35.73
+NVIDIA H100 80GB HBM3,gemm,*,65-128,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=8,11.61
+NVIDIA H100 80GB HBM3,gemm,*,65-128,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,14.29
+NVIDIA H100 80GB HBM3,gemm,*,65-128,2897-6636,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=4,35.45
+NVIDIA H100 80GB HBM3,gemm,*,129-256,1-1448,1-6476,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=4,13.56
+NVIDIA H100 80GB HBM3,gemm,*,129-256,1-1448,6477-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,18.07
+NVIDIA H100 80GB HBM3,gemm,*,129-256,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=4,19.87
+NVIDIA H100 80GB HBM3,gemm,*,129-256,2897-4579,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,23.96
+NVIDIA H100 80GB HBM3,gemm,*,129-256,4580-6636,1-13272,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,36.32
+NVIDIA H100 80GB HBM3,gemm,*,129-256,4580-6636,13273-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=8,118.53
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1-1448,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,28.79
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,1449-2896,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,36.11
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,2897-4579,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,65.47
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,1-13272,*,gemm.unpack_cublas,stores=cached,108.92
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,1-13272,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,116.06
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,4580-6636,13273-9223372036854775807,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,427.56
+NVIDIA H100 80GB HBM3,gemm,*,1-2,6637-9223372036854775807,*,*,gemm.pair_tma,warps=8 ring=3 cluster=1,24.60
+NVIDIA H100 80GB HBM3,gemm,*,3-32,6637-23462,1-15325,*,gemm.pair_stream,teams=4 cluster=1,17.80
+NVIDIA H100 80GB HBM3,gemm,*,3-16,6637-23462,15326-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=1,48.32
+NVIDIA H100 80GB HBM3,gemm,*,17-32,6637-23462,15326-9223372036854775807,*,gemm.pair_stream,teams=2 cluster=2,56.45
+NVIDIA H100 80GB HBM3,gemm,*,33-64,6637-13272,*,*,gemm.pair_stream,teams=4 cluster=1,38.28
+NVIDIA H100 80GB HBM3,gemm,*,65-128,6637-13272,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=2,45.25
+NVIDIA H100 80GB HBM3,gemm,*,33-128,13273-23462,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=1,58.68
+NVIDIA H100 80GB HBM3,gemm,*,3-64,23463-9223372036854775807,*,*,gemm.pair_stream,teams=1 cluster=1,46.60
+NVIDIA H100 80GB HBM3,gemm,*,65-128,23463-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=128 cluster=1,101.20
+NVIDIA H100 80GB HBM3,gemm,*,129-256,6637-23462,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=2,77.53
+NVIDIA H100 80GB HBM3,gemm,*,129-256,23463-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,146.04
+NVIDIA H100 80GB HBM3,gemm,*,257-9223372036854775807,6637-9223372036854775807,*,*,gemm.scaled_wgmma,rows=128 cols=256 cluster=1,370.64
+NVIDIA H100 80GB HBM3,unpack,*,*,1-2896,*,32,unpack.stream,threads=256 blocks=6 grid=resident stores=streaming,8.25
+NVIDIA H100 80GB HBM3,unpack,*,*,2897-9223372036854775807,*,32,unpack.stream,threads=128 blocks=12 grid=tiles stores=streaming,73.20
+NVIDIA H100 80GB HBM3,unpack,*,*,1-2896,*,*,unpack.stream,threads=256 blocks=6 grid=resident stores=streaming,7.79
+NVIDIA H100 80GB HBM3,unpack,*,*,2897-9223372036854775807,*,*,unpack.stream,threads=128 blocks=12 grid=tiles stores=streaming,71.10
+NVIDIA H100 80GB HBM3,pack,*,*,*,*,32,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,47.96
+NVIDIA H100 80GB HBM3,pack,*,*,*,*,*,pack.binned,threads=256 steps=4 blocks=4 grid=tiles,46.55
 sm_90,gemm,*,1-16,1-1448,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=4,7.01
 sm_90,gemm,*,1-16,1449-4579,*,32,gemm.pair_wgmma,tiles=1 teams=4 cluster=2,8.88
 sm_90,gemm,*,1,4580-5246,*,32,gemm.fma,rows=4,27.29
