@@ -8,7 +8,8 @@
 namespace nf4bench {
 namespace {
 
-// Peers round weights, and some round products, to 16 bits, and none states a bound. Theirs only catches wrong results.
+// Peers round weights, and some round products, to 16 bits, and none states a bound. Theirs, four times that of
+// codebook values rounded as they are, which costs twice what class "codebook16" allows, only catches wrong results.
 constexpr double kPeerSlack = 4;
 
 bool fits_int(int64_t value) { return value <= std::numeric_limits<int>::max(); }
@@ -17,7 +18,9 @@ class Peer : public Contender {
  public:
   bool is_peer() const override { return true; }
   double accuracy_g(const Problem& problem) const override {
-    return kPeerSlack * nf4ref::accuracy_g("unpacked", problem.dtype, problem.k);
+    const double rounded =
+        nf4ref::accuracy_g("codebook16", problem.dtype, problem.k) + nf4ref::unit_roundoff(problem.dtype) / 2;
+    return kPeerSlack * rounded;
   }
 };
 
