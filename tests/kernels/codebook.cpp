@@ -80,6 +80,9 @@ TEST_CASE("codebook: in 16 bits its values err by half a rounding at most, and 0
 }
 
 TEST_CASE("codebook: its factors for 16 bits are taken out of exact sums without a trace") {
+  const auto error = [](float factor, float inverse) { return std::fabs(double{factor} * double{inverse} - 1); };
+  CHECK(error(nf4::kCodebookFactor<nf4::f16>, nf4::kCodebookInverse<nf4::f16>) < 0x1p-25);
+  CHECK(error(nf4::kCodebookFactor<nf4::bf16>, nf4::kCodebookInverse<nf4::bf16>) < 0x1p-25);
   for (int i = 1; i < 1 << 13; ++i) {
     const auto n = static_cast<float>(i);
     const auto restored = [&](float factor, float inverse) {
