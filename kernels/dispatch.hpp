@@ -7,7 +7,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "absmax.hpp"
+#include "format/dtype.hpp"
+#include "format/number.hpp"
 
 namespace nf4 {
 

@@ -1,7 +1,7 @@
 #include <cuda_runtime_api.h>
 
-#include "architecture.hpp"
 #include "device.hpp"
+#include "device/architecture.hpp"
 #include "status.hpp"
 
 namespace nf4 {

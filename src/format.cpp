@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "check.hpp"
-#include "codebook.hpp"
+#include "format/codebook.hpp"
 
 using namespace nf4;
 

@@ -138,7 +138,7 @@ for step in "${steps[@]}"; do
       ;;
     racecheck)
       # Rings of stages are handed on by one lane's arrival at an mbarrier, after a __syncwarp that orders the others
-      # before it. racecheck does not follow such a chain, so in its build every lane arrives (kernels/ptx.cuh). It is
+      # before it. racecheck does not follow such a chain, so in its build every lane arrives (kernels/device/ptx.cuh). It is
       # slow, and goes variant by variant.
       for variant in $(variants); do
         NF4_TEST_VARIANT=$variant begin run_sanitizer "racecheck, $variant" racecheck "${tests}_racecheck" '[small]'

@@ -1,7 +1,7 @@
 #include <memory>
 
-#include "codebook.hpp"
 #include "dispatch.hpp"
+#include "format/codebook.hpp"
 #include "host.hpp"
 #include "parallel.hpp"
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "codebook.hpp"
 #include "dispatch.hpp"
+#include "format/codebook.hpp"
 #include "host.hpp"
 #include "parallel.hpp"
 

@@ -1,5 +1,5 @@
-#include "codebook.hpp"
 #include "dispatch.hpp"
+#include "format/codebook.hpp"
 #include "host.hpp"
 #include "parallel.hpp"
 

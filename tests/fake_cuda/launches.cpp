@@ -78,7 +78,7 @@ TEST_CASE("launches: small shapes reach every kernel") {
   std::vector<std::string_view> missing;
   for (const std::string_view kernel : fake_cuda::kernels()) {
     const bool asked_only =
-        kernel.find("7witness") != std::string_view::npos;  // of kernels/architecture.cu, never launched
+        kernel.find("7witness") != std::string_view::npos;  // of kernels/device/architecture.cu, never launched
     if (launched.count(kernel) == 0 && !asked_only) missing.push_back(kernel);
   }
   CAPTURE(missing);

@@ -1,0 +1,705 @@
+// gemm.pair and gemm.pair_tma: the fused product on the tensor cores, for up to 16 rows of x a pass, codes decoded by
+// the pair table. The two differ in how codes reach shared memory (`Copy`).
+//
+// Product. The weights are the A operand of mma.m16n8k16, x is B. K may be permuted freely inside a block of the format
+// if x is permuted alike, so the native layout serves: of a 64-weight block (32 bytes) of a row, lane t of a quad takes
+// the 16 weights in bytes 8t to 8t+7, and so 16 consecutive elements of x. Step j = 0..3 of the four that cover the
+// block takes bytes 2j and 2j+1 of them:
+//
+//     A register   row    bytes of the block        B register   x elements of the block
+//     a0           g      8t + 2j                   b0           16t + 4j, + 1
+//     a1           g + 8  8t + 2j                   b1           16t + 4j + 2, + 3
+//     a2           g      8t + 2j + 1                            column g of the operand
+//     a3           g + 8  8t + 2j + 1               (g = lane / 4, t = lane % 4)
+//
+// All of a block's products meet in one accumulator, which is multiplied by the block's absmax in fp32. Blocks of the
+// format larger than 64 are treated as several of 64.
+//
+// Packing. An operand B has 8 columns, and rows of x seldom fill them. The columns left over hold other blocks of the
+// same rows: with `Cols` rows, column p * Cols + m is row m of the p-th of 8 / Cols blocks. Multiplying block p by it
+// gives that block's sums in its own columns, and in the others nothing of use. So x takes no more room than its
+// elements do, and so few registers that it is read from shared memory for every tile.
+//
+// Work. A stage is 4 KiB of codes: 8 blocks of 16 rows, or 4 blocks of 32 rows when x fills the columns. A CTA owns a
+// range of tiles (of 16 or 32 rows of one W, see group.hpp); their stages, in the order of rows and then of K, are
+// dealt to the consumer warps in equal contiguous runs. Every consumer has a ring of stages of its own, which a
+// producer warp fills, so consumers never wait for one another before the end. A consumer adds up in registers while it
+// stays in a tile; when it leaves, it puts its sums into a slot of shared memory. The slots of a tile are added up at
+// the end, in order. The CTAs of a cluster share their tiles and split K; what they found meets through distributed
+// shared memory, in rank order.
+//
+// Banks. A stage's rows lie 128 bytes apart, with 16-byte pieces exchanged: piece c of row r is at place c ^ (r % 8),
+// the copy engine's 128-byte swizzle. Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then the 8-byte
+// reads of a half warp fall into different banks.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "device/launch.cuh"
+#include "device/math.hpp"
+#include "device/ptx.cuh"
+#include "device/ring.hpp"
+#include "device/shares.hpp"
+#include "device/warp.hpp"
+#include "dispatch.hpp"
+#include "format/number.hpp"
+#include "gemm/group.hpp"
+#include "gemm/limits.hpp"
+#include "gemm/named_barriers.hpp"
+#include "gemm/pair_codebook.hpp"
+#include "gemm/pair_fragment.cuh"
+#include "gemm/pair_scales.cuh"
+#include "gemm/pair_sizes.hpp"
+#include "gemm/pair_table.cuh"
+#include "gemm/tiles.hpp"
+#include "variant.hpp"
+
+namespace nf4 {
+
+constexpr int kPairStageBytes = 4096;
+constexpr int kPairConsumers = 12;  // warps, at most
+constexpr int kPairProducers = 4;   // warps
+static_assert(kPairConsumers <= 16, "PairShare::takers() has 4 bits for each");
+constexpr int kPairMostTiles = 512;  // of a CTA
+constexpr int kPairServed = kPairConsumers / kPairProducers;
+constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
+
+// The shape of the work for up to Cols rows of x: 1, 2, 4, 8 or 16.
+template <int Cols>
+struct PairShape {
+  static constexpr int kTiles = Cols >= 8 ? 2 : 1;  // of 16 rows, that share an operand B
+  static constexpr int kRows = 16 * kTiles;         // of W in a stage
+  static constexpr int kBlocks = kPairStageBytes / (kRows * kPairBlockBytes);
+  static constexpr int kBoxes = kBlocks / kPairBoxBlocks;
+  static constexpr int kColTiles = Cols >= 8 ? Cols / 8 : 1;  // operands B side by side
+  static constexpr int kPacked = Cols >= 8 ? 1 : 8 / Cols;    // blocks in an operand B
+  static constexpr int kGroups = kBlocks / kPacked;  // of blocks in a stage; group i has blocks i + p * kGroups
+  static constexpr int kOutputs = kRows * Cols;      // of a tile, and floats in a slot
+  static constexpr int kScaleRows = 2 * kTiles;      // that a lane needs scales of,
+  static constexpr int kScaleBlocks = kBlocks / 4;   // in each those of the blocks from t * kScaleBlocks
+  static constexpr int kScaleBytes = kRows * kBlocks * static_cast<int>(sizeof(float));  // of a stage
+};
+
+// What the host works out for a launch. Offsets are bytes in shared memory.
+struct PairPlan {
+  Shares tiles;          // among clusters
+  Shares stages;         // of K, among the CTAs of a cluster
+  Divisor by_stages[2];  // of a CTA: stages.size, and one more
+  Divisor by_consumers;
+  int cluster;            // CTAs, a power of two
+  int ring;               // stages per consumer
+  int scales;             // of the rings
+  int x;                  // rows of x
+  int x_pitch;            // bytes between them
+  int barriers;           // of x, and of the rings
+  int slots;              // 0: in the holes of the pair table
+  int map;                // of nested absmax, one for each product
+  int takers;             // see PairShare::takers()
+  bool quads;             // see quad_scales()
+  bool constant_weights;  // they may be read before the kernels before have completed
+  PairCodebook codebook;  // in x's type; as a parameter it is at hand when the kernel starts
+};
+
+// A stage of a CTA's share, counted from the CTA's first: stage `stage` of K in tile `tile`.
+struct PairPosition {
+  int tile;
+  int stage;
+
+  __device__ void advance(int stages) {
+    if (++stage == stages) {
+      stage = 0;
+      ++tile;
+    }
+  }
+};
+
+// What a CTA has to do, and where it keeps things.
+template <class Shape>
+struct PairShare {
+  const PairPlan& plan;
+  uint8_t* shared;
+  int consumers;
+  int rank;  // in the cluster
+  int tile_begin, tiles;
+  int stage_begin, stages;
+  Shares runs;  // of stages among consumers
+
+  __device__ PairShare(const PairPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
+    consumers = static_cast<int>(blockDim.x) / kWarpSize - kPairProducers;
+    rank = static_cast<int>(blockIdx.x) & (plan.cluster - 1);
+    const int cluster = static_cast<int>(blockIdx.x) >> (__ffs(plan.cluster) - 1);
+    tile_begin = plan.tiles.begin(cluster);
+    tiles = plan.tiles.begin(cluster + 1) - tile_begin;
+    stage_begin = plan.stages.begin(rank);
+    stages = plan.stages.begin(rank + 1) - stage_begin;
+    const int size = plan.by_consumers.quotient(tiles * stages);
+    runs = {consumers, size, tiles * stages - size * consumers};
+  }
+
+  __device__ PairPosition begin_of(int consumer) const {
+    const int begin = runs.begin(consumer);
+    if (stages == 0) return {0, 0};
+    const int tile = plan.by_stages[stages - plan.stages.size].quotient(begin);
+    return {tile, begin - tile * stages};
+  }
+  __device__ int run(int consumer) const { return runs.begin(consumer + 1) - runs.begin(consumer); }
+  __device__ int block(const PairPosition& at) const { return (stage_begin + at.stage) * Shape::kBlocks; }
+
+  __device__ uint32_t x_barrier() const { return shared_address(shared + plan.barriers); }
+  __device__ uint32_t full(int stage) const { return x_barrier() + 8 + stage * 16; }  // of all rings, in order
+  __device__ uint32_t empty(int stage) const { return full(stage) + 8; }
+  __device__ uint8_t* codes(int stage) const { return shared + PairTable::kBytes + stage * kPairStageBytes; }
+  __device__ uint8_t* scales(int stage) const { return shared + plan.scales + stage * Shape::kScaleBytes; }
+
+  // The first and the last consumer that have stages of a tile, in 4 bits each, in a CTA with `its_stages` of K: as
+  // many as any of the cluster has. To find them takes divisions, which producers do when they have no more to bring.
+  __device__ uint8_t* takers(int its_stages, int tile) const {
+    return shared + plan.takers + (its_stages - plan.stages.size) * kPairMostTiles + tile;
+  }
+  __device__ void find_takers(int thread, int threads) const {
+    const int most = plan.stages.size + (plan.stages.larger > 0 ? 1 : 0);
+    for (int its_stages = max(1, plan.stages.size); its_stages <= most; ++its_stages) {
+      const Shares its_runs = Shares::of(tiles * its_stages, consumers);
+      for (int tile = thread; tile < tiles; tile += threads) {
+        const int first = its_runs.taker(tile * its_stages);
+        const int last = its_runs.taker((tile + 1) * its_stages - 1);
+        *takers(its_stages, tile) = static_cast<uint8_t>(first | last << 4);
+      }
+    }
+  }
+
+  // Output `i` of a slot. Slots lie in rows of 32 floats, one row to a hole of the table or one after the other.
+  __device__ float* in_slot(int slot, int i) const {
+    const int element = slot * Shape::kOutputs + i;
+    uint8_t* const slots = shared + (plan.slots == 0 ? PairTable::kUsedBytes : plan.slots);
+    const int pitch = plan.slots == 0 ? PairTable::kEntryBytes : kWarpSize * static_cast<int>(sizeof(float));
+    return reinterpret_cast<float*>(slots + element / kWarpSize * pitch) + element % kWarpSize;
+  }
+};
+
+// Fills the rings of consumers `first`, first + kPairProducers, ... in turn. A first stage is asked for before any
+// other warp is waited for: so this initializes the barrier that it arrives at, by init_full(stage), and the consumer
+// all others of its ring. Where weights may still be written, the kernels before are waited for, and bring_x() is
+// called once the first stages are asked for.
+template <class Copy, class Scales, class Shape, int Products, class InitFull, class BringX>
+__device__ void pair_produce(const PairShare<Shape>& share, const Group<Products>& group,
+                             const typename Copy::template Source<Products>& source, int first,
+                             const InitFull& init_full, const BringX& bring_x) {
+  constexpr int kScaleLanes = Shape::kBlocks / 4;  // of a row
+  const int lane = threadIdx.x % kWarpSize;
+  // Scales lie in the order of the operand's rows, which lanes read without conflict.
+  const int scale_row = lane / kScaleLanes / 8 * 8 + operand_row(lane / kScaleLanes % 8);
+  const int row_blocks = static_cast<int>(group.products[0].weight.cols / kPairBlock);
+  const bool nested = !Scales::kAsync && group.products[0].weight.absmax.dtype == Dtype::u8;
+  float* const map = reinterpret_cast<float*>(share.shared + share.plan.map);
+  // Of the next stage: where it is, whose tile it is of, the tile's first row there, and its scales.
+  PairPosition next[kPairServed]{};
+  int left[kPairServed];
+  int product[kPairServed]{};
+  int row[kPairServed]{};
+  float offset[kPairServed]{};
+  Scales scales[kPairServed];
+  const auto first_of_ring = [&](int i) { return (first + i * kPairProducers) * share.plan.ring; };
+  const auto find_tile = [&](int i) {
+    const int tile = share.tile_begin + next[i].tile;
+    product[i] = group.tiles.product(tile);
+    row[i] = group.tiles.in_product(tile, product[i]) * Shape::kRows;
+    if (nested) offset[i] = __ldg(group.products[product[i]].weight.absmax.offset);
+  };
+  const auto ask_for_codes = [&](int i, int stage) {
+    Copy::template issue<Shape>(source, product[i], group.products[product[i]].weight,
+                                share.block(next[i]) * kPairBlockBytes, row[i], share.codes(stage), share.full(stage));
+  };
+  const auto read_scales = [&](int i) {
+    const Weight& weight = group.products[product[i]].weight;
+    const int scales_of = min(row[i] + scale_row, static_cast<int>(weight.rows) - 1);
+    const int block = share.block(next[i]) + lane % kScaleLanes * 4;
+    Scales::dispatch(share.plan.quads, weight, [&](auto format) {
+      scales[i].read(format, weight, scales_of * row_blocks + block, row_blocks - block);
+    });
+  };
+  const auto store_scales = [&](int i, int stage) {
+    const Weight& weight = group.products[product[i]].weight;
+    Scales::dispatch(share.plan.quads, weight, [&](auto format) {
+      scales[i].store(format, weight, shared_address(map + product[i] * kMapSize), offset[i],
+                      shared_address(share.scales(stage)) + lane * 16);
+    });
+  };
+
+#pragma unroll
+  for (int i = 0; i < kPairServed; ++i) {
+    if (lane == 0 && first + i * kPairProducers < share.consumers) init_full(first_of_ring(i));
+  }
+  Copy::barriers_are_ready();
+  __syncwarp();
+  if (!share.plan.constant_weights) Copy::wait_for_kernels_before();
+#pragma unroll
+  for (int i = 0; i < kPairServed; ++i) {
+    const int consumer = first + i * kPairProducers;
+    next[i] = share.begin_of(consumer);
+    left[i] = consumer < share.consumers ? share.run(consumer) : 0;
+    if (left[i] == 0) continue;
+    find_tile(i);
+    read_scales(i);
+    ask_for_codes(i, first_of_ring(i));
+    if (Scales::kAsync) store_scales(i, first_of_ring(i));
+  }
+  if (!share.plan.constant_weights) bring_x();
+  // Nested scales: their maps go to shared memory, where any of their values is near.
+  if (nested) {
+    for (int p = 0; p < group.count; ++p) {
+      for (int i = first * kWarpSize + lane; i < kMapSize; i += kPairProducers * kWarpSize)
+        map[p * kMapSize + i] = __ldg(group.products[p].weight.absmax.map + i);
+    }
+  }
+  barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));  // maps are there, and the consumers' barriers
+  barrier_pass(kTableBarrier, static_cast<int>(blockDim.x));
+  RingPlace place{0, 1};
+  const int rounds = left[0];  // no run is longer than the first one's
+  for (int round = 0; round < rounds; ++round) {
+#pragma unroll
+    for (int i = 0; i < kPairServed; ++i) {
+      if (left[i] == 0) continue;
+      --left[i];
+      const int stage = first_of_ring(i) + place.slot;
+      if (round >= share.plan.ring) {
+        barrier_wait(share.empty(stage), place.parity);
+      } else if (round > 0 && !share.plan.constant_weights) {
+        barrier_wait(share.full(first_of_ring(i)), 0);  // all first stages come sooner if nothing else is asked for
+      }
+      if (round > 0) ask_for_codes(i, stage);
+      if (round > 0 || !Scales::kAsync) store_scales(i, stage);
+      next[i].advance(share.stages);
+      if (left[i] > 0) {
+        if (next[i].stage == 0) find_tile(i);
+        read_scales(i);
+      }
+      if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
+      barrier_arrive_warp(share.full(stage));
+    }
+    place.advance(share.plan.ring);
+  }
+}
+
+// Multiplies the run of one consumer, and puts its sums of each tile that it touches into slot consumer + tile.
+template <class T, int Cols>
+__device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int consumer) {
+  using Shape = PairShape<Cols>;
+  const PairPlan& plan = share.plan;
+  const uint8_t* const table = share.shared;
+  const int lane = threadIdx.x % kWarpSize;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const int g_row = operand_row(g);
+  const uint32_t lane4 = lane * 4;
+  int offsets[kPairBoxBlocks];  // in a stage, of the lane's 8 bytes of each block in a box
+#pragma unroll
+  for (int b = 0; b < kPairBoxBlocks; ++b)
+    offsets[b] = g_row * kPairBoxBytes + ((2 * b + t / 2) ^ g_row) * 16 + t % 2 * 8;
+  int x_offsets[Shape::kColTiles];  // of the lane's elements of x: row, block in the group, part of the block
+#pragma unroll
+  for (int c = 0; c < Shape::kColTiles; ++c)
+    x_offsets[c] = plan.x + min(c * 8 + g % Cols, m - 1) * plan.x_pitch +
+                   (g / Cols * Shape::kGroups * kPairBlock + t * 16) * static_cast<int>(sizeof(T));
+  // With one row of x, neighbouring columns lie 128 bytes apart; to meet different banks, odd ones read the second half
+  // of their elements first.
+  const int first_half = Cols == 1 ? g % 2 * 16 : 0;
+
+  float sums[Shape::kTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
+  PairPosition at = share.begin_of(consumer);
+  RingPlace place;
+  for (int left = share.run(consumer); left > 0; --left) {
+    const int stage = consumer * plan.ring + place.slot;
+    barrier_wait(share.full(stage), place.parity);
+    const uint8_t* const codes = share.codes(stage);
+    float scales[Shape::kScaleRows][Shape::kScaleBlocks];
+#pragma unroll
+    for (int r = 0; r < Shape::kScaleRows; ++r) {
+      const float* from =
+          reinterpret_cast<const float*>(share.scales(stage)) + (r * 8 + g) * Shape::kBlocks + t * Shape::kScaleBlocks;
+      if constexpr (Shape::kScaleBlocks == 2) {
+        const float2 pair = *reinterpret_cast<const float2*>(from);
+        scales[r][0] = pair.x;
+        scales[r][1] = pair.y;
+      } else {
+        scales[r][0] = *from;
+      }
+    }
+    const int x_stage = at.stage * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
+#pragma unroll
+    for (int i = 0; i < Shape::kGroups; ++i) {
+      uint32_t b[Shape::kColTiles][8];
+#pragma unroll
+      for (int c = 0; c < Shape::kColTiles; ++c) {
+        const uint8_t* from = share.shared + x_offsets[c] + x_stage + i * kPairBlock * static_cast<int>(sizeof(T));
+        const uint4 low = *reinterpret_cast<const uint4*>(from + first_half);
+        const uint4 high = *reinterpret_cast<const uint4*>(from + (first_half ^ 16));
+        const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+        for (int w = 0; w < 8; ++w) b[c][w] = words[w];
+      }
+      // The scales of the blocks whose sums this lane holds: of its own, or those that another lane of the quad has.
+      float group_scales[Shape::kScaleRows];
+#pragma unroll
+      for (int r = 0; r < Shape::kScaleRows; ++r) {
+        if constexpr (Cols == 2) group_scales[r] = scales[r][i];
+        if constexpr (Cols == 4) group_scales[r] = __shfl_sync(~0u, scales[r][i % 2], (lane & ~1) + i / 2);
+        if constexpr (Cols >= 8) group_scales[r] = __shfl_sync(~0u, scales[r][0], (lane & ~3) + i);
+      }
+#pragma unroll
+      for (int p = 0; p < Shape::kPacked; ++p) {
+        const int block = i + p * Shape::kGroups;
+#pragma unroll
+        for (int tile = 0; tile < Shape::kTiles; ++tile) {
+          const uint8_t* from =
+              codes + (block / kPairBoxBlocks + tile) * 16 * kPairBoxBytes + offsets[block % kPairBoxBlocks];
+          uint2 upper = *reinterpret_cast<const uint2*>(from);
+          uint2 lower = *reinterpret_cast<const uint2*>(from + 8 * kPairBoxBytes);
+          if (Cols == 1 && p % 2 == 1) {  // as the elements of x are read
+            upper = make_uint2(upper.y, upper.x);
+            lower = make_uint2(lower.y, lower.x);
+          }
+          float dots[Shape::kColTiles][4] = {};
+          const auto step = [&](auto byte, uint32_t word0, uint32_t word1, int j) {
+            constexpr int kByte = decltype(byte)::value;
+            const uint32_t a[4] = {
+                PairTable::look_up<kByte>(table, word0, lane4), PairTable::look_up<kByte>(table, word1, lane4),
+                PairTable::look_up<kByte + 1>(table, word0, lane4), PairTable::look_up<kByte + 1>(table, word1, lane4)};
+#pragma unroll
+            for (int c = 0; c < Shape::kColTiles; ++c) mma<T>(dots[c], a, b[c][2 * j], b[c][2 * j + 1]);
+          };
+          step(Constant<0>{}, upper.x, lower.x, 0);
+          step(Constant<2>{}, upper.x, lower.x, 1);
+          step(Constant<0>{}, upper.y, lower.y, 2);
+          step(Constant<2>{}, upper.y, lower.y, 3);
+          if constexpr (Cols == 1) {  // columns 2t and 2t + 1 are blocks, whose scales the lane has
+            if (t == p / 2) {
+              sums[tile][0][0] = fmaf(dots[0][p % 2], scales[2 * tile][p % 2], sums[tile][0][0]);
+              sums[tile][0][2] = fmaf(dots[0][2 + p % 2], scales[2 * tile + 1][p % 2], sums[tile][0][2]);
+            }
+          } else if (Shape::kPacked == 1 || 2 * t / Cols == p) {
+#pragma unroll
+            for (int c = 0; c < Shape::kColTiles; ++c) {
+#pragma unroll
+              for (int e = 0; e < 4; ++e)
+                sums[tile][c][e] = fmaf(dots[c][e], group_scales[2 * tile + e / 2], sums[tile][c][e]);
+            }
+          }
+        }
+      }
+    }
+    barrier_arrive_warp(share.empty(stage));
+    place.advance(plan.ring);
+    const int slot = consumer + at.tile;
+    at.advance(share.stages);
+    if (at.stage != 0 && left > 1) continue;
+
+      // The warp leaves the tile. Where columns were packed, sums of the same row of x are spread over lanes.
+#pragma unroll
+    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+#pragma unroll
+      for (int c = 0; c < Shape::kColTiles; ++c) {
+        float(&sum)[4] = sums[tile][c];
+#pragma unroll
+        for (int e = 0; e < 4; e += Cols == 1 ? 2 : 1) {
+          if constexpr (Cols <= 4) sum[e] += __shfl_xor_sync(~0u, sum[e], 2);
+          if constexpr (Cols <= 2) sum[e] += __shfl_xor_sync(~0u, sum[e], 1);
+        }
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = tile * 16 + half * 8 + g_row;
+          if constexpr (Cols == 1) {
+            if (t == 0) *share.in_slot(slot, row) = sum[2 * half];
+          } else if (Cols >= 8 || 2 * t < Cols) {
+            *reinterpret_cast<float2*>(share.in_slot(slot, row * Cols + c * 8 + 2 * t)) =
+                make_float2(sum[2 * half], sum[2 * half + 1]);
+          }
+        }
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[e] = 0.0f;
+      }
+    }
+  }
+}
+
+// Adds up the slots, of all CTAs of the cluster, of the tiles that fall to this one, and writes y.
+template <class T, int Cols, class Copy, int Products>
+__device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group<Products>& group, int m) {
+  using Shape = PairShape<Cols>;
+  const PairPlan& plan = share.plan;
+  for (int i = threadIdx.x;; i += blockDim.x) {
+    const int tile = share.rank + i / Shape::kOutputs * plan.cluster;
+    if (tile >= share.tiles) break;
+    const int row = i % Shape::kRows;
+    const int col = i % Shape::kOutputs / Shape::kRows;
+    const int group_tile = share.tile_begin + tile;
+    const int whose = group.tiles.product(group_tile);
+    const GroupProduct& product = group.products[whose];
+    const int64_t out_row = int64_t{group.tiles.in_product(group_tile, whose)} * Shape::kRows + row;
+    if (col >= m || out_row >= product.weight.rows) continue;
+    float total = 0.0f;
+    for (int rank = 0; rank < plan.cluster; ++rank) {
+      const int stages = plan.stages.begin(rank + 1) - plan.stages.begin(rank);
+      if (stages == 0) continue;
+      const int takers = *share.takers(stages, tile);
+      const int last = takers >> 4;
+#pragma unroll(Cols > 8 ? 1 : 4)  // 16 rows of x have no registers to spare
+      for (int consumer = takers & 15; consumer <= last; ++consumer) {
+        const float* sum = share.in_slot(consumer + tile, row * Cols + col);
+        total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);
+      }
+    }
+    total = __fmul_rn(total, kCodebookInverse<T>);  // rounded before the bias is added
+    const T* const bias = static_cast<const T*>(product.bias);
+    static_cast<T*>(product.y)[col * product.ldy + out_row] =
+        from_float<T>(bias != nullptr ? total + to_float(bias[out_row]) : total);
+  }
+}
+
+template <class T, int Cols, class Copy, class Scales, int Products>
+__global__ void __launch_bounds__(kPairThreads, 1)
+    gemm_pair(const T* __restrict__ x,  // [m, K]
+              int64_t ldx,              // elements
+              int m,                    // 1 to Cols
+              const __grid_constant__ Group<Products> group, const __grid_constant__ PairPlan plan,
+              const __grid_constant__ typename Copy::template Source<Products> source) {
+  if constexpr (kCompiledArchitecture >= Copy::kArchitecture) {
+    using Shape = PairShape<Cols>;
+    extern __shared__ __align__(1024) uint8_t shared[];
+    const PairShare<Shape> share(plan, shared);
+    const Weight& weight = group.products[0].weight;  // for what all have in common
+    const int warp = uniform(threadIdx.x / kWarpSize);
+
+    const int64_t x_begin = int64_t{share.stage_begin} * Shape::kBlocks * kPairBlock;
+    const int x_bytes = static_cast<int>(
+        max(min(int64_t{share.stages} * Shape::kBlocks * kPairBlock, weight.cols - x_begin), int64_t{0}) * sizeof(T));
+    const auto issue_x = [&] {
+      Copy::issue_x(shared + plan.x, plan.x_pitch, x + x_begin, ldx, m, x_bytes, share.x_barrier());
+    };
+    const auto init_full = [&](int stage) {
+      barrier_init(share.full(stage), kWarpArrivals + (Copy::kAsync || Scales::kAsync ? kWarpSize : 0));
+    };
+
+    // x is asked for by all consumers if by cp.async. Else by the last producer, as soon as the kernels before have
+    // completed; with constant weights producers are ahead of those, and the first consumer asks.
+    const bool consumer_asks = Copy::kAsync || plan.constant_weights;
+    const bool asks_alone = !Copy::kAsync && warp == (consumer_asks ? 0 : share.consumers + kPairProducers - 1);
+    if (asks_alone && threadIdx.x % kWarpSize == 0) barrier_init(share.x_barrier(), 1);
+
+    // Up to wait_for_kernels_before() nothing may depend on what they wrote.
+    if (warp >= share.consumers) {
+      pair_produce<Copy, Scales>(share, group, source, warp - share.consumers, init_full, [&] {
+        if (asks_alone) issue_x();
+      });
+      share.find_takers(threadIdx.x - share.consumers * kWarpSize, kPairProducers * kWarpSize);
+      Copy::wait_for_kernels_before();  // before y is written, here too
+    } else {
+      if (threadIdx.x % kWarpSize == 0) {
+        for (int stage = warp * plan.ring; stage < (warp + 1) * plan.ring; ++stage) {
+          if (stage > warp * plan.ring) init_full(stage);
+          barrier_init(share.empty(stage), kWarpArrivals);
+        }
+        Copy::barriers_are_ready();
+      }
+      __syncwarp();
+      barrier_pass(kProducersBarrier, static_cast<int>(blockDim.x));
+      // Of x, what is past the end of K is zeros.
+      const int x_room = share.stages * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
+      for (int i = x_bytes / 16 + threadIdx.x; i < x_room / 16; i += share.consumers * kWarpSize) {
+        for (int row = 0; row < m; ++row)
+          *reinterpret_cast<uint4*>(shared + plan.x + row * plan.x_pitch + i * 16) = make_uint4(0, 0, 0, 0);
+      }
+      PairTable::fill(shared, plan.codebook, share.consumers);
+      Copy::wait_for_kernels_before();
+      Copy::start_kernel_after();
+      if (Copy::kAsync || (consumer_asks && warp == 0)) issue_x();
+      barrier_sync(kTableBarrier, static_cast<int>(blockDim.x));
+      if (!Copy::kAsync) barrier_wait(share.x_barrier(), 0);
+      pair_consume<T, Cols>(share, m, warp);
+    }
+
+    __syncthreads();
+    if (plan.cluster > 1) Copy::cluster_sync();
+    pair_finish<T, Cols, Copy>(share, group, m);
+    if (plan.cluster > 1) Copy::cluster_meet();  // nobody leaves while others read its slots
+  }
+}
+
+// The most that a launch uses: what does not fit into shared memory is narrowed, see lay_out_pair().
+struct PairConfig {
+  int warps;    // consumers
+  int ring;     // stages per consumer
+  int cluster;  // CTAs that split K
+
+  std::string text() const {
+    return "warps=" + std::to_string(warps) + " ring=" + std::to_string(ring) + " cluster=" + std::to_string(cluster);
+  }
+  bool operator==(const PairConfig&) const = default;
+};
+
+struct PairLaunch {
+  PairPlan plan;
+  int threads;
+  int shared_bytes;
+};
+
+// Lays out shared memory and divides the work, tiles of W [.., k], for exactly this config; false if there is no room.
+template <int Cols>
+bool lay_out_exactly(int64_t tiles, int64_t k, int maps, const Device& device, const PairConfig& config,
+                     PairLaunch& launch) {
+  using Shape = PairShape<Cols>;
+  constexpr int kSlotBytes = Shape::kOutputs * static_cast<int>(sizeof(float));
+  const int64_t stages = ceil_div(k, Shape::kBlocks * kPairBlock);
+  tiles = std::max<int64_t>(1, tiles);  // for no rows it is only asked what would be
+  const int rings = config.warps * config.ring;
+  PairPlan& plan = launch.plan;
+  int64_t bytes = PairTable::kBytes + int64_t{rings} * kPairStageBytes;
+  const auto take = [&](int& offset, int64_t size) {
+    offset = static_cast<int>(std::min<int64_t>(bytes, device.shared_memory));
+    bytes += ceil_div(size, 128) * 128;
+  };
+  take(plan.scales, int64_t{rings} * Shape::kScaleBytes);
+  // Rows of x lie 16 bytes apart modulo 128, so that lanes which read two of them meet different banks.
+  const int64_t x_pitch = ceil_div(stages, config.cluster) * Shape::kBlocks * kPairBlock * 2 + 16;
+  take(plan.x, Cols * x_pitch);
+  take(plan.barriers, (1 + 2 * rings) * 8);
+  take(plan.map, maps * kMapSize * static_cast<int>(sizeof(float)));
+  take(plan.takers, 2 * kPairMostTiles);
+  if (bytes > device.shared_memory) return false;
+  plan.x_pitch = static_cast<int>(x_pitch);
+
+  // Every tile and every consumer takes a slot. They go into the table's holes, or behind the rest if that has room for
+  // more. More clusters than run at once share the tiles if need be.
+  const int64_t room = std::max<int64_t>(PairTable::kFreeBytes, device.shared_memory - bytes);
+  const int64_t most_tiles = std::min<int64_t>(kPairMostTiles, room / kSlotBytes - config.warps);
+  if (most_tiles < 1) return false;
+  const int64_t clusters = std::max(1, device.clusters(config.cluster));
+  const int64_t count = std::min(tiles, ceil_div(tiles, clusters * most_tiles) * clusters);
+  const int64_t slot_bytes = (ceil_div(tiles, count) + config.warps) * kSlotBytes;
+  plan.slots = 0;
+  if (slot_bytes > PairTable::kFreeBytes) take(plan.slots, slot_bytes);
+
+  plan.tiles = Shares::of(tiles, static_cast<int>(count));
+  plan.stages = Shares::of(stages, config.cluster);
+  // A CTA has 512 tiles at most, and not 200 stages of K, whose x would not fit: far within what a Divisor is exact
+  // for.
+  plan.by_stages[0] = Divisor::of(std::max(1, plan.stages.size));
+  plan.by_stages[1] = Divisor::of(plan.stages.size + 1);
+  plan.by_consumers = Divisor::of(config.warps);
+  plan.cluster = config.cluster;
+  plan.ring = config.ring;
+  launch.threads = (config.warps + kPairProducers) * kWarpSize;
+  launch.shared_bytes = static_cast<int>(bytes);
+  return true;
+}
+
+// The same for the widest that fits of what the config allows: the ring gives way first, then K is split further as far
+// as the copy can, then warps go.
+template <int Cols>
+bool lay_out_pair(int64_t tiles, int64_t k, int maps, const Device& device, int most_cluster, PairConfig config,
+                  PairLaunch& launch) {
+  for (int warps = config.warps; warps >= kPairProducers; warps -= kPairProducers) {
+    for (int cluster = config.cluster; cluster <= most_cluster; cluster *= 2) {
+      for (int ring = config.ring; ring >= 2; --ring) {
+        if (lay_out_exactly<Cols>(tiles, k, maps, device, {warps, ring, cluster}, launch)) return true;
+      }
+    }
+  }
+  return false;
+}
+
+template <class T, int Cols, class Copy, class Scales, int Products>
+int launch_pair_pass(std::span<const GemmArgs> group, int64_t m0, int m, const Device& device, PairLaunch& launch,
+                     Stream stream) {
+  constexpr auto kKernel = gemm_pair<T, Cols, Copy, Scales, Products>;
+  if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
+    return error;
+  typename Copy::template Source<Products> source{};
+  if (const int error = Copy::template make_source<PairShape<Cols>>(group, source); error != cudaSuccess) return error;
+  PairPlan& plan = launch.plan;
+  plan.constant_weights = constant_weights(group);
+  plan.quads = quad_scales(group);
+  plan.codebook = pair_codebook<T>();
+
+  const Blocks blocks{int64_t{plan.tiles.count} * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster,
+                      Copy::kDependentLaunch};
+  const GemmArgs& args = group.front();
+  return nf4::launch(kKernel, blocks, stream, static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m,
+                     Group<Products>::of(group, m0, sizeof(T), PairShape<Cols>::kRows), plan, source);
+}
+
+// Passes of as many rows of x as are left, 16 at most, fewer where x has no room in shared memory.
+template <class Copy>
+int launch_gemm_pair(std::span<const GemmArgs> group, const Device& device, int config_index, Stream stream) {
+  const PairConfig config = Copy::kConfigs[config_index];
+  const GemmArgs& args = group.front();  // for what all have in common
+  const Weight& weight = args.weight;
+  const int maps = weight.absmax.dtype == Dtype::u8 ? static_cast<int>(group.size()) : 1;
+  for (int64_t m0 = 0; m0 < args.m;) {
+    int error = cudaErrorInvalidConfiguration;
+    int m = 0;
+    const auto pass = [&](auto cols) {
+      constexpr int kCols = decltype(cols)::value;
+      PairLaunch launch;
+      if (m != 0 || (kCols > 1 && args.m - m0 <= kCols / 2)) return;  // done, or a narrower one will do
+      const int64_t tiles = count_tiles(GroupRows(group), PairShape<kCols>::kRows);
+      if (!lay_out_pair<kCols>(tiles, weight.cols, maps, device, Copy::kMostCluster, config, launch)) return;
+      m = static_cast<int>(std::min<int64_t>(args.m - m0, kCols));
+      const auto run = [&](auto type, auto scales, auto products) {
+        return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales), decltype(products)::value>(
+            group, m0, m, device, launch, stream);
+      };
+      const auto with_products = [&](auto type, auto scales) {
+        return group.size() == 1 ? run(type, scales, Constant<1>{}) : run(type, scales, Constant<kMostProducts>{});
+      };
+      const auto with_scales = [&](auto type) {
+        return weight.absmax.dtype == Dtype::f32 ? with_products(type, F32Scales{})
+                                                 : with_products(type, PackedScales{});
+      };
+      error = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
+    };
+    pass(Constant<16>{});
+    pass(Constant<8>{});
+    pass(Constant<4>{});
+    pass(Constant<2>{});
+    pass(Constant<1>{});
+    if (error != cudaSuccess) return error;
+    m0 += m;
+  }
+  return cudaSuccess;
+}
+
+template <class Copy>
+const char* pair_unsupported(const Problem& problem, const Device& device) {
+  if (device.architecture < Copy::kArchitecture) return Copy::kNeedsArchitecture;
+  if (const char* reason = pair_scales_unsupported(problem); reason != nullptr) return reason;
+  PairLaunch launch;
+  const int64_t tiles = ceil_div(problem.n, PairShape<1>::kRows);
+  if (!lay_out_pair<1>(tiles, problem.k, kMostProducts, device, Copy::kMostCluster, {kPairProducers, 2, 1}, launch))
+    return "a row of x must fit into the shared memory that the pair table leaves";
+  return nullptr;
+}
+
+template <class Copy>
+std::string pair_config_text(int config) {
+  return Copy::kConfigs[config].text();
+}
+
+template <class Copy>
+constexpr Variant pair_variant(const char* name, const char* description) {
+  return {name,
+          description,
+          "codebook16",
+          Op::gemm,
+          false,
+          static_cast<int>(std::size(Copy::kConfigs)),
+          pair_config_text<Copy>,
+          pair_unsupported<Copy>,
+          nullptr,
+          launch_one<launch_gemm_pair<Copy>>,
+          launch_gemm_pair<Copy>};
+}
+
+}  // namespace nf4

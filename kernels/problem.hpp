@@ -1,0 +1,106 @@
+// What src/ and kernels/ share: the device, the problem that a call poses, and the operands of each operation.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "format/absmax.hpp"
+
+struct CUstream_st;
+
+namespace nf4 {
+
+using Stream = CUstream_st*;
+
+enum class Op : int32_t { pack = 0, unpack = 1, gemm = 2, pack_absmax = 3, unpack_absmax = 4 };  // nf4_op_t
+inline constexpr int kOps = 5;
+
+struct Device {
+  int ordinal;             // CUDA ordinal, -1 for the host
+  int compute_capability;  // 10 * major + minor, 0 for the host
+  int multiprocessors;     // SMs, or hardware threads
+  std::string name;
+  int architecture = 0;                    // whose code the device runs, see architecture.hpp; 0 for the host
+  int shared_memory = 0;                   // bytes that a block may ask for; 0 for the host
+  std::array<int, 4> resident_clusters{};  // of 1, 2, 4 and 8 blocks, see architecture.hpp
+
+  int clusters(int size) const { return resident_clusters[static_cast<size_t>(std::countr_zero(unsigned(size)))]; }
+};
+
+// A call without its pointers: all that a selection may depend on.
+struct Problem {
+  Op op;
+  Dtype dtype;
+  int64_t m, n, k;
+  int blocksize;
+  Dtype absmax_dtype;
+  int alignment;  // bytes, a power of two; what it divides is said at nf4_problem_t
+  bool strided;   // a leading dimension is larger than the row
+};
+
+// W [rows, cols] in NF4; blocks of 2^log2_blocksize elements run over the flattened matrix.
+struct Weight {
+  int64_t rows, cols;
+  const uint8_t* codes;  // [ceil(rows * cols / 2)]
+  Absmax absmax;         // [ceil(rows * cols / blocksize)]
+  int log2_blocksize;
+  bool constant = false;  // NF4_WEIGHT_CONSTANT
+};
+
+struct PackArgs {
+  static constexpr Op kOp = Op::pack;
+  uint8_t* codes;  // [ceil(rows * cols / 2)]
+  float* absmax;   // [ceil(rows * cols / blocksize)]
+  const void* w;   // [rows, cols] of dtype
+  int64_t ldw;
+  Dtype dtype;
+  int64_t rows, cols;
+  int log2_blocksize;
+};
+
+struct UnpackArgs {
+  static constexpr Op kOp = Op::unpack;
+  void* w;  // [rows, cols] of dtype
+  int64_t ldw;
+  Dtype dtype;
+  Weight weight;
+};
+
+struct GemmArgs {
+  static constexpr Op kOp = Op::gemm;
+  void* y;  // [m, weight.rows] of dtype
+  int64_t ldy;
+  const void* x;  // [m, weight.cols] of dtype
+  int64_t ldx;
+  int64_t m;
+  Dtype dtype;
+  Weight weight;
+  const void* bias;  // [weight.rows] of dtype, or null
+  void* workspace;
+};
+
+// Products that one launch may make of an x.
+inline constexpr int kMostProducts = 4;
+
+struct PackAbsmaxArgs {
+  static constexpr Op kOp = Op::pack_absmax;
+  uint8_t* codes;  // [count]
+  float* absmax2;  // [ceil(count / blocksize)]
+  float* offset;   // [1]
+  const float* absmax;
+  int64_t count;
+  const float* map;  // [256], ascending
+  int log2_blocksize;
+};
+
+struct UnpackAbsmaxArgs {
+  static constexpr Op kOp = Op::unpack_absmax;
+  float* out;  // [count]
+  Absmax absmax;
+  int64_t count;
+};
+
+}  // namespace nf4
