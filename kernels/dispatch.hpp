@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
 #include <string>
 #include <type_traits>
@@ -23,6 +24,24 @@ auto with_dtype(Dtype dtype, F&& f) {
     default:
       return f(float{});
   }
+}
+
+// The same for the types that tensor cores take, f16 and bf16.
+template <class F>
+auto with_16bit(Dtype dtype, F&& f) {
+  return dtype == Dtype::bf16 ? f(bf16{}) : f(f16{});
+}
+
+// Calls pass(m0, rows) for rows m0 on of the m that x has, until all are done or one fails: pass finds in `rows` how
+// many are left, and leaves there how many it took. Returns the first error, a cudaError_t.
+template <class Pass>
+int in_passes(int64_t m, const Pass& pass) {
+  for (int64_t m0 = 0; m0 < m;) {
+    int64_t rows = m - m0;
+    if (const int error = pass(m0, rows); error != 0) return error;
+    m0 += rows;
+  }
+  return 0;
 }
 
 template <int V>

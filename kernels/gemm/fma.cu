@@ -371,14 +371,13 @@ int launch_gemm_fma(const GemmArgs& args, const Device& device, int config, Stre
       using T = decltype(type);
       constexpr int kRows = kConfigs[decltype(index)::value].rows;
       constexpr int kFewRows = std::min(kRows, 4);  // where x takes more registers
-      for (int64_t m0 = 0; m0 < args.m; m0 += kMostCols) {
-        const auto m = static_cast<int>(std::min<int64_t>(args.m - m0, kMostCols));
-        const int error = m == 1   ? launch_pass<T, 1, kRows>(args, m0, m, device, stream)
-                          : m == 2 ? launch_pass<T, 2, kFewRows>(args, m0, m, device, stream)
-                                   : launch_pass<T, 4, kFewRows>(args, m0, m, device, stream);
-        if (error != cudaSuccess) return error;
-      }
-      return static_cast<int>(cudaSuccess);
+      return in_passes(args.m, [&](int64_t m0, int64_t& rows) {
+        rows = std::min<int64_t>(rows, kMostCols);
+        const auto m = static_cast<int>(rows);
+        return m == 1   ? launch_pass<T, 1, kRows>(args, m0, m, device, stream)
+               : m == 2 ? launch_pass<T, 2, kFewRows>(args, m0, m, device, stream)
+                        : launch_pass<T, 4, kFewRows>(args, m0, m, device, stream);
+      });
     });
   });
 }

@@ -33,74 +33,22 @@
 // reads of a half warp fall into different banks.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <string>
 
 #include "device/launch.cuh"
-#include "device/math.hpp"
 #include "device/ptx.cuh"
 #include "device/ring.hpp"
-#include "device/shares.hpp"
 #include "device/warp.hpp"
 #include "dispatch.hpp"
 #include "format/number.hpp"
 #include "gemm/group.hpp"
-#include "gemm/limits.hpp"
 #include "gemm/named_barriers.hpp"
-#include "gemm/pair_codebook.hpp"
 #include "gemm/pair_fragment.cuh"
+#include "gemm/pair_layout.hpp"
 #include "gemm/pair_scales.cuh"
-#include "gemm/pair_sizes.hpp"
 #include "gemm/pair_table.cuh"
-#include "gemm/tiles.hpp"
-#include "variant.hpp"
 
 namespace nf4 {
-
-constexpr int kPairStageBytes = 4096;
-constexpr int kPairConsumers = 12;  // warps, at most
-constexpr int kPairProducers = 4;   // warps
-static_assert(kPairConsumers <= 16, "PairShare::takers() has 4 bits for each");
-constexpr int kPairMostTiles = 512;  // of a CTA
-constexpr int kPairServed = kPairConsumers / kPairProducers;
-constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
-
-// The shape of the work for up to Cols rows of x: 1, 2, 4, 8 or 16.
-template <int Cols>
-struct PairShape {
-  static constexpr int kTiles = Cols >= 8 ? 2 : 1;  // of 16 rows, that share an operand B
-  static constexpr int kRows = 16 * kTiles;         // of W in a stage
-  static constexpr int kBlocks = kPairStageBytes / (kRows * kPairBlockBytes);
-  static constexpr int kBoxes = kBlocks / kPairBoxBlocks;
-  static constexpr int kColTiles = Cols >= 8 ? Cols / 8 : 1;  // operands B side by side
-  static constexpr int kPacked = Cols >= 8 ? 1 : 8 / Cols;    // blocks in an operand B
-  static constexpr int kGroups = kBlocks / kPacked;  // of blocks in a stage; group i has blocks i + p * kGroups
-  static constexpr int kOutputs = kRows * Cols;      // of a tile, and floats in a slot
-  static constexpr int kScaleRows = 2 * kTiles;      // that a lane needs scales of,
-  static constexpr int kScaleBlocks = kBlocks / 4;   // in each those of the blocks from t * kScaleBlocks
-  static constexpr int kScaleBytes = kRows * kBlocks * static_cast<int>(sizeof(float));  // of a stage
-};
-
-// What the host works out for a launch. Offsets are bytes in shared memory.
-struct PairPlan {
-  Shares tiles;          // among clusters
-  Shares stages;         // of K, among the CTAs of a cluster
-  Divisor by_stages[2];  // of a CTA: stages.size, and one more
-  Divisor by_consumers;
-  int cluster;            // CTAs, a power of two
-  int ring;               // stages per consumer
-  int scales;             // of the rings
-  int x;                  // rows of x
-  int x_pitch;            // bytes between them
-  int barriers;           // of x, and of the rings
-  int slots;              // 0: in the holes of the pair table
-  int map;                // of nested absmax, one for each product
-  int takers;             // see PairShare::takers()
-  bool quads;             // see quad_scales()
-  bool constant_weights;  // they may be read before the kernels before have completed
-  PairCodebook codebook;  // in x's type; as a parameter it is at hand when the kernel starts
-};
 
 // A stage of a CTA's share, counted from the CTA's first: stage `stage` of K in tile `tile`.
 struct PairPosition {
@@ -525,181 +473,6 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     pair_finish<T, Cols, Copy>(share, group, m);
     if (plan.cluster > 1) Copy::cluster_meet();  // nobody leaves while others read its slots
   }
-}
-
-// The most that a launch uses: what does not fit into shared memory is narrowed, see lay_out_pair().
-struct PairConfig {
-  int warps;    // consumers
-  int ring;     // stages per consumer
-  int cluster;  // CTAs that split K
-
-  std::string text() const {
-    return "warps=" + std::to_string(warps) + " ring=" + std::to_string(ring) + " cluster=" + std::to_string(cluster);
-  }
-  bool operator==(const PairConfig&) const = default;
-};
-
-struct PairLaunch {
-  PairPlan plan;
-  int threads;
-  int shared_bytes;
-};
-
-// Lays out shared memory and divides the work, tiles of W [.., k], for exactly this config; false if there is no room.
-template <int Cols>
-bool lay_out_exactly(int64_t tiles, int64_t k, int maps, const Device& device, const PairConfig& config,
-                     PairLaunch& launch) {
-  using Shape = PairShape<Cols>;
-  constexpr int kSlotBytes = Shape::kOutputs * static_cast<int>(sizeof(float));
-  const int64_t stages = ceil_div(k, Shape::kBlocks * kPairBlock);
-  tiles = std::max<int64_t>(1, tiles);  // for no rows it is only asked what would be
-  const int rings = config.warps * config.ring;
-  PairPlan& plan = launch.plan;
-  int64_t bytes = PairTable::kBytes + int64_t{rings} * kPairStageBytes;
-  const auto take = [&](int& offset, int64_t size) {
-    offset = static_cast<int>(std::min<int64_t>(bytes, device.shared_memory));
-    bytes += ceil_div(size, 128) * 128;
-  };
-  take(plan.scales, int64_t{rings} * Shape::kScaleBytes);
-  // Rows of x lie 16 bytes apart modulo 128, so that lanes which read two of them meet different banks.
-  const int64_t x_pitch = ceil_div(stages, config.cluster) * Shape::kBlocks * kPairBlock * 2 + 16;
-  take(plan.x, Cols * x_pitch);
-  take(plan.barriers, (1 + 2 * rings) * 8);
-  take(plan.map, maps * kMapSize * static_cast<int>(sizeof(float)));
-  take(plan.takers, 2 * kPairMostTiles);
-  if (bytes > device.shared_memory) return false;
-  plan.x_pitch = static_cast<int>(x_pitch);
-
-  // Every tile and every consumer takes a slot. They go into the table's holes, or behind the rest if that has room for
-  // more. More clusters than run at once share the tiles if need be.
-  const int64_t room = std::max<int64_t>(PairTable::kFreeBytes, device.shared_memory - bytes);
-  const int64_t most_tiles = std::min<int64_t>(kPairMostTiles, room / kSlotBytes - config.warps);
-  if (most_tiles < 1) return false;
-  const int64_t clusters = std::max(1, device.clusters(config.cluster));
-  const int64_t count = std::min(tiles, ceil_div(tiles, clusters * most_tiles) * clusters);
-  const int64_t slot_bytes = (ceil_div(tiles, count) + config.warps) * kSlotBytes;
-  plan.slots = 0;
-  if (slot_bytes > PairTable::kFreeBytes) take(plan.slots, slot_bytes);
-
-  plan.tiles = Shares::of(tiles, static_cast<int>(count));
-  plan.stages = Shares::of(stages, config.cluster);
-  // A CTA has 512 tiles at most, and not 200 stages of K, whose x would not fit: far within what a Divisor is exact
-  // for.
-  plan.by_stages[0] = Divisor::of(std::max(1, plan.stages.size));
-  plan.by_stages[1] = Divisor::of(plan.stages.size + 1);
-  plan.by_consumers = Divisor::of(config.warps);
-  plan.cluster = config.cluster;
-  plan.ring = config.ring;
-  launch.threads = (config.warps + kPairProducers) * kWarpSize;
-  launch.shared_bytes = static_cast<int>(bytes);
-  return true;
-}
-
-// The same for the widest that fits of what the config allows: the ring gives way first, then K is split further as far
-// as the copy can, then warps go.
-template <int Cols>
-bool lay_out_pair(int64_t tiles, int64_t k, int maps, const Device& device, int most_cluster, PairConfig config,
-                  PairLaunch& launch) {
-  for (int warps = config.warps; warps >= kPairProducers; warps -= kPairProducers) {
-    for (int cluster = config.cluster; cluster <= most_cluster; cluster *= 2) {
-      for (int ring = config.ring; ring >= 2; --ring) {
-        if (lay_out_exactly<Cols>(tiles, k, maps, device, {warps, ring, cluster}, launch)) return true;
-      }
-    }
-  }
-  return false;
-}
-
-template <class T, int Cols, class Copy, class Scales, int Products>
-int launch_pair_pass(std::span<const GemmArgs> group, int64_t m0, int m, const Device& device, PairLaunch& launch,
-                     Stream stream) {
-  constexpr auto kKernel = gemm_pair<T, Cols, Copy, Scales, Products>;
-  if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
-    return error;
-  typename Copy::template Source<Products> source{};
-  if (const int error = Copy::template make_source<PairShape<Cols>>(group, source); error != cudaSuccess) return error;
-  PairPlan& plan = launch.plan;
-  plan.constant_weights = constant_weights(group);
-  plan.quads = quad_scales(group);
-  plan.codebook = pair_codebook<T>();
-
-  const Blocks blocks{int64_t{plan.tiles.count} * plan.cluster, launch.threads, launch.shared_bytes, plan.cluster,
-                      Copy::kDependentLaunch};
-  const GemmArgs& args = group.front();
-  return nf4::launch(kKernel, blocks, stream, static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m,
-                     Group<Products>::of(group, m0, sizeof(T), PairShape<Cols>::kRows), plan, source);
-}
-
-// Passes of as many rows of x as are left, 16 at most, fewer where x has no room in shared memory.
-template <class Copy>
-int launch_gemm_pair(std::span<const GemmArgs> group, const Device& device, int config_index, Stream stream) {
-  const PairConfig config = Copy::kConfigs[config_index];
-  const GemmArgs& args = group.front();  // for what all have in common
-  const Weight& weight = args.weight;
-  const int maps = weight.absmax.dtype == Dtype::u8 ? static_cast<int>(group.size()) : 1;
-  for (int64_t m0 = 0; m0 < args.m;) {
-    int error = cudaErrorInvalidConfiguration;
-    int m = 0;
-    const auto pass = [&](auto cols) {
-      constexpr int kCols = decltype(cols)::value;
-      PairLaunch launch;
-      if (m != 0 || (kCols > 1 && args.m - m0 <= kCols / 2)) return;  // done, or a narrower one will do
-      const int64_t tiles = count_tiles(GroupRows(group), PairShape<kCols>::kRows);
-      if (!lay_out_pair<kCols>(tiles, weight.cols, maps, device, Copy::kMostCluster, config, launch)) return;
-      m = static_cast<int>(std::min<int64_t>(args.m - m0, kCols));
-      const auto run = [&](auto type, auto scales, auto products) {
-        return launch_pair_pass<decltype(type), kCols, Copy, decltype(scales), decltype(products)::value>(
-            group, m0, m, device, launch, stream);
-      };
-      const auto with_products = [&](auto type, auto scales) {
-        return group.size() == 1 ? run(type, scales, Constant<1>{}) : run(type, scales, Constant<kMostProducts>{});
-      };
-      const auto with_scales = [&](auto type) {
-        return weight.absmax.dtype == Dtype::f32 ? with_products(type, F32Scales{})
-                                                 : with_products(type, PackedScales{});
-      };
-      error = args.dtype == Dtype::bf16 ? with_scales(bf16{}) : with_scales(f16{});
-    };
-    pass(Constant<16>{});
-    pass(Constant<8>{});
-    pass(Constant<4>{});
-    pass(Constant<2>{});
-    pass(Constant<1>{});
-    if (error != cudaSuccess) return error;
-    m0 += m;
-  }
-  return cudaSuccess;
-}
-
-template <class Copy>
-const char* pair_unsupported(const Problem& problem, const Device& device) {
-  if (device.architecture < Copy::kArchitecture) return Copy::kNeedsArchitecture;
-  if (const char* reason = pair_scales_unsupported(problem); reason != nullptr) return reason;
-  PairLaunch launch;
-  const int64_t tiles = ceil_div(problem.n, PairShape<1>::kRows);
-  if (!lay_out_pair<1>(tiles, problem.k, kMostProducts, device, Copy::kMostCluster, {kPairProducers, 2, 1}, launch))
-    return "a row of x must fit into the shared memory that the pair table leaves";
-  return nullptr;
-}
-
-template <class Copy>
-std::string pair_config_text(int config) {
-  return Copy::kConfigs[config].text();
-}
-
-template <class Copy>
-constexpr Variant pair_variant(const char* name, const char* description) {
-  return {name,
-          description,
-          "codebook16",
-          Op::gemm,
-          false,
-          static_cast<int>(std::size(Copy::kConfigs)),
-          pair_config_text<Copy>,
-          pair_unsupported<Copy>,
-          nullptr,
-          launch_one<launch_gemm_pair<Copy>>,
-          launch_gemm_pair<Copy>};
 }
 
 }  // namespace nf4

@@ -2,18 +2,16 @@
 #include "device/ptx.cuh"
 #include "device/warp.hpp"
 #include "families.hpp"
-#include "gemm/pair.cuh"
+#include "gemm/pair_launch.cuh"
 
 namespace nf4 {
 
-struct AsyncCopy {
+struct AsyncCopy : PairCpAsyncConfigs {
   static constexpr int kArchitecture = 80;
   static constexpr const char* kNeedsArchitecture =
       "it needs code for compute capability 8.0 or newer, on such a device";
-  static constexpr int kMostCluster = 1;
   static constexpr bool kAsync = true;
   static constexpr bool kDependentLaunch = false;
-  static constexpr PairConfig kConfigs[] = {{8, 2, 1}, {8, 3, 1}, {12, 2, 1}};
   template <int>
   struct Source {};
 

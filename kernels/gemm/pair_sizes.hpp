@@ -5,9 +5,10 @@
 
 namespace nf4 {
 
-constexpr int kPairBlock = 64;                   // weights that share an accumulator
-constexpr int kPairBlockBytes = kPairBlock / 2;  // of codes
-constexpr int kPairBoxBytes = 128;               // of a row, that lie together in a stage
+constexpr int kPairBlock = 64;                    // weights that share an accumulator
+constexpr int kPairBlockBytes = kPairBlock / 2;   // of codes
+constexpr int kPairBlockXBytes = kPairBlock * 2;  // of a row of x in 16 bits
+constexpr int kPairBoxBytes = 128;                // of a row, that lie together in a stage
 constexpr int kPairBoxBlocks = kPairBoxBytes / kPairBlockBytes;
 
 struct PairTableSizes {  // see pair_table.cuh

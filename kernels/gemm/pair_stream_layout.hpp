@@ -19,6 +19,7 @@
 #include "device/tma.hpp"
 #include "device/warp.hpp"
 #include "format/absmax.hpp"
+#include "gemm/pair_codebook.hpp"
 #include "gemm/pair_sizes.hpp"
 #include "gemm/tiles.hpp"
 #include "problem.hpp"
@@ -29,7 +30,7 @@ constexpr int kStreamBlocks = kPairBoxBlocks;  // of a stage
 constexpr int kStreamMostRing = 8;
 constexpr int kStreamRows = 32;  // of W, that a warp multiplies: two operands A
 constexpr int kStreamMostTeams = 4;
-constexpr int kHoleRows =
+constexpr int kStreamHoleRows =
     PairTableSizes::kFreeBytes / PairTableSizes::kEntries / (kStreamBlocks * 4);  // whose scales fill a hole
 
 // What a warp multiplies its rows of W by, ColTiles times 8 rows of x, and who brings it. Producers are those for whom
@@ -60,27 +61,31 @@ constexpr StreamConfig kStreamConfigs[] = {{2, 1}, {1, 1}, {4, 1}, {2, 2}, {4, 2
 static_assert(std::all_of(std::begin(kStreamConfigs), std::end(kStreamConfigs),
                           [](const StreamConfig& config) { return kStreamMostTeams % config.teams == 0; }));
 
-struct StreamLayout {
-  Shares stages;     // of K, among the CTAs of a cluster
-  int cluster;       // CTAs
-  int rows;          // of the tile, a multiple of 8
-  int box_rows;      // of a tensor copy of codes, which divide it
-  int warps;         // of a team
-  int teams;         // of consumers
-  int ring;          // stages
-  int turns;         // barriers of each kind, see ring_turns()
-  int barriers;      // offset in shared memory, bytes
-  int map;           // of nested absmax, the same
-  int threads;       // of a CTA
-  int shared_bytes;  // of a CTA
-  int64_t tiles;     // each a cluster's
+// What the host works out for a launch. Offsets are bytes in shared memory.
+struct StreamPlan {
+  Shares stages;          // of K, among the CTAs of a cluster
+  int cluster;            // CTAs
+  int rows;               // of the tile, a multiple of 8
+  int box_rows;           // of a tensor copy of codes, which divide it
+  int warps;              // of a team
+  int teams;              // of consumers
+  int ring;               // stages
+  int turns;              // barriers of each kind, see ring_turns()
+  int barriers;           // offset in shared memory, bytes
+  int map;                // of nested absmax, the same
+  int threads;            // of a CTA
+  int shared_bytes;       // of a CTA
+  int64_t tiles;          // each a cluster's
+  bool quads;             // see quad_scales()
+  bool constant_weights;  // they may be read before the kernels before have completed
+  PairCodebook codebook;  // in x's type; as a parameter it is at hand when the kernel starts
 };
 
 // A layout for products by W of so many `rows` each, [.., k], for so many teams, with as long a ring as shared memory
 // holds, of one stage more than there are teams at least. For less, rows of the tile go first.
 template <class Sizes>
 bool lay_out_teams(std::span<const int64_t> rows, int64_t k, const Device& device, const StreamConfig& config,
-                   StreamLayout& layout) {
+                   StreamPlan& layout) {
   static_assert(kStreamMostTeams % Sizes::kGroups == 0);  // as of teams, so the takers of ring_turns() are no more
   constexpr int kBarrierBytes = 2 * kStreamMostRing * kStreamMostTeams * 8;
   constexpr int kMapBytes = kMapSize * static_cast<int>(sizeof(float));
@@ -95,7 +100,8 @@ bool lay_out_teams(std::span<const int64_t> rows, int64_t k, const Device& devic
     layout.warps = static_cast<int>(ceil_div(layout.rows, kStreamRows));
     const int stage_bytes = layout.rows * kPairBoxBytes + Sizes::kXBytes;
     const int sum_bytes = layout.teams * Sizes::kCols * (layout.rows + 4) * static_cast<int>(sizeof(float));
-    layout.ring = std::min({kStreamMostRing, room / stage_bytes, PairTableSizes::kEntries * kHoleRows / layout.rows});
+    layout.ring =
+        std::min({kStreamMostRing, room / stage_bytes, PairTableSizes::kEntries * kStreamHoleRows / layout.rows});
     if (layout.ring <= layout.teams || sum_bytes > room) continue;
     layout.turns = ring_turns(layout.ring, std::lcm(layout.teams, Sizes::kGroups));
     layout.barriers = PairTableSizes::kBytes + std::max(layout.ring * stage_bytes, sum_bytes);
@@ -112,11 +118,11 @@ bool lay_out_teams(std::span<const int64_t> rows, int64_t k, const Device& devic
 // tiles would take more rounds. False if there is none.
 template <class Sizes>
 bool lay_out_stream(std::span<const int64_t> rows, int64_t k, const Device& device, StreamConfig config,
-                    StreamLayout& layout) {
+                    StreamPlan& layout) {
   const int at_once = std::max(1, device.clusters(config.cluster));
   int64_t fewest = std::numeric_limits<int64_t>::max();  // rounds of tiles
   for (; config.teams > 0; config.teams /= 2) {
-    StreamLayout fewer{};
+    StreamPlan fewer{};
     if (!lay_out_teams<Sizes>(rows, k, device, config, fewer) || ceil_div(fewer.tiles, at_once) >= fewest) continue;
     layout = fewer;
     fewest = ceil_div(layout.tiles, at_once);

@@ -8,19 +8,16 @@
 #include "device/warp.hpp"
 #include "families.hpp"
 #include "gemm/operand_maps.cuh"
-#include "gemm/pair.cuh"
+#include "gemm/pair_launch.cuh"
 
 namespace nf4 {
 
-struct TmaCopy {
+struct TmaCopy : PairTmaConfigs {
   static constexpr int kArchitecture = 90;
   static constexpr const char* kNeedsArchitecture =
       "it needs code for compute capability 9.0 or newer, on such a device";
-  static constexpr int kMostCluster = 8;
   static constexpr bool kAsync = false;  // whether codes and x come by cp.async
   static constexpr bool kDependentLaunch = true;
-  static constexpr PairConfig kConfigs[] = {{8, 3, 1},  {8, 2, 1}, {12, 2, 1}, {4, 2, 1},
-                                            {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};
   template <int Products>
   struct Source {
     CUtensorMap codes[Products];

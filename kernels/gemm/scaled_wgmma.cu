@@ -1,463 +1,31 @@
-// gemm.scaled_wgmma: the product on the warpgroup's tensor core instructions for many rows of x, up to 256 a tile.
-// Weights are decoded and scaled in registers, on their way from the native layout to the tensor cores, so nothing is
-// unpacked to memory. Compute capability 9.0a.
-//
-// Product. W is the A operand of wgmma.m64nNk16, from registers, x is B, from shared memory, both with K in its own
-// order. Lane (g, t) of a warp needs, of each 16 columns of rows g and g + 8, columns 2t, 2t + 1 and 2t + 8, 2t + 9:
-// bytes t and t + 4 of the 8 bytes of codes. So of a block of 64 columns, 8 words, it needs byte t of every word:
-//
-//     A register of step j    row    word       columns of the block
-//     a0                      g      2j         16j + 2t, + 1
-//     a1                      g + 8  2j         16j + 2t, + 1
-//     a2                      g      2j + 1     16j + 2t + 8, + 9
-//     a3                      g + 8  2j + 1     16j + 2t + 8, + 9      (g = lane / 4, t = lane % 4)
-//
-// The pair table gives two codebook values in f16, times kTableFactor, by which all 16 are nearly f16 numbers (off by
-// 2^-12.4 at most, 2^-13.8 in the mean). They become fp32, are multiplied by the block's absmax over kTableFactor, and
-// rounded once to x's type: what unpacking gives, but for those 2^-12.4. All products of a row meet in one accumulator,
-// so the tensor cores work on one block while the warpgroup decodes the next.
-//
-// Work. A CTA has a tile of 128 rows of W by up to 256 rows of x, or 128 or 192 by up to 128: 64 rows of W for each of
-// two or three warpgroups. It walks along K, and keeps the sums in registers. The CTAs of a cluster split K; in the end
-// their sums meet in shared memory, and are added up in order. CTAs that share rows of W come one after the other, so
-// that their codes are read from memory once.
-//
-// The warpgroups take turns in giving work to the tensor cores, half of a decoding apart: then what lies between one's
-// products has those of the others beside it. Left to themselves they would end and begin together.
-//
-// Stage, of 1 or 2 blocks. x [blocks][rows of x][64 elements], rows of 128 bytes: piece c (16 bytes) of row r is at
-// place c ^ (r % 8), as wgmma wants it. Codes [rows of W][32 bytes a block]: piece c of row r is at place c ^ (r /
-// 2 % 4), or c ^ (r / 4 % 2) for 1 block, so that the 8 rows of which a warp reads one piece lie in different banks.
-// Both come by tensor copies. Scales, in fp32, lie in the holes of the pair table, 32 rows to a hole; the producer
-// warps that do not copy bring them.
-#include <cuda.h>
+// gemm.scaled_wgmma: launching the kernel of scaled_wgmma.cuh.
+#include "gemm/scaled_wgmma.cuh"
 
 #include <algorithm>
-#include <cstdint>
-#include <string>
+#include <iterator>
 
 #include "device/launch.cuh"
 #include "device/math.hpp"
-#include "device/ptx.cuh"
-#include "device/ring.cuh"
-#include "device/ring.hpp"
-#include "device/shares.hpp"
 #include "device/tensor_map.cuh"
-#include "device/warp.hpp"
-#include "device/wgmma.cuh"
 #include "dispatch.hpp"
 #include "families.hpp"
-#include "format/number.hpp"
 #include "gemm/limits.hpp"
-#include "gemm/named_barriers.hpp"
 #include "gemm/operand_maps.cuh"
-#include "gemm/pair_codebook.hpp"
-#include "gemm/pair_table.cuh"
-#include "gemm/totals.cuh"
-#include "variant.hpp"
 
 namespace nf4 {
-
-constexpr int kScaledArchitecture = 90;
-constexpr float kTableFactor = 2 * kCodebookFactor<f16>;  // above 1, lest absmax overflow when divided by it
-constexpr int kBlockCols = 64;                            // columns that lie together in a stage
-constexpr int kBlockCodes = kBlockCols / 2;
-constexpr int kXRowBytes = kBlockCols * 2;
-constexpr int kMostRing = 8;
-constexpr int kScaleWarps = kWarpgroupWarps - 1;  // producers of scales; the first warp copies
-constexpr int kHoleRows = kWarpSize;              // whose scales fill a hole of the pair table
-constexpr int kRegisters = 1 << 16;               // of an SM
-constexpr int kProducerRegisters = 56;
-
-// The kernel for tiles of Rows rows of W, a multiple of 64, by up to Cols rows of x: 128 or 256. Blocks of the format
-// have FormatCols columns, or a multiple: 64, or 32.
-template <int Rows, int Cols, int FormatCols>
-struct ScaledShape {
-  static constexpr int kRows = Rows;
-  static constexpr int kCols = Cols;
-  static constexpr int kFormatCols = FormatCols;
-  static constexpr int kConsumers = Rows / 64;  // warpgroups
-  static constexpr int kConsumerThreads = kConsumers * kWarpgroupThreads;
-  static constexpr int kThreads = kConsumerThreads + kWarpgroupThreads;
-  static constexpr int kConsumerRegisters =
-      (kRegisters - kProducerRegisters * kWarpgroupThreads) / kConsumerThreads / 8 * 8;
-  static constexpr int kSumPitch = Rows + 4;  // floats; lanes that write columns 2t of 8 rows meet different banks
-  static constexpr int kBlocks = Cols == 128 ? 2 : 1;  // of a stage
-  static constexpr int kStageCols = kBlocks * kBlockCols;
-  static constexpr int kScales = kStageCols / FormatCols;  // of a row in a stage
-  static constexpr int kCodesRowBytes = kBlocks * kBlockCodes;
-  static constexpr int kCodesBytes = Rows * kCodesRowBytes;
-  static constexpr int kXBlockBytes = Cols * kXRowBytes;
-  static constexpr int kXBytes = kBlocks * kXBlockBytes;
-  static constexpr int kStageBytes = kXBytes + kCodesBytes;
-  static constexpr int kSumBytes = Cols * kSumPitch * static_cast<int>(sizeof(float));
-  static_assert(kMostRing * kScales * Rows / kHoleRows <= PairTable::kEntries, "scales must fit into the holes");
-};
-
-// What the host works out for a launch.
-struct ScaledPlan {
-  Shares stages;          // of K, among the CTAs of a cluster
-  int cluster;            // CTAs
-  int col_tiles;          // of x
-  int ring;               // stages
-  int barriers;           // offset in shared memory, bytes
-  bool constant_weights;  // they may be read before the kernels before have completed
-  PairCodebook codebook;  // f16, times kTableFactor; as a parameter it is at hand when the kernel starts
-};
-
-// What a CTA has to do, and where it keeps things.
-template <class Shape>
-struct ScaledShare {
-  const ScaledPlan& plan;
-  uint8_t* shared;
-  int rank;       // in the cluster
-  int col_begin;  // of x
-  int64_t row;
-  int stage_begin, stages;
-
-  __device__ ScaledShare(const ScaledPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
-    const int tile = static_cast<int>(blockIdx.x) / plan.cluster;
-    rank = static_cast<int>(blockIdx.x) % plan.cluster;
-    col_begin = tile % plan.col_tiles * Shape::kCols;
-    row = int64_t{tile / plan.col_tiles} * Shape::kRows;
-    stage_begin = plan.stages.begin(rank);
-    stages = plan.stages.begin(rank + 1) - stage_begin;
-  }
-
-  __device__ int col(int stage) const { return (stage_begin + stage) * Shape::kStageCols; }
-  __device__ uint32_t full(int slot) const { return shared_address(shared + plan.barriers) + slot * 16; }
-  __device__ uint32_t empty(int slot) const { return full(slot) + 8; }
-  // It is this warpgroup's turn.
-  __device__ uint32_t turn(int warpgroup) const { return full(plan.ring) + warpgroup * 8; }
-  __device__ uint8_t* x(int slot) const { return shared + PairTable::kBytes + slot * Shape::kStageBytes; }
-  __device__ uint8_t* codes(int slot) const { return x(slot) + Shape::kXBytes; }
-  // Scale `i` of row `of` of the CTA's. Those of 16 rows from a multiple of 16 on follow one another.
-  __device__ float* scale(int slot, int i, int of) const {
-    const int hole = (slot * Shape::kScales + i) * (Shape::kRows / kHoleRows) + of / kHoleRows;
-    return reinterpret_cast<float*>(shared + hole * PairTable::kEntryBytes + PairTable::kUsedBytes) + of % kHoleRows;
-  }
-  // [Shape::kCols][Shape::kSumPitch], where the ring was.
-  __device__ float* sums() const { return reinterpret_cast<float*>(shared + PairTable::kBytes); }
-};
-
-// Copies codes and x to the ring, as one thread.
-template <class Shape>
-__device__ void scaled_copy(const ScaledShare<Shape>& share, const CUtensorMap& codes_map, const CUtensorMap& x_map) {
-  const ScaledPlan& plan = share.plan;
-  const auto copy_codes = [&](int stage, int slot) {
-    barrier_expect(share.full(slot), Shape::kCodesBytes + Shape::kXBytes);
-    copy_tensor(shared_address(share.codes(slot)), &codes_map, share.col(stage) / 2, static_cast<int>(share.row),
-                share.full(slot));
-  };
-  const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages whose codes come before any x
-  for (int stage = 0; stage < early; ++stage) copy_codes(stage, stage);
-  wait_for_dependencies();
-  launch_dependents();
-  RingPlace place{0, 1};
-  for (int stage = 0; stage < share.stages; ++stage) {
-    barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
-    if (stage >= early) copy_codes(stage, place.slot);
-#pragma unroll
-    for (int b = 0; b < Shape::kBlocks; ++b)
-      copy_tensor(shared_address(share.x(place.slot)) + b * Shape::kXBlockBytes, &x_map,
-                  share.col(stage) + b * kBlockCols, share.col_begin, share.full(place.slot));
-    barrier_arrive(share.full(place.slot));
-    place.advance(plan.ring);
-  }
-}
-
-// Brings scales to the ring, as one of kScaleWarps warps. Those of a stage are read while the one before is stored.
-// `scale_at` gives the scale of a block of the format.
-template <class Shape, class ScaleAt>
-__device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& share, const Weight& weight, int lane,
-                                                    const ScaleAt& scale_at) {
-  constexpr int kLanes = kScaleWarps * kWarpSize;
-  constexpr int kRows = Shape::kRows;
-  constexpr int kLaneRows = (kRows + kLanes - 1) / kLanes;
-  const ScaledPlan& plan = share.plan;
-  int64_t elements[kLaneRows];  // of W, where the next stage begins
-#pragma unroll
-  for (int r = 0; r < kLaneRows; ++r)
-    elements[r] = min(share.row + lane + r * kLanes, weight.rows - 1) * weight.cols + share.col(0);
-  int cols = static_cast<int>(weight.cols) - share.col(0);  // from there to the end of W
-  float next[kLaneRows][Shape::kScales];
-  const auto read = [&] {
-#pragma unroll
-    for (int r = 0; r < kLaneRows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Shape::kScales; ++i) {
-        next[r][i] = 0.0f;
-        if (lane + r * kLanes < kRows && i * Shape::kFormatCols < cols)
-          next[r][i] = scale_at((elements[r] + i * Shape::kFormatCols) >> weight.log2_blocksize);
-      }
-      elements[r] += Shape::kStageCols;
-    }
-    cols -= Shape::kStageCols;
-  };
-  if (!plan.constant_weights) wait_for_dependencies();
-  RingPlace place{0, 1};
-  read();
-  for (int stage = 0; stage < share.stages; ++stage) {
-    barrier_wait(share.empty(place.slot), place.parity);
-#pragma unroll
-    for (int r = 0; r < kLaneRows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Shape::kScales; ++i) {
-        const int row = lane + r * kLanes;
-        if (row < kRows) *share.scale(place.slot, i, row) = next[r][i] * (1.0f / kTableFactor);
-      }
-    }
-    barrier_arrive_warp(share.full(place.slot));
-    read();
-    place.advance(plan.ring);
-  }
-}
-
-// Two codebook values in f16, scaled and rounded to T.
-template <class T>
-__device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float scale);
-template <>
-__device__ __forceinline__ uint32_t scale_pair<bf16>(uint32_t pair, float scale) {
-  const float2 values = __half22float2(reinterpret_cast<const __half2&>(pair));
-  const __nv_bfloat162 scaled = __floats2bfloat162_rn(values.x * scale, values.y * scale);
-  return reinterpret_cast<const uint32_t&>(scaled);
-}
-template <>
-__device__ __forceinline__ uint32_t scale_pair<f16>(uint32_t pair, float scale) {
-  const float2 values = __half22float2(reinterpret_cast<const __half2&>(pair));
-  const __half2 scaled = __floats2half2_rn(values.x * scale, values.y * scale);
-  return reinterpret_cast<const uint32_t&>(scaled);
-}
-
-// A thread's sums. Element 4 i + e: column 8 i + 2 t + e % 2 of row g, or g + 8 for e >= 2.
-template <class Shape>
-using ScaledSums = float[Shape::kCols / 2];
-
-// The first of a consumer thread's rows, in the CTA.
-__device__ __forceinline__ int scaled_row() {
-  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  return warp * 16 + static_cast<int>(threadIdx.x) % kWarpSize / 4;
-}
-
-// Multiplies all stages by the rows of the warpgroup.
-template <class T, class Shape>
-__device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, int warpgroup,
-                                               ScaledSums<Shape>& sums) {
-  constexpr int kSteps = kBlockCols / 16;
-  constexpr int kStages = 2 / Shape::kBlocks;  // at a time, so that each block has its operand A at compile time
-  constexpr int kBlockScales = kBlockCols / Shape::kFormatCols;
-  const ScaledPlan& plan = share.plan;
-  const PairTable::Lane table(share.shared);
-  const uint32_t selector = PairTable::Lane::byte_selector(static_cast<int>(threadIdx.x % 4));
-  const int row = scaled_row();
-  const uint32_t code_offset = row * Shape::kCodesRowBytes + (Shape::kBlocks == 2 ? row / 2 % 4 : row / 4 % 2) * 16;
-  const bool last = warpgroup == Shape::kConsumers - 1;
-  const uint32_t turn = share.turn(warpgroup), next_turn = share.turn(last ? 0 : warpgroup + 1);
-
-  uint32_t a[2][kSteps][4];  // of the block under way, and of the next
-  bool passes = last;        // the turn to the next, halfway through the next decoding; the first is warpgroup 0's
-  uint32_t turn_parity = 0;
-  uint32_t done = 0;  // the barrier of the stage that was multiplied last
-  RingPlace place;
-  const auto end = [&] {
-    wgmma_wait();
-    if (passes) barrier_arrive_warp(next_turn);
-  };
-  for (int first = 0; first < share.stages; first += kStages) {
-#pragma unroll
-    for (int s = 0; s < kStages; ++s) {
-      if (s > 0 && first + s >= share.stages) {
-        end();
-        return;
-      }
-      barrier_wait(share.full(place.slot), place.parity);
-      const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
-      const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
-#pragma unroll
-      for (int block = 0; block < Shape::kBlocks; ++block) {
-        uint32_t(&operand)[kSteps][4] = a[s * Shape::kBlocks + block];
-        uint32_t words[2][8];  // rows g and g + 8
-        float scales[2][kBlockScales];
-#pragma unroll
-        for (int lower = 0; lower < 2; ++lower) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const uint4 quad = load_shared_quad((codes ^ (block * 2 + half) * 16) + lower * 8 * Shape::kCodesRowBytes);
-            words[lower][half * 4] = quad.x;
-            words[lower][half * 4 + 1] = quad.y;
-            words[lower][half * 4 + 2] = quad.z;
-            words[lower][half * 4 + 3] = quad.w;
-          }
-#pragma unroll
-          for (int i = 0; i < kBlockScales; ++i)
-            scales[lower][i] = share.scale(place.slot, block * kBlockScales + i, row)[lower * 8];
-        }
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step) {
-          if (step == kSteps / 2 && passes) barrier_arrive_warp(next_turn);
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            operand[step][i] = scale_pair<T>(table.look_up(words[i % 2][step * 2 + i / 2], selector),
-                                             scales[i % 2][step * kBlockScales / kSteps]);
-          wgmma_settle(operand[step]);
-        }
-        // The stage is there since long; but across a loop ptxas does not move what was computed above, to where it
-        // would no longer overlap with the instructions under way.
-        barrier_wait(share.full(place.slot), place.parity);
-        wgmma_wait();
-        if (block == 0 && done != 0) barrier_arrive_warp(done);
-        barrier_wait(turn, turn_parity);
-        turn_parity ^= 1;
-        passes = true;
-        wgmma_fence();
-#pragma unroll
-        for (int step = 0; step < kSteps; ++step)
-          wgmma<T, Shape::kCols>(sums, operand[step], x + wgmma_step(block * Shape::kXBlockBytes + step * 32), true);
-        wgmma_commit();
-        __syncwarp();  // or the compiler has the next look-ups delay the instructions that it moves behind them
-      }
-      done = share.empty(place.slot);
-      place.advance(plan.ring);
-    }
-  }
-  end();
-}
-
-// Leaves a thread's sums in shared memory.
-template <class Shape>
-__device__ __forceinline__ void scaled_store(const ScaledShare<Shape>& share, const ScaledSums<Shape>& sums) {
-  float* const to = share.sums() + scaled_row();
-#pragma unroll
-  for (int i = 0; i < Shape::kCols / 2; ++i) {
-    const int col = i / 4 * 8 + 2 * (threadIdx.x % 4) + i % 2;
-    to[col * Shape::kSumPitch + i / 2 % 2 * 8] = sums[i];
-  }
-}
-
-// Adds up the sums of the cluster, and writes y.
-template <class T, class Shape>
-__device__ void scaled_finish(const ScaledShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
-  const Partials partials{share.sums(), Shape::kSumPitch, 0, 1, share.plan.cluster, share.rank, 1.0f};
-  const int here = static_cast<int>(min(rows - share.row, int64_t{Shape::kRows}));
-  write_totals(partials, y + share.col_begin * ldy + share.row, ldy, here, min(m - share.col_begin, Shape::kCols),
-               bias == nullptr ? bias : bias + share.row);
-}
-
-template <class T, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads, 1)
-    gemm_scaled_wgmma(T* y,         // [m, weight.rows]
-                      int64_t ldy,  // elements
-                      int m, const __grid_constant__ Weight weight,
-                      const T* bias,  // [weight.rows] or null
-                      const __grid_constant__ ScaledPlan plan, const __grid_constant__ CUtensorMap codes_map,
-                      const __grid_constant__ CUtensorMap x_map) {
-  if constexpr (kHasWgmma) {
-    extern __shared__ __align__(1024) uint8_t shared[];
-    const ScaledShare<Shape> share(plan, shared);
-    const int warp = uniform(static_cast<int>(threadIdx.x) / kWarpSize);
-    const int warpgroup = warp / kWarpgroupWarps;
-
-    // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-    init_stages(plan.ring, [&](int slot) {
-      barrier_init(share.full(slot), 1 + kScaleWarps * kWarpArrivals);
-      barrier_init(share.empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
-    });
-    init_stages(Shape::kConsumers,
-                [&](int consumer) { barrier_init(share.turn(consumer), kWarpgroupWarps * kWarpArrivals); });
-    barrier_init_fence();
-    __syncthreads();
-
-    if (warpgroup == Shape::kConsumers) {
-      give_up_registers<kProducerRegisters>();
-      barrier_pass(kTableBarrier, Shape::kThreads);
-      if (warp % kWarpgroupWarps != 0) {
-        const int lane = static_cast<int>(threadIdx.x % kWarpgroupThreads) - kWarpSize;
-        const Absmax& absmax = weight.absmax;
-        if (absmax.dtype == Dtype::f32) {
-          scaled_bring_scales(share, weight, lane,
-                              [&](int64_t block) { return static_cast<const float*>(absmax.values)[block]; });
-        } else {
-          scaled_bring_scales(share, weight, lane, [&](int64_t block) { return absmax_at(absmax, block); });
-        }
-      } else if (threadIdx.x % kWarpSize == 0) {
-        scaled_copy(share, codes_map, x_map);
-      }
-      __syncwarp();
-      barrier_pass(kReadBarrier, Shape::kThreads);
-    } else {
-      take_registers<Shape::kConsumerRegisters>();
-      PairTable::fill(shared, plan.codebook, Shape::kConsumers * kWarpgroupWarps);
-      barrier_sync(kTableBarrier, Shape::kThreads);
-      ScaledSums<Shape> sums{};
-      scaled_consume<T>(share, warpgroup, sums);
-      barrier_sync(kReadBarrier, Shape::kThreads);  // all stages have come, and nobody reads them any more
-      scaled_store(share, sums);
-      wait_for_dependencies();  // before y is written, here too
-    }
-
-    __syncthreads();
-    if (plan.cluster > 1) cluster_barrier();
-    scaled_finish<T>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
-  }
-}
-
 namespace {
-
-struct Config {
-  int rows, cols;  // of W and of x in a tile
-  int cluster;     // CTAs that split K
-
-  std::string text() const {
-    return "rows=" + std::to_string(rows) + " cols=" + std::to_string(cols) + " cluster=" + std::to_string(cluster);
-  }
-};
-
-constexpr Config kConfigs[] = {
-    {128, 256, 1}, {128, 256, 2}, {128, 256, 4}, {128, 256, 8}, {128, 128, 1}, {128, 128, 2},
-    {128, 128, 4}, {128, 128, 8}, {192, 128, 1}, {192, 128, 2}, {192, 128, 4}, {192, 128, 8},
-};
-
-struct Launch {
-  ScaledPlan plan;
-  int64_t row_tiles;
-  int shared_bytes;
-};
-
-template <class Shape>
-constexpr int kBarrierBytes = kMostRing * 16 + Shape::kConsumers * 8;
-
-// Shared memory of a block whose ring has so many stages.
-template <class Shape>
-constexpr int shared_bytes(int ring) {
-  return PairTable::kBytes + std::max(ring * Shape::kStageBytes, Shape::kSumBytes) + kBarrierBytes<Shape>;
-}
-
-// With as long a ring as shared memory holds.
-template <class Shape>
-Launch lay_out(int64_t n, int64_t k, const Device& device, const Config& config) {
-  Launch launch;
-  ScaledPlan& plan = launch.plan;
-  plan.cluster = config.cluster;
-  plan.stages = Shares::of(ceil_div(k, Shape::kStageCols), config.cluster);
-  plan.ring = 2;
-  while (plan.ring < kMostRing && shared_bytes<Shape>(plan.ring + 1) <= device.shared_memory) ++plan.ring;
-  launch.row_tiles = ceil_div(n, Shape::kRows);
-  launch.shared_bytes = shared_bytes<Shape>(plan.ring);
-  plan.barriers = launch.shared_bytes - kBarrierBytes<Shape>;
-  return launch;
-}
 
 // Multiplies rows m0 to m0 + m of x.
 template <class T, class Shape>
-int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& device, Launch& launch, Stream stream) {
+int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& device, ScaledLaunch& launch,
+                Stream stream) {
   constexpr auto kKernel = gemm_scaled_wgmma<T, Shape>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
   ScaledPlan& plan = launch.plan;
   plan.col_tiles = static_cast<int>(ceil_div(m, Shape::kCols));
   plan.constant_weights = args.weight.constant;
-  plan.codebook = pair_codebook<f16>(kTableFactor);
+  plan.codebook = pair_codebook<f16>(kScaledTableFactor);
 
   const Weight& weight = args.weight;
   CUtensorMap codes_map{};
@@ -467,7 +35,7 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
     return error;
   }
   CUtensorMap x_map{};
-  if (const int error = encode_x_map(&x_map, args, m0, m, Shape::kCols, kBlockCols); error != cudaSuccess) {
+  if (const int error = encode_x_map(&x_map, args, m0, m, Shape::kCols, kPairBlock); error != cudaSuccess) {
     return error;
   }
 
@@ -477,48 +45,31 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
                      weight, static_cast<const T*>(args.bias), plan, codes_map, x_map);
 }
 
-// Calls take(ScaledShape) with the config's tile, for blocks of the format from `blocksize` columns on.
-template <class Take>
-auto with_shape(const Config& config, int blocksize, const Take& take) {
-  const auto with_tile = [&](auto rows, auto cols) {
-    constexpr int kRows = decltype(rows)::value, kCols = decltype(cols)::value;
-    return blocksize == 32 ? take(ScaledShape<kRows, kCols, 32>{}) : take(ScaledShape<kRows, kCols, 64>{});
-  };
-  if (config.cols == 256) return with_tile(Constant<128>{}, Constant<256>{});
-  return config.rows == 192 ? with_tile(Constant<192>{}, Constant<128>{}) : with_tile(Constant<128>{}, Constant<128>{});
-}
-
 int launch_gemm_scaled_wgmma(const GemmArgs& args, const Device& device, int config_index, Stream stream) {
-  constexpr int64_t kMostBlocks = int64_t{1} << 30;  // of a launch
-  const Config& config = kConfigs[config_index];
+  const ScaledConfig& config = kScaledConfigs[config_index];
   const Weight& weight = args.weight;
-  return with_shape(config, 1 << weight.log2_blocksize, [&](auto shape) {
+  return with_scaled_shape(config, 1 << weight.log2_blocksize, [&](auto shape) {
     using Shape = decltype(shape);
-    Launch launch = lay_out<Shape>(weight.rows, weight.cols, device, config);
-    const int64_t most = kMostBlocks / (launch.row_tiles * config.cluster) * Shape::kCols;
-    int error = cudaSuccess;
-    for (int64_t m0 = 0; m0 < args.m && error == cudaSuccess; m0 += most) {
-      const int64_t m = std::min(args.m - m0, most);
-      error = args.dtype == Dtype::bf16 ? launch_rows<bf16, Shape>(args, m0, m, device, launch, stream)
-                                        : launch_rows<f16, Shape>(args, m0, m, device, launch, stream);
-    }
-    return error;
+    ScaledLaunch launch = lay_out_scaled<Shape>(weight.rows, weight.cols, device, config);
+    return in_passes(args.m, [&](int64_t m0, int64_t& rows) {
+      rows = std::min(rows, launch.most_rows);
+      return with_16bit(args.dtype, [&](auto type) {
+        return launch_rows<decltype(type), Shape>(args, m0, rows, device, launch, stream);
+      });
+    });
   });
 }
 
 const char* unsupported(const Problem& problem, const Device& device) {
   if (device.architecture != kScaledArchitecture) return "it needs code for compute capability 9.0a, on such a device";
   if (const char* reason = tensor_core_unsupported(problem); reason != nullptr) return reason;
-  constexpr int kLeast =
-      std::max({shared_bytes<ScaledShape<128, 256, 64>>(2), shared_bytes<ScaledShape<128, 128, 64>>(2),
-                shared_bytes<ScaledShape<192, 128, 64>>(2)});
-  if (device.shared_memory < kLeast) return "shared memory must hold the pair table and two stages";
+  if (device.shared_memory < kScaledLeastBytes) return "shared memory must hold the pair table and two stages";
   return nullptr;
 }
 
 constexpr Variant kVariants[] = {
     {"gemm.scaled_wgmma", "weights scaled in registers and warpgroup tensor cores, for many rows of x", "scaled16",
-     Op::gemm, false, static_cast<int>(std::size(kConfigs)), config_text<kConfigs>, unsupported, nullptr,
+     Op::gemm, false, static_cast<int>(std::size(kScaledConfigs)), config_text<kScaledConfigs>, unsupported, nullptr,
      erased<GemmArgs, launch_gemm_scaled_wgmma>},
 };
 

@@ -1,0 +1,130 @@
+// How gemm.scaled_wgmma divides its work among tiles and stages, and where it keeps things in shared memory: what the
+// host works out for a launch, in plain C++, so that it is tested for all sizes without a GPU.
+//
+//     shared memory     pair table, in its holes the scales | ring of stages; in the end, sums
+//                       | barriers: full and empty of each stage, turns of the warpgroups
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "device/math.hpp"
+#include "device/shares.hpp"
+#include "device/warp.hpp"
+#include "dispatch.hpp"
+#include "gemm/pair_codebook.hpp"
+#include "gemm/pair_sizes.hpp"
+#include "problem.hpp"
+
+namespace nf4 {
+
+constexpr int kScaledArchitecture = 90;
+constexpr float kScaledTableFactor = 2 * kCodebookFactor<f16>;  // above 1, lest absmax overflow when divided by it
+constexpr int kScaledMostRing = 8;
+constexpr int kScaledScaleWarps = kWarpgroupWarps - 1;  // producers of scales; the first warp copies
+constexpr int kScaledHoleRows = kWarpSize;              // whose scales fill a hole of the pair table
+constexpr int kScaledRegisters = 1 << 16;               // of an SM
+constexpr int kScaledProducerRegisters = 56;
+
+// The kernel for tiles of Rows rows of W, a multiple of 64, by up to Cols rows of x: 128 or 256. Blocks of the format
+// have FormatCols columns, or a multiple: 64, or 32.
+template <int Rows, int Cols, int FormatCols>
+struct ScaledShape {
+  static constexpr int kRows = Rows;
+  static constexpr int kCols = Cols;
+  static constexpr int kFormatCols = FormatCols;
+  static constexpr int kConsumers = Rows / 64;  // warpgroups
+  static constexpr int kConsumerThreads = kConsumers * kWarpgroupThreads;
+  static constexpr int kThreads = kConsumerThreads + kWarpgroupThreads;
+  static constexpr int kConsumerRegisters =
+      (kScaledRegisters - kScaledProducerRegisters * kWarpgroupThreads) / kConsumerThreads / 8 * 8;
+  static constexpr int kSumPitch = Rows + 4;  // floats; lanes that write columns 2t of 8 rows meet different banks
+  static constexpr int kBlocks = Cols == 128 ? 2 : 1;  // of a stage
+  static constexpr int kStageCols = kBlocks * kPairBlock;
+  static constexpr int kScales = kStageCols / FormatCols;  // of a row in a stage
+  static constexpr int kCodesRowBytes = kBlocks * kPairBlockBytes;
+  static constexpr int kCodesBytes = Rows * kCodesRowBytes;
+  static constexpr int kXBlockBytes = Cols * kPairBlockXBytes;
+  static constexpr int kXBytes = kBlocks * kXBlockBytes;
+  static constexpr int kStageBytes = kXBytes + kCodesBytes;
+  static constexpr int kSumBytes = Cols * kSumPitch * static_cast<int>(sizeof(float));
+  static_assert(kScaledMostRing * kScales * Rows / kScaledHoleRows <= PairTableSizes::kEntries,
+                "scales must fit into the holes");
+};
+
+// What the host works out for a launch.
+struct ScaledPlan {
+  Shares stages;          // of K, among the CTAs of a cluster
+  int cluster;            // CTAs
+  int col_tiles;          // of x
+  int ring;               // stages
+  int barriers;           // offset in shared memory, bytes
+  bool constant_weights;  // they may be read before the kernels before have completed
+  PairCodebook codebook;  // f16, times kScaledTableFactor; as a parameter it is at hand when the kernel starts
+};
+
+struct ScaledConfig {
+  int rows, cols;  // of W and of x in a tile
+  int cluster;     // CTAs that split K
+
+  std::string text() const {
+    return "rows=" + std::to_string(rows) + " cols=" + std::to_string(cols) + " cluster=" + std::to_string(cluster);
+  }
+};
+
+constexpr ScaledConfig kScaledConfigs[] = {
+    {128, 256, 1}, {128, 256, 2}, {128, 256, 4}, {128, 256, 8}, {128, 128, 1}, {128, 128, 2},
+    {128, 128, 4}, {128, 128, 8}, {192, 128, 1}, {192, 128, 2}, {192, 128, 4}, {192, 128, 8},
+};
+
+struct ScaledLaunch {
+  ScaledPlan plan;
+  int64_t row_tiles;
+  int64_t most_rows;  // of x that a launch has blocks for
+  int shared_bytes;
+};
+
+// Calls take(ScaledShape) with the config's tile, for blocks of the format from `blocksize` columns on.
+template <class Take>
+auto with_scaled_shape(const ScaledConfig& config, int blocksize, const Take& take) {
+  const auto with_tile = [&](auto rows, auto cols) {
+    constexpr int kRows = decltype(rows)::value, kCols = decltype(cols)::value;
+    return blocksize == 32 ? take(ScaledShape<kRows, kCols, 32>{}) : take(ScaledShape<kRows, kCols, 64>{});
+  };
+  if (config.cols == 256) return with_tile(Constant<128>{}, Constant<256>{});
+  return config.rows == 192 ? with_tile(Constant<192>{}, Constant<128>{}) : with_tile(Constant<128>{}, Constant<128>{});
+}
+
+template <class Shape>
+constexpr int kScaledBarrierBytes = kScaledMostRing * 16 + Shape::kConsumers * 8;
+
+// Shared memory of a block whose ring has so many stages.
+template <class Shape>
+constexpr int scaled_shared_bytes(int ring) {
+  return PairTableSizes::kBytes + std::max(ring * Shape::kStageBytes, Shape::kSumBytes) + kScaledBarrierBytes<Shape>;
+}
+
+// What any config takes at least, for a ring of 2.
+constexpr int kScaledLeastBytes =
+    std::max({scaled_shared_bytes<ScaledShape<128, 256, 64>>(2), scaled_shared_bytes<ScaledShape<128, 128, 64>>(2),
+              scaled_shared_bytes<ScaledShape<192, 128, 64>>(2)});
+
+// With as long a ring as shared memory holds.
+template <class Shape>
+ScaledLaunch lay_out_scaled(int64_t n, int64_t k, const Device& device, const ScaledConfig& config) {
+  constexpr int64_t kMost = int64_t{1} << 30;  // blocks of a launch, and rows of x, which a kernel counts as int
+  ScaledLaunch launch{};
+  ScaledPlan& plan = launch.plan;
+  plan.cluster = config.cluster;
+  plan.stages = Shares::of(ceil_div(k, Shape::kStageCols), config.cluster);
+  plan.ring = 2;
+  while (plan.ring < kScaledMostRing && scaled_shared_bytes<Shape>(plan.ring + 1) <= device.shared_memory) ++plan.ring;
+  launch.row_tiles = ceil_div(n, Shape::kRows);
+  launch.most_rows = std::min(kMost / (launch.row_tiles * config.cluster), kMost / Shape::kCols) * Shape::kCols;
+  launch.shared_bytes = scaled_shared_bytes<Shape>(plan.ring);
+  plan.barriers = launch.shared_bytes - kScaledBarrierBytes<Shape>;
+  return launch;
+}
+
+}  // namespace nf4

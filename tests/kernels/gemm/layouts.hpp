@@ -1,0 +1,71 @@
+// The devices and sizes for which the layouts of products are tested, and what holds for the regions of any of them.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "problem.hpp"
+
+namespace nf4test {
+
+// An H100 or H200, one of fewer SMs, one without clusters, and one that runs a cluster at a time; each with as much
+// shared memory for a block as devices of compute capability 9.0, 8.0 and 8.6 have.
+inline std::vector<nf4::Device> layout_devices() {
+  std::vector<nf4::Device> devices;
+  for (const auto& clusters :
+       {std::array{132, 66, 33, 16}, std::array{114, 57, 28, 14}, std::array{108, 0, 0, 0}, std::array{1, 1, 1, 1}}) {
+    for (const int kib : {227, 163, 99}) {
+      nf4::Device device{0, 90, clusters[0], std::to_string(clusters[0]) + " SMs, " + std::to_string(kib) + " KiB"};
+      device.shared_memory = kib * 1024;
+      device.resident_clusters = clusters;
+      devices.push_back(device);
+    }
+  }
+  return devices;
+}
+
+// Rows of W: all few, then some of each remainder, then the most that products on the tensor cores take.
+inline std::vector<int64_t> layout_rows() {
+  std::vector<int64_t> rows;
+  for (int64_t n = 1; n < 40'000; n += n < 300 ? 1 : n < 3'000 ? 13 : 97) rows.push_back(n);
+  rows.insert(rows.end(), {int64_t{1} << 20, (int64_t{1} << 30) - 1, int64_t{1} << 30});
+  return rows;
+}
+
+inline const std::vector<int64_t>& layout_columns() {
+  static const std::vector<int64_t> columns = {64, 128, 320, 4096, 8192, 14336, 28672};
+  return columns;
+}
+
+// Something that a CTA keeps in shared memory.
+struct Region {
+  const char* name;
+  int64_t begin, bytes;  // offset
+  int64_t alignment;
+};
+
+// What is wrong with regions that are in use at the same time; empty if nothing is.
+inline std::string wrong_with_regions(std::vector<Region> regions, int64_t shared_bytes, const nf4::Device& device) {
+  if (shared_bytes > device.shared_memory) return "more shared memory than there is";
+  std::sort(regions.begin(), regions.end(), [](const Region& a, const Region& b) { return a.begin < b.begin; });
+  int64_t end = 0;
+  const char* before = "";
+  for (const Region& region : regions) {
+    if (region.bytes == 0) continue;
+    if (region.begin < end) return std::string(region.name) + " overlap " + before;
+    if (region.begin % region.alignment != 0) return std::string(region.name) + " are not aligned";
+    end = region.begin + region.bytes;
+    before = region.name;
+  }
+  return end > shared_bytes ? std::string(before) + " do not fit" : "";
+}
+
+// What is wrong with a grid; empty if nothing is. CUDA takes 2^31 - 1 blocks, in whole clusters.
+inline std::string wrong_with_grid(int64_t blocks, int cluster) {
+  return blocks < 1 || blocks > 0x7fffffff || blocks % cluster != 0 ? "grid" : "";
+}
+
+}  // namespace nf4test

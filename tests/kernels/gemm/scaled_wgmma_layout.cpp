@@ -1,0 +1,90 @@
+// What gemm.scaled_wgmma lays out: for any sizes of W and x nothing in shared memory overlaps, and all tiles and
+// columns are somebody's.
+#include "gemm/scaled_wgmma_layout.hpp"
+
+#include "catch.hpp"
+#include "layouts.hpp"
+
+namespace nf4test {
+namespace {
+
+constexpr int kTable = 64 * 1024;
+constexpr int kHoles = 256, kHoleBytes = 128;  // of the table
+
+template <class Shape>
+std::string wrong_with(const nf4::ScaledLaunch& launch, const nf4::ScaledConfig& config, const nf4::Device& device,
+                       int blocksize, int64_t n, int64_t k) {
+  const nf4::ScaledPlan& plan = launch.plan;
+  const int blocks = config.cols == 128 ? 2 : 1;  // of a stage
+  const int scales = blocks * 64 / blocksize;     // of a row in a stage
+  if (Shape::kRows != config.rows || Shape::kCols != config.cols || Shape::kFormatCols != blocksize) return "shape";
+  if (Shape::kRows > 256 || Shape::kCols > 256) return "more rows than one copy takes";
+  if (Shape::kThreads != (config.rows / 64 + 1) * 128) return "threads";
+  if (plan.cluster != config.cluster || plan.stages.count != plan.cluster) return "cluster";
+  if (plan.stages.begin(plan.cluster) != (k + blocks * 64 - 1) / (blocks * 64)) return "stages";
+  if (launch.row_tiles * config.rows < n || (launch.row_tiles - 1) * config.rows >= n) return "tiles";
+  if (plan.ring < 2 || plan.ring > 8) return "ring";
+  if (plan.ring * scales * config.rows * 4 > kHoles * kHoleBytes) return "scales overlap the table";
+
+  const int x_bytes = blocks * config.cols * 128, codes_bytes = blocks * config.rows * 32;  // of a stage
+  if (x_bytes % 1024 != 0 || codes_bytes % 1024 != 0) return "x is not as wgmma wants it";
+  const Region table{"table", 0, kTable, 1024};
+  const Region barriers{"barriers", plan.barriers, plan.ring * 16 + config.rows / 64 * 8, 8};
+  std::string wrong = wrong_with_regions({table, {"ring", kTable, plan.ring * (x_bytes + codes_bytes), 1024}, barriers},
+                                         launch.shared_bytes, device);
+  if (wrong.empty())
+    wrong = wrong_with_regions({table, {"sums", kTable, config.cols * (config.rows + 4) * 4, 16}, barriers},
+                               launch.shared_bytes, device);
+  // As many blocks as the longest pass has.
+  if (launch.most_rows < config.cols || launch.most_rows % config.cols != 0 || launch.most_rows > 0x7fffffff)
+    return "rows of x in a launch";
+  return wrong.empty()
+             ? wrong_with_grid(launch.row_tiles * (launch.most_rows / config.cols) * plan.cluster, plan.cluster)
+             : wrong;
+}
+
+void check_layouts(int blocksize) {
+  int64_t checked = 0, none = 0;
+  std::string fault;
+  for (const nf4::Device& device : layout_devices()) {
+    if (device.shared_memory < nf4::kScaledLeastBytes) {
+      ++none;
+      continue;
+    }
+    for (const nf4::ScaledConfig& config : nf4::kScaledConfigs) {
+      for (const int64_t k : layout_columns()) {
+        for (const int64_t n : layout_rows()) {
+          const std::string wrong = nf4::with_scaled_shape(config, blocksize, [&](auto shape) {
+            using Shape = decltype(shape);
+            return wrong_with<Shape>(nf4::lay_out_scaled<Shape>(n, k, device, config), config, device, blocksize, n, k);
+          });
+          ++checked;
+          if (!wrong.empty() && fault.empty())
+            fault = wrong + ": " + std::to_string(n) + " x " + std::to_string(k) + ", " + config.text() + ", " +
+                    device.name;
+        }
+      }
+    }
+  }
+  INFO("blocksize " << blocksize);
+  CHECK(fault == "");
+  CHECK(checked > 0);
+  CHECK(none < static_cast<int64_t>(layout_devices().size()));
+}
+
+// What warpgroups have of an SM's registers, once they have taken and given up theirs.
+template <class Shape>
+constexpr int registers() {
+  return Shape::kConsumerThreads * Shape::kConsumerRegisters + 128 * nf4::kScaledProducerRegisters;
+}
+static_assert(registers<nf4::ScaledShape<128, 256, 64>>() <= 65536 &&
+              registers<nf4::ScaledShape<192, 128, 64>>() <= 65536);
+
+}  // namespace
+
+TEST_CASE("scaled_wgmma_layout: nothing overlaps, for any sizes") {
+  check_layouts(64);
+  check_layouts(32);
+}
+
+}  // namespace nf4test
