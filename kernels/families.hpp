@@ -1,4 +1,4 @@
-// The families of CUDA variants, one source file each. A new family is one file, its line here, and one in
+// The families of CUDA variants, one .cu or .cpp each. A new family is its files (README.md), a line here, and one in
 // src/registry.cpp and src/CMakeLists.txt each.
 #pragma once
 

@@ -33,6 +33,10 @@ struct RingPlace {
   }
 };
 
+// Where the barriers of a place lie, full, then empty: bytes from those of the first place.
+constexpr int kStageBarrierBytes = 16;
+constexpr int kEmptyBarrier = 8;
+
 // The longest ring of up to `most` stages in which each place has its team; 0 if there is none.
 constexpr int whole_rounds(int most, int teams) { return most / teams * teams; }
 

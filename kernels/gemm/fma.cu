@@ -290,6 +290,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, 1) gemm_fma(T* __restrict__
       const int column = step * kWarpSize + lane;
       const bool inside = column < run.columns;
       Ring<kPiece, Rows, Plain> ring(weight, run.piece + column, pieces.stride, inside);
+      // Prologue: load codes and scales of the first rows, and x of the step into registers.
       const int stride = plan.teams * Rows;
       int row = team * Rows;
 #pragma unroll
@@ -302,6 +303,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, 1) gemm_fma(T* __restrict__
         float sums[Rows * Cols] = {};
 #pragma unroll
         for (int r = 0; r < Rows; ++r) {
+          // Look up the weights of a row's piece, and multiply (FFMA).
           const float level2 = ring.level2(min(row + r, rows - 1));
 #pragma unroll
           for (int k = 0; k < kPiece; k += 8) {
@@ -318,11 +320,13 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, 1) gemm_fma(T* __restrict__
               }
             }
           }
+          // Load the next row into the registers that are free now, and apply the scale.
           const float scale = ring.scale(r, level2, offset, table);
           if (inside && row + stride < rows) ring.read(r, min(row + stride + r, rows - 1));
 #pragma unroll
           for (int c = 0; c < Cols; ++c) sums[r * Cols + c] *= scale;
         }
+        // Add up over the lanes, and to what the warp found of the row in the steps before.
         const float sum = sum_over_lanes(sums, lane);
         const int found = row + lane / kLanes / Cols;
         if (lane % kLanes == 0 && found < rows) {
@@ -331,6 +335,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, 1) gemm_fma(T* __restrict__
         }
       }
     }
+    // Epilogue: add up the parts of K, bias, rounding.
     __syncthreads();
     for (int i = threadIdx.x; i < rows * m; i += blockDim.x) {
       const int c = i / rows;

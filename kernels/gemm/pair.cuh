@@ -1,5 +1,5 @@
 // gemm.pair and gemm.pair_tma: the fused product on the tensor cores, for up to 16 rows of x a pass, codes decoded by
-// the pair table. The two differ in how codes reach shared memory (`Copy`).
+// the pair table (a lookup table). The two differ in how codes reach shared memory (`Copy`).
 //
 // Product. The weights are the A operand of mma.m16n8k16, x is B. K may be permuted freely inside a block of the format
 // if x is permuted alike, so the native layout serves: of a 64-weight block (32 bytes) of a row, lane t of a quad takes
@@ -22,15 +22,15 @@
 //
 // Work. A stage is 4 KiB of codes: 8 blocks of 16 rows, or 4 blocks of 32 rows when x fills the columns. A CTA owns a
 // range of tiles (of 16 or 32 rows of one W, see group.hpp); their stages, in the order of rows and then of K, are
-// dealt to the consumer warps in equal contiguous runs. Every consumer has a ring of stages of its own, which a
-// producer warp fills, so consumers never wait for one another before the end. A consumer adds up in registers while it
-// stays in a tile; when it leaves, it puts its sums into a slot of shared memory. The slots of a tile are added up at
-// the end, in order. The CTAs of a cluster share their tiles and split K; what they found meets through distributed
-// shared memory, in rank order.
+// dealt to the consumer warps in equal contiguous runs. Every consumer has a ring of stages (a multistage pipeline) of
+// its own, which a producer warp fills (warp specialization), so consumers never wait for one another before the end. A
+// consumer adds up in registers while it stays in a tile; when it leaves, it puts its sums into a slot of shared
+// memory. The slots of a tile are added up at the end, in order. The CTAs of a cluster share their tiles and split K
+// (split-K); what they found meets through distributed shared memory, in rank order.
 //
 // Banks. A stage's rows lie 128 bytes apart, with 16-byte pieces exchanged: piece c of row r is at place c ^ (r % 8),
-// the copy engine's 128-byte swizzle. Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then the 8-byte
-// reads of a half warp fall into different banks.
+// the 128-byte swizzle of the copy engine (TMA). Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then
+// the 8-byte reads of a half warp fall into different banks.
 #pragma once
 
 #include <cstdint>
@@ -176,12 +176,14 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products
     });
   };
 
+  // Initialize the mbarriers of the first stages.
 #pragma unroll
   for (int i = 0; i < kPairServed; ++i) {
     if (lane == 0 && first + i * kPairProducers < share.consumers) init_full(first_of_ring(i));
   }
   Copy::barriers_are_ready();
   __syncwarp();
+  // Prologue: issue the copies of each ring's first stage.
   if (!share.plan.constant_weights) Copy::wait_for_kernels_before();
 #pragma unroll
   for (int i = 0; i < kPairServed; ++i) {
@@ -204,6 +206,8 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products
   }
   barrier_sync(kProducersBarrier, static_cast<int>(blockDim.x));  // maps are there, and the consumers' barriers
   barrier_pass(kTableBarrier, static_cast<int>(blockDim.x));
+
+  // Main loop: one stage of each ring in turn.
   RingPlace place{0, 1};
   const int rounds = left[0];  // no run is longer than the first one's
   for (int round = 0; round < rounds; ++round) {
@@ -212,18 +216,23 @@ __device__ void pair_produce(const PairShare<Shape>& share, const Group<Products
       if (left[i] == 0) continue;
       --left[i];
       const int stage = first_of_ring(i) + place.slot;
+      // Wait until the consumer has released the stage.
       if (round >= share.plan.ring) {
         barrier_wait(share.empty(stage), place.parity);
       } else if (round > 0 && !share.plan.constant_weights) {
-        barrier_wait(share.full(first_of_ring(i)), 0);  // all first stages come sooner if nothing else is asked for
+        // All first stages come sooner if nothing else is asked for.
+        barrier_wait(share.full(first_of_ring(i)), 0);
       }
+      // Issue the copies of codes, and store the scales that were read a stage ahead.
       if (round > 0) ask_for_codes(i, stage);
       if (round > 0 || !Scales::kAsync) store_scales(i, stage);
+      // Read the scales of the ring's next stage.
       next[i].advance(share.stages);
       if (left[i] > 0) {
         if (next[i].stage == 0) find_tile(i);
         read_scales(i);
       }
+      // Arrive: the stage is full once its copies have come.
       if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(share.full(stage));
       barrier_arrive_warp(share.full(stage));
     }
@@ -259,9 +268,11 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
   PairPosition at = share.begin_of(consumer);
   RingPlace place;
   for (int left = share.run(consumer); left > 0; --left) {
+    // Wait for the stage.
     const int stage = consumer * plan.ring + place.slot;
     barrier_wait(share.full(stage), place.parity);
     const uint8_t* const codes = share.codes(stage);
+    // Load the scales.
     float scales[Shape::kScaleRows][Shape::kScaleBlocks];
 #pragma unroll
     for (int r = 0; r < Shape::kScaleRows; ++r) {
@@ -278,6 +289,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
     const int x_stage = at.stage * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
 #pragma unroll
     for (int i = 0; i < Shape::kGroups; ++i) {
+      // Load operand B: x of a group of blocks.
       uint32_t b[Shape::kColTiles][8];
 #pragma unroll
       for (int c = 0; c < Shape::kColTiles; ++c) {
@@ -301,6 +313,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
         const int block = i + p * Shape::kGroups;
 #pragma unroll
         for (int tile = 0; tile < Shape::kTiles; ++tile) {
+          // Load the codes, two rows of a block.
           const uint8_t* from =
               codes + (block / kPairBoxBlocks + tile) * 16 * kPairBoxBytes + offsets[block % kPairBoxBlocks];
           uint2 upper = *reinterpret_cast<const uint2*>(from);
@@ -309,6 +322,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
             upper = make_uint2(upper.y, upper.x);
             lower = make_uint2(lower.y, lower.x);
           }
+          // Look up operand A in the pair table, and multiply (mma).
           float dots[Shape::kColTiles][4] = {};
           const auto step = [&](auto byte, uint32_t word0, uint32_t word1, int j) {
             constexpr int kByte = decltype(byte)::value;
@@ -322,6 +336,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
           step(Constant<2>{}, upper.x, lower.x, 1);
           step(Constant<0>{}, upper.y, lower.y, 2);
           step(Constant<2>{}, upper.y, lower.y, 3);
+          // Apply the scale of the block to its products.
           if constexpr (Cols == 1) {  // columns 2t and 2t + 1 are blocks, whose scales the lane has
             if (t == p / 2) {
               sums[tile][0][0] = fmaf(dots[0][p % 2], scales[2 * tile][p % 2], sums[tile][0][0]);
@@ -338,6 +353,7 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
         }
       }
     }
+    // Release the stage.
     barrier_arrive_warp(share.empty(stage));
     place.advance(plan.ring);
     const int slot = consumer + at.tile;
@@ -387,6 +403,7 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group
     const GroupProduct& product = group.products[whose];
     const int64_t out_row = int64_t{group.tiles.in_product(group_tile, whose)} * Shape::kRows + row;
     if (col >= m || out_row >= product.weight.rows) continue;
+    // Add up the slots: of the consumers, and of the CTAs of the cluster (split-K).
     float total = 0.0f;
     for (int rank = 0; rank < plan.cluster; ++rank) {
       const int stages = plan.stages.begin(rank + 1) - plan.stages.begin(rank);
@@ -399,6 +416,7 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group
         total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);
       }
     }
+    // Epilogue: the codebook's factor, bias, rounding.
     total = __fmul_rn(total, kCodebookInverse<T>);  // rounded before the bias is added
     const T* const bias = static_cast<const T*>(product.bias);
     static_cast<T*>(product.y)[col * product.ldy + out_row] =

@@ -1,5 +1,6 @@
 // gemm.pair_stream: the fused product on the tensor cores for more rows of x than shared memory holds, 8, 16, 32 or 64
-// a pass. Codes and x stream through one ring of stages; codes are decoded by the pair table. Compute capability 9.0.
+// a pass. Codes and x stream through one ring of stages (a multistage pipeline), which producer warps fill and consumer
+// warps multiply (warp specialization); codes are decoded by the pair table. Compute capability 9.0.
 //
 // Product. As in pair.cuh: W is the A operand of mma.m16n8k16 in its native layout, x is B with K permuted alike
 // inside a block of 64, a block's products meet in fresh accumulators that its absmax multiplies in fp32. Here x fills
@@ -10,12 +11,12 @@
 // same, for all rows of the pass, and walks along K, 256 columns a stage. A warp has 32 rows of the tile; where they do
 // not divide it, the last warp begins earlier, and what it has in common with the one before is that one's. A warp
 // keeps the sums of its rows in registers, so an operand B that it has read serves two of A. Teams of `warps` warps
-// take the stages in turn, which puts more warps to work where registers allow. The CTAs of a cluster split K. In the
-// end the sums of all teams and CTAs meet in shared memory, and are added up in order.
+// take the stages in turn, which puts more warps to work where registers allow. The CTAs of a cluster split K
+// (split-K). In the end the sums of all teams and CTAs meet in shared memory, and are added up in order (epilogue).
 //
 // Stage. Codes [rows of the tile][128 bytes], then x [4 blocks][rows of x][64 elements], which is 128 bytes too. Both
-// come by tensor copies: piece c of row r is at place c ^ (r % 8). What is past the ends of W and x is zeros. The
-// scales of a stage, 4 floats to a row of W, lie in the holes of the pair table, 8 rows to a hole.
+// come by tensor copies (TMA): piece c of row r is at place c ^ (r % 8) (swizzle). What is past the ends of W and x is
+// zeros. The scales of a stage, 4 floats to a row of W, lie in the holes of the pair table, 8 rows to a hole.
 //
 //     read       lanes that are served at once   what they read                         places
 //     codes      16: 4 rows, all t               8 bytes each of two pieces of a row    as in pair.cuh
@@ -43,7 +44,7 @@
 #include "gemm/pair_scales.cuh"
 #include "gemm/pair_stream_layout.hpp"
 #include "gemm/pair_table.cuh"
-#include "gemm/totals.cuh"
+#include "gemm/sum_tile.cuh"
 
 namespace nf4 {
 
@@ -98,11 +99,9 @@ struct StreamShare {
            tile_row % kStreamHoleRows * (kStreamBlocks * 4);
   }
   __device__ uint32_t map() const { return base + plan.map; }
-  // The sums of a team's tile, [kCols][sum_pitch()], where the ring was. Lanes that write columns 2t of 8 rows meet
-  // different banks.
-  __device__ int sum_pitch() const { return plan.rows + 4; }
+  // The sums of a team's tile, where the ring was.
   __device__ float* sums(int team) const {
-    return reinterpret_cast<float*>(shared + PairTable::kBytes) + team * Shape::kCols * sum_pitch();
+    return reinterpret_cast<float*>(shared + PairTable::kBytes) + team * Shape::kCols * sum_pitch(plan.rows);
   }
 };
 
@@ -198,22 +197,29 @@ __device__ void stream_produce(const StreamShare<Shape>& share, const Weight wei
       barrier_arrive_copies(full);
     }
   }
+  // PDL (griddepcontrol): wait for the kernels before, and let the next one start.
   wait_for_dependencies();
   launch_dependents();
+
+  // Main loop.
   RingPlace place, turn;
   place.advance(plan.ring, group);
   turn.advance(plan.turns, group);
   for (int stage = group; stage < share.stages; stage += kGroups) {
     const uint32_t full = share.full(turn.slot);
+    // Wait until the place is empty, and issue the TMA of codes.
     if (stage >= early) {
       const RingPlace before = turn_before(turn, plan.ring, plan.turns);
       barrier_wait(share.empty(before.slot), before.parity);
       bring_codes(stage, place.slot, full);
     }
+    // Issue the TMA of x, and store or copy the scales.
     bring_x(stage, place.slot, full);
     if (stage >= early || !Scales::kAsync) store_scales(stage, place.slot);
     if (stage >= early && Scales::kAsync) barrier_arrive_copies(full);
+    // Arrive: the stage is full once its copies have come.
     barrier_arrive_warp(full, lane);
+    // Read the scales of the group's next stage.
     if (!Scales::kAsync && stage + kGroups < share.stages) read_scales(stage + kGroups);
     place.advance(plan.ring, kGroups);
     turn.advance(plan.turns, kGroups);
@@ -242,12 +248,14 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   place.advance(plan.ring, team);
   turn.advance(plan.turns, team);
   for (int stage = team; stage < share.stages; stage += plan.teams) {
+    // Wait for the stage.
     barrier_wait(share.full(turn.slot), turn.parity);
     const uint32_t codes = share.codes(place.slot) + code_offset;
     uint32_t x = share.x(place.slot) + x_offset;
     uint32_t scales = share.scales(place.slot, warp_row) + g_row * (kStreamBlocks * 4);
 #pragma unroll 1
     for (int block = 0; block < kStreamBlocks; ++block) {
+      // Load codes and scales of a block.
       const uint32_t block_codes = codes ^ block * kPairBlockBytes;
       uint32_t words[2][2][2];  // of codes: tile, row g_row or g_row + 8, half of the block
       float tile_scales[2][2];
@@ -265,6 +273,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
       float dots[2][Shape::kColTiles][4] = {};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
+        // Load operand B, look up operand A in the pair table, and multiply (mma).
         uint4 b[Shape::kColTiles];
 #pragma unroll
         for (int c = 0; c < Shape::kColTiles; ++c) b[c] = load_shared_quad((x ^ half * 16) + c * 8 * kPairBoxBytes);
@@ -291,6 +300,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
         step(Constant<0>{});
         step(Constant<2>{});
       }
+      // Apply the scale of the block to its products.
 #pragma unroll
       for (int tile = 0; tile < 2; ++tile) {
 #pragma unroll
@@ -303,11 +313,13 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
       x += Shape::kXBlockBytes;
       scales += sizeof(float);
     }
+    // Release the stage.
     barrier_arrive_warp(share.empty(turn.slot), lane);
     place.advance(plan.ring, plan.teams);
     turn.advance(plan.turns, plan.teams);
   }
 
+  // Store the sums where the ring was.
   barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
   float* const to = share.sums(team) + warp_row + g_row;
 #pragma unroll
@@ -317,7 +329,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int row = tile * 16 + e / 2 * 8;
-        if (warp_row + row >= own_row) to[(c * 8 + 2 * t + e % 2) * share.sum_pitch() + row] = sums[tile][c][e];
+        if (warp_row + row >= own_row) to[(c * 8 + 2 * t + e % 2) * sum_pitch(plan.rows) + row] = sums[tile][c][e];
       }
     }
   }
@@ -327,12 +339,11 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
 template <class T, class Shape>
 __device__ void stream_finish(const StreamShare<Shape>& share, const GroupProduct& product, int m) {
   const StreamPlan& plan = share.plan;
-  const Partials partials{share.sums(0), share.sum_pitch(),  Shape::kCols * share.sum_pitch(), plan.teams, plan.cluster,
-                          share.rank,    kCodebookInverse<T>};
-  const int here = static_cast<int>(min(product.weight.rows - share.row, int64_t{plan.rows}));
-  const T* const bias = static_cast<const T*>(product.bias);
-  write_totals(partials, static_cast<T*>(product.y) + share.row, product.ldy, here, m,
-               bias == nullptr ? bias : bias + share.row);
+  const int pitch = sum_pitch(plan.rows);
+  const Partials partials{share.sums(0), pitch,      Shape::kCols * pitch, plan.teams,
+                          plan.cluster,  share.rank, kCodebookInverse<T>};
+  write_tile(partials, static_cast<T*>(product.y), product.ldy, share.row, plan.rows, product.weight.rows, m,
+             static_cast<const T*>(product.bias));
 }
 
 template <class T, class Shape>

@@ -21,6 +21,7 @@
 #include "format/absmax.hpp"
 #include "gemm/pair_codebook.hpp"
 #include "gemm/pair_sizes.hpp"
+#include "gemm/sum_tile.hpp"
 #include "gemm/tiles.hpp"
 #include "problem.hpp"
 
@@ -99,12 +100,12 @@ bool lay_out_teams(std::span<const int64_t> rows, int64_t k, const Device& devic
     layout.box_rows = layout.rows / static_cast<int>(ceil_div(layout.rows, kMostBoxRows));
     layout.warps = static_cast<int>(ceil_div(layout.rows, kStreamRows));
     const int stage_bytes = layout.rows * kPairBoxBytes + Sizes::kXBytes;
-    const int sum_bytes = layout.teams * Sizes::kCols * (layout.rows + 4) * static_cast<int>(sizeof(float));
+    const int sums = layout.teams * sum_bytes(layout.rows, Sizes::kCols);
     layout.ring =
         std::min({kStreamMostRing, room / stage_bytes, PairTableSizes::kEntries * kStreamHoleRows / layout.rows});
-    if (layout.ring <= layout.teams || sum_bytes > room) continue;
+    if (layout.ring <= layout.teams || sums > room) continue;
     layout.turns = ring_turns(layout.ring, std::lcm(layout.teams, Sizes::kGroups));
-    layout.barriers = PairTableSizes::kBytes + std::max(layout.ring * stage_bytes, sum_bytes);
+    layout.barriers = PairTableSizes::kBytes + std::max(layout.ring * stage_bytes, sums);
     layout.map = layout.barriers + 2 * layout.turns * 8;
     layout.threads = (layout.warps * layout.teams + Sizes::kProducers) * kWarpSize;
     layout.shared_bytes = layout.map + kMapBytes;

@@ -1,7 +1,7 @@
-// gemm.pair_tma: pair.cuh with the means of compute capability 9.0. Codes come by tensor copies, 128 bytes of each
-// row of a stage at a time; x by bulk copies; clusters split K; and the kernel starts while the one before it in the
-// stream still runs (programmatic dependent launch), so that its preparations, and with constant weights the first
-// stages, cost no time.
+// gemm.pair_tma: pair.cuh with the means of compute capability 9.0. Codes come by tensor copies (TMA), 128 bytes of
+// each row of a stage at a time; x by bulk copies; clusters split K; and the kernel starts while the one before it in
+// the stream still runs (programmatic dependent launch, PDL), so that its preparations, and with constant weights the
+// first stages, cost no time.
 #include <cuda.h>
 
 #include "device/ptx.cuh"

@@ -1,5 +1,6 @@
 // gemm.pair_wgmma: the fused product on the warpgroup's tensor core instructions, for passes of up to 64 rows of x.
-// Codes and x stream through one ring of stages; codes are decoded by the pair table. Compute capability 9.0a.
+// Codes and x stream through one ring of stages (a multistage pipeline), which producer warps fill and consumer
+// warpgroups multiply (warp specialization); codes are decoded by the pair table. Compute capability 9.0a.
 //
 // Product. W is the A operand of wgmma.m64nNk16, from registers, x is B, from shared memory. K may be permuted freely
 // inside a run of 32 columns if x is permuted alike, so the native layout of W serves: of 32 columns (16 bytes) of a
@@ -18,14 +19,14 @@
 //
 // Work. A CTA has `tiles` times 64 rows of W for all rows of the pass, and walks along K, 128 columns a stage. A
 // warpgroup keeps the sums of its 1 or 2 tiles in registers. Teams of warpgroups take pairs of stages in turn, which
-// puts more warps to work where tiles are few. The CTAs of a cluster split K. In the end the sums of all teams and CTAs
-// meet in shared memory, and are added up in order.
+// puts more warps to work where tiles are few. The CTAs of a cluster split K (split-K). In the end the sums of all
+// teams and CTAs meet in shared memory, and are added up in order (epilogue).
 //
-// Stage. Codes [rows of the tile][64 bytes] by tensor copies: piece c (16 bytes) of row r is at place c ^ (r / 2 % 4),
-// so that the 8 rows of which a warp reads one piece lie in different banks. Then x [2 blocks][rows of x][64 elements],
-// each row 128 bytes as wgmma wants it: piece c of row r at place c ^ (r % 8). Producer warps bring x by registers,
-// since it has to be permuted. Of 32 columns of a row of x, four lanes hold 8 each, as 4 words, and word p goes to
-// piece p, in which lane t has word t:
+// Stage. Codes [rows of the tile][64 bytes] by tensor copies (TMA), swizzled: piece c (16 bytes) of row r is at place c
+// ^ (r / 2 % 4), so that the 8 rows of which a warp reads one piece lie in different banks. Then x [2 blocks][rows of
+// x][64 elements], each row 128 bytes as wgmma wants it: piece c of row r at place c ^ (r % 8). Producer warps bring x
+// by registers, since it has to be permuted. Of 32 columns of a row of x, four lanes hold 8 each, as 4 words, and word
+// p goes to piece p, in which lane t has word t:
 //
 //     columns       8t + 2p, + 1           pieces of 16 bytes: 2 for each step j of the 32 columns
 //     k of step     p / 2:  p % 2 * 8 + 2t, + 1
@@ -52,7 +53,7 @@
 #include "gemm/named_barriers.hpp"
 #include "gemm/pair_table.cuh"
 #include "gemm/pair_wgmma_layout.hpp"
-#include "gemm/totals.cuh"
+#include "gemm/sum_tile.cuh"
 
 namespace nf4 {
 
@@ -74,8 +75,7 @@ struct WgmmaShare {
 
   __device__ int consumers() const { return plan.warpgroups * plan.teams; }
   __device__ int64_t col(int stage) const { return int64_t{stage_begin + stage} * kWgmmaStageCols; }
-  __device__ uint32_t full(int slot) const { return shared_address(shared + plan.barriers) + slot * 16; }
-  __device__ uint32_t empty(int slot) const { return full(slot) + 8; }
+  __device__ StageBarriers barriers() const { return {shared_address(shared + plan.barriers)}; }
   __device__ int codes_bytes() const { return plan.rows() * kWgmmaRowBytes; }
   __device__ uint8_t* codes(int slot) const {
     return shared + PairTable::kBytes + slot * (codes_bytes() + Shape::kXBytes);
@@ -86,11 +86,9 @@ struct WgmmaShare {
     return reinterpret_cast<float*>(shared + i / kWarpSize * PairTable::kEntryBytes + PairTable::kUsedBytes) +
            i % kWarpSize;
   }
-  // The sums of a team's tiles, [kCols][sum_pitch()], where the ring was. Lanes that write columns 2t of 8 rows meet
-  // different banks.
-  __device__ int sum_pitch() const { return plan.rows() + 4; }
+  // The sums of a team's tiles, where the ring was.
   __device__ float* sums(int team) const {
-    return reinterpret_cast<float*>(shared + PairTable::kBytes) + team * Shape::kCols * sum_pitch();
+    return reinterpret_cast<float*>(shared + PairTable::kBytes) + team * Shape::kCols * sum_pitch(plan.rows());
   }
 };
 
@@ -137,12 +135,13 @@ __device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weig
   const auto bring_weights = [&](int stage, int slot) {
     const int64_t col = share.col(stage);
     if (part == 0 && lane == 0) {
-      barrier_expect(share.full(slot), share.codes_bytes());
+      barrier_expect(share.barriers().full(slot), share.codes_bytes());
       const int boxes = (plan.rows() + kMostBoxRows - 1) / kMostBoxRows;
       const int box_rows = plan.rows() / boxes;
       for (int box = 0; box < boxes; ++box)
         copy_tensor(shared_address(share.codes(slot)) + box * box_rows * kWgmmaRowBytes, &codes_map,
-                    static_cast<int>(col / 2), static_cast<int>(share.row) + box * box_rows, share.full(slot));
+                    static_cast<int>(col / 2), static_cast<int>(share.row) + box * box_rows,
+                    share.barriers().full(slot));
     }
     if (stage % kWgmmaPairStages != 0) return;
     for (int i = part * kWarpSize + lane; i < plan.rows(); i += Shape::kStageWarps * kWarpSize) {
@@ -179,22 +178,28 @@ __device__ void wgmma_produce(const WgmmaShare<Shape>& share, const Weight& weig
   if (!plan.constant_weights) wait_for_dependencies();
   const int early = min(plan.ring, share.stages);  // stages whose codes are asked for before any x
   for (int stage = group; stage < early; stage += Shape::kGroups) bring_weights(stage, stage);
+  // PDL (griddepcontrol): wait for the kernels before, and let the next one start.
   wait_for_dependencies();
   launch_dependents();
+
+  // Main loop.
   RingPlace place{0, 1};
   place.advance(plan.ring, group);
   if (group < share.stages) load_x(group);
   for (int stage = group; stage < share.stages; stage += Shape::kGroups) {
-    barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
+    // Wait until the place is empty; the first time round it is at once.
+    barrier_wait(share.barriers().empty(place.slot), place.parity);
+    // Issue the TMA of codes, store x, and arrive.
     if (stage >= early) bring_weights(stage, place.slot);
     store_x(place.slot);
-    barrier_arrive_warp(share.full(place.slot));
+    barrier_arrive_warp(share.barriers().full(place.slot));
+    // Load x of the group's next stage into registers.
     if (stage + Shape::kGroups < share.stages) load_x(stage + Shape::kGroups);
     place.advance(plan.ring, Shape::kGroups);
   }
 }
 
-// A thread's sums of each tile. Element 4 i + e: column 8 i + 2 t + e % 2 of row g, or g + 8 for e >= 2.
+// A thread's sums of each tile, in the order of store_sums().
 template <class Shape>
 using WgmmaSums = float[Shape::kMostTiles][Shape::kCols / 2];
 
@@ -261,6 +266,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
   uint32_t done = 0;  // the barrier of the stage that was multiplied last
   read_scales();
   for (int pair = team; pair * kWgmmaPairStages < share.stages; pair += plan.teams) {
+    // Decode the scales that were read a pair of stages ahead, and read the next.
     float scales[Tiles][2][kLaneScales];
 #pragma unroll
     for (int tile = 0; tile < Tiles; ++tile) {
@@ -272,7 +278,8 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
     read_scales();
 #pragma unroll 1
     for (int half = 0; half < kWgmmaPairStages && pair * kWgmmaPairStages + half < share.stages; ++half) {
-      barrier_wait(share.full(place.slot), place.parity);
+      // Wait for the stage.
+      barrier_wait(share.barriers().full(place.slot), place.parity);
       const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
       const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
       uint32_t words[kRuns][2];  // of codes: row g, row g + 8
@@ -289,6 +296,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
       for (int block = 0; block < kBlocks; ++block) {
 #pragma unroll
         for (int tile = 0; tile < Tiles; ++tile) {
+          // Look up the next block's operand A in the pair table, while the wgmma of the one before are in flight.
           uint32_t(&next)[kSteps][4] = a[(block * Tiles + tile) % 2];
 #pragma unroll
           for (int run = 0; run < kRuns; ++run) {
@@ -303,11 +311,13 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
             step(Constant<0>{});
             step(Constant<2>{});
           }
+          // Load the codes of the block after it.
           if (tile + 1 < Tiles) {
             read_codes(block, tile + 1);
           } else if (block + 1 < kBlocks) {
             read_codes(block + 1, 0);
           }
+          // Wait for the wgmma, apply the scale to their products, and release the stage that they were the last of.
           wgmma_wait();
           retire(sums[(tile + Tiles - 1) % Tiles]);
           if (block == 0 && tile == 0) {
@@ -317,6 +327,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
           for (int lower = 0; lower < 2; ++lower)
             dot_scales[lower] = __shfl_sync(~0u, scales[tile][lower][block % kLaneScales],
                                             (lane & ~3) + (half * kBlocks + block) / kLaneScales);
+          // Issue the wgmma of the block.
           wgmma_fence();
           constexpr int kBlockBytes = BlockCols * 2;  // of a row of x
           const int x_offset =
@@ -328,11 +339,12 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaShare<Shape>& share, co
           __syncwarp();  // or the compiler has the next look-ups delay the instructions that it moves behind them
         }
       }
-      done = share.empty(place.slot);
+      done = share.barriers().empty(place.slot);
       place.advance(plan.ring);
     }
     place.advance(plan.ring, (plan.teams - 1) * kWgmmaPairStages);
   }
+  // Drain: the last block.
   wgmma_wait();
   retire(sums[Tiles - 1]);
 }
@@ -345,11 +357,7 @@ __device__ __forceinline__ void wgmma_store(const WgmmaShare<Shape>& share, int 
 #pragma unroll
   for (int tile = 0; tile < Shape::kMostTiles; ++tile) {
     if (tile == tiles) break;
-#pragma unroll
-    for (int i = 0; i < Shape::kCols / 2; ++i) {
-      const int col = i / 4 * 8 + 2 * (threadIdx.x % 4) + i % 2;
-      to[col * share.sum_pitch() + tile * kWgmmaTileRows + i / 2 % 2 * 8] = sums[tile][i];
-    }
+    store_sums(to + tile * kWgmmaTileRows, sum_pitch(share.plan.rows()), sums[tile]);
   }
 }
 
@@ -357,10 +365,10 @@ __device__ __forceinline__ void wgmma_store(const WgmmaShare<Shape>& share, int 
 template <class T, class Shape>
 __device__ void wgmma_finish(const WgmmaShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
   const WgmmaPlan& plan = share.plan;
-  const Partials partials{share.sums(0), share.sum_pitch(),  Shape::kCols * share.sum_pitch(), plan.teams, plan.cluster,
-                          share.rank,    kCodebookInverse<T>};
-  const int here = static_cast<int>(min(rows - share.row, int64_t{plan.rows()}));
-  write_totals(partials, y + share.row, ldy, here, m, bias == nullptr ? bias : bias + share.row);
+  const int pitch = sum_pitch(plan.rows());
+  const Partials partials{share.sums(0), pitch,      Shape::kCols * pitch, plan.teams,
+                          plan.cluster,  share.rank, kCodebookInverse<T>};
+  write_tile(partials, y, ldy, share.row, plan.rows(), rows, m, bias);
 }
 
 template <class T, class Shape, int BlockCols>
@@ -380,8 +388,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     init_stages(plan.ring, [&](int slot) {
-      barrier_init(share.full(slot), Shape::kStageWarps * kWarpArrivals);
-      barrier_init(share.empty(slot), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
+      barrier_init(share.barriers().full(slot), Shape::kStageWarps * kWarpArrivals);
+      barrier_init(share.barriers().empty(slot), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
     });
     barrier_init_fence();
     __syncthreads();

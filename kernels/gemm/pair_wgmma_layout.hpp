@@ -18,6 +18,7 @@
 #include "format/hd.hpp"
 #include "gemm/pair_codebook.hpp"
 #include "gemm/pair_sizes.hpp"
+#include "gemm/sum_tile.hpp"
 #include "problem.hpp"
 
 namespace nf4 {
@@ -52,10 +53,10 @@ struct WgmmaShape {
 struct WgmmaPlan {
   Shares stages;          // of K, among the CTAs of a cluster
   int cluster;            // CTAs
-  int tiles;              // of a CTA
-  int warpgroup_tiles;    // of those, a warpgroup's, or fewer for the last
-  int warpgroups;         // of a team
-  int teams;              // of consumers
+  int tiles;              // per CTA
+  int warpgroup_tiles;    // tiles per warpgroup; the last one of a team may have fewer
+  int warpgroups;         // per team
+  int teams;              // teams of consumers per CTA
   int ring;               // stages
   int barriers;           // offset in shared memory, bytes
   bool constant_weights;  // they may be read before the kernels before have completed
@@ -66,8 +67,8 @@ struct WgmmaPlan {
 
 // The most that a launch uses: what does not fit is narrowed, see lay_out_wgmma().
 struct WgmmaConfig {
-  int tiles;    // of 64 rows, of a CTA
-  int teams;    // that take stages in turn
+  int tiles;    // tiles of 64 rows per CTA
+  int teams;    // teams that take stages in turn
   int cluster;  // CTAs that split K
 
   std::string text() const {
@@ -89,7 +90,7 @@ struct WgmmaLaunch {
 // Lays out shared memory with as long a ring as it holds. For less, teams go first, then tiles.
 template <class Shape>
 bool lay_out_wgmma(int64_t n, int64_t k, const Device& device, const WgmmaConfig& config, WgmmaLaunch& launch) {
-  constexpr int kBarrierBytes = kWgmmaMostRing * 16;
+  constexpr int kBarrierBytes = kWgmmaMostRing * kStageBarrierBytes;
   const int room = device.shared_memory - PairTableSizes::kBytes - kBarrierBytes;
   WgmmaPlan& plan = launch.plan;
   plan.cluster = config.cluster;
@@ -100,13 +101,13 @@ bool lay_out_wgmma(int64_t n, int64_t k, const Device& device, const WgmmaConfig
     plan.warpgroups = static_cast<int>(ceil_div(plan.tiles, plan.warpgroup_tiles));
     const int most_teams = std::min(config.teams, Shape::kConsumers / plan.warpgroups);
     for (plan.teams = most_teams; plan.teams > 0; --plan.teams) {
-      const int sum_bytes = plan.teams * Shape::kCols * (plan.rows() + 4) * static_cast<int>(sizeof(float));
+      const int sums = plan.teams * sum_bytes(plan.rows(), Shape::kCols);
       // Every place of the ring has its team and its group of producers (ring.hpp).
       plan.ring = whole_rounds(std::min(kWgmmaMostRing, room / stage_bytes),
                                std::lcm(Shape::kGroups, kWgmmaPairStages * plan.teams));
-      if (plan.ring == 0 || sum_bytes > room) continue;
+      if (plan.ring == 0 || sums > room) continue;
       plan.barriers =
-          PairTableSizes::kBytes + static_cast<int>(ceil_div(std::max(plan.ring * stage_bytes, sum_bytes), 16)) * 16;
+          PairTableSizes::kBytes + static_cast<int>(ceil_div(std::max(plan.ring * stage_bytes, sums), 16)) * 16;
       launch.clusters = ceil_div(n, plan.rows());
       launch.threads = (plan.warpgroups * plan.teams + 1) * kWarpgroupThreads;
       launch.shared_bytes = plan.barriers + kBarrierBytes;

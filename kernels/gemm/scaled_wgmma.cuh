@@ -18,17 +18,18 @@
 // meet in one accumulator, so the tensor cores work on one block while the warpgroup decodes the next.
 //
 // Work. A CTA has a tile of 128 rows of W by up to 256 rows of x, or 128 or 192 by up to 128: 64 rows of W for each of
-// two or three warpgroups. It walks along K, and keeps the sums in registers. The CTAs of a cluster split K; in the end
-// their sums meet in shared memory, and are added up in order. CTAs that share rows of W come one after the other, so
-// that their codes are read from memory once.
+// two or three warpgroups. It walks along K, and keeps the sums in registers. Producer warps fill a ring of stages
+// (warp specialization, a multistage pipeline). The CTAs of a cluster split K (split-K); in the end their sums meet in
+// shared memory, and are added up in order (epilogue). CTAs that share rows of W come one after the other, so that
+// their codes are read from memory once.
 //
-// The warpgroups take turns in giving work to the tensor cores, half of a decoding apart: then what lies between one's
-// products has those of the others beside it. Left to themselves they would end and begin together.
+// The warpgroups take turns (ping-pong) in giving work to the tensor cores, half of a decoding apart: then what lies
+// between one's products has those of the others beside it. Left to themselves they would end and begin together.
 //
 // Stage, of 1 or 2 blocks. x [blocks][rows of x][64 elements], rows of 128 bytes: piece c (16 bytes) of row r is at
-// place c ^ (r % 8), as wgmma wants it. Codes [rows of W][32 bytes a block]: piece c of row r is at place c ^ (r /
-// 2 % 4), or c ^ (r / 4 % 2) for 1 block, so that the 8 rows of which a warp reads one piece lie in different banks.
-// Both come by tensor copies. Scales, in fp32, lie in the holes of the pair table, 32 rows to a hole; the producer
+// place c ^ (r % 8), as wgmma wants it. Codes [rows of W][32 bytes a block]: piece c of row r is at place c ^ (r / 2 %
+// 4), or c ^ (r / 4 % 2) for 1 block, so that the 8 rows of which a warp reads one piece lie in different banks. Both
+// come by tensor copies (TMA). Scales, in fp32, lie in the holes of the pair table, 32 rows to a hole; the producer
 // warps that do not copy bring them.
 #pragma once
 
@@ -47,7 +48,7 @@
 #include "gemm/named_barriers.hpp"
 #include "gemm/pair_table.cuh"
 #include "gemm/scaled_wgmma_layout.hpp"
-#include "gemm/totals.cuh"
+#include "gemm/sum_tile.cuh"
 
 namespace nf4 {
 
@@ -71,10 +72,9 @@ struct ScaledShare {
   }
 
   __device__ int col(int stage) const { return (stage_begin + stage) * Shape::kStageCols; }
-  __device__ uint32_t full(int slot) const { return shared_address(shared + plan.barriers) + slot * 16; }
-  __device__ uint32_t empty(int slot) const { return full(slot) + 8; }
+  __device__ StageBarriers barriers() const { return {shared_address(shared + plan.barriers)}; }
   // It is this warpgroup's turn.
-  __device__ uint32_t turn(int warpgroup) const { return full(plan.ring) + warpgroup * 8; }
+  __device__ uint32_t turn(int warpgroup) const { return barriers().full(plan.ring) + warpgroup * 8; }
   __device__ uint8_t* x(int slot) const { return shared + PairTable::kBytes + slot * Shape::kStageBytes; }
   __device__ uint8_t* codes(int slot) const { return x(slot) + Shape::kXBytes; }
   // Scale `i` of row `of` of the CTA's. Those of 16 rows from a multiple of 16 on follow one another.
@@ -92,23 +92,26 @@ template <class Shape>
 __device__ void scaled_copy(const ScaledShare<Shape>& share, const CUtensorMap& codes_map, const CUtensorMap& x_map) {
   const ScaledPlan& plan = share.plan;
   const auto copy_codes = [&](int stage, int slot) {
-    barrier_expect(share.full(slot), Shape::kCodesBytes + Shape::kXBytes);
+    barrier_expect(share.barriers().full(slot), Shape::kCodesBytes + Shape::kXBytes);
     copy_tensor(shared_address(share.codes(slot)), &codes_map, share.col(stage) / 2, static_cast<int>(share.row),
-                share.full(slot));
+                share.barriers().full(slot));
   };
   const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages whose codes come before any x
   for (int stage = 0; stage < early; ++stage) copy_codes(stage, stage);
+  // PDL (griddepcontrol): wait for the kernels before, and let the next one start.
   wait_for_dependencies();
   launch_dependents();
   RingPlace place{0, 1};
   for (int stage = 0; stage < share.stages; ++stage) {
-    barrier_wait(share.empty(place.slot), place.parity);  // the first time round, at once
+    // Wait until the place is empty; the first time round it is at once.
+    barrier_wait(share.barriers().empty(place.slot), place.parity);
+    // Issue the TMA of codes and x.
     if (stage >= early) copy_codes(stage, place.slot);
 #pragma unroll
     for (int b = 0; b < Shape::kBlocks; ++b)
       copy_tensor(shared_address(share.x(place.slot)) + b * Shape::kXBlockBytes, &x_map,
-                  share.col(stage) + b * kPairBlock, share.col_begin, share.full(place.slot));
-    barrier_arrive(share.full(place.slot));
+                  share.col(stage) + b * kPairBlock, share.col_begin, share.barriers().full(place.slot));
+    barrier_arrive(share.barriers().full(place.slot));
     place.advance(plan.ring);
   }
 }
@@ -145,7 +148,8 @@ __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& sh
   RingPlace place{0, 1};
   read();
   for (int stage = 0; stage < share.stages; ++stage) {
-    barrier_wait(share.empty(place.slot), place.parity);
+    // Wait until the place is empty, store the scales that were read a stage ahead, and arrive.
+    barrier_wait(share.barriers().empty(place.slot), place.parity);
 #pragma unroll
     for (int r = 0; r < kLaneRows; ++r) {
 #pragma unroll
@@ -154,7 +158,8 @@ __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& sh
         if (row < kRows) *share.scale(place.slot, i, row) = next[r][i] * (1.0f / kScaledTableFactor);
       }
     }
-    barrier_arrive_warp(share.full(place.slot));
+    barrier_arrive_warp(share.barriers().full(place.slot));
+    // Read those of the next stage.
     read();
     place.advance(plan.ring);
   }
@@ -176,7 +181,7 @@ __device__ __forceinline__ uint32_t scale_pair<f16>(uint32_t pair, float scale) 
   return reinterpret_cast<const uint32_t&>(scaled);
 }
 
-// A thread's sums. Element 4 i + e: column 8 i + 2 t + e % 2 of row g, or g + 8 for e >= 2.
+// A thread's sums, in the order of store_sums().
 template <class Shape>
 using ScaledSums = float[Shape::kCols / 2];
 
@@ -217,11 +222,13 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
         end();
         return;
       }
-      barrier_wait(share.full(place.slot), place.parity);
+      // Wait for the stage.
+      barrier_wait(share.barriers().full(place.slot), place.parity);
       const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
       const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
 #pragma unroll
       for (int block = 0; block < Shape::kBlocks; ++block) {
+        // Load codes and scales of a block.
         uint32_t(&operand)[kSteps][4] = a[s * Shape::kBlocks + block];
         uint32_t words[2][8];  // rows g and g + 8
         float scales[2][kBlockScales];
@@ -239,6 +246,8 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
           for (int i = 0; i < kBlockScales; ++i)
             scales[lower][i] = share.scale(place.slot, block * kBlockScales + i, row)[lower * 8];
         }
+        // Look up operand A in the pair table and apply the scales, while the wgmma of the block before are in flight;
+        // halfway through, pass the turn to the next warpgroup (ping-pong).
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) {
           if (step == kSteps / 2 && passes) barrier_arrive_warp(next_turn);
@@ -250,9 +259,11 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
         }
         // The stage is there since long; but across a loop ptxas does not move what was computed above, to where it
         // would no longer overlap with the instructions under way.
-        barrier_wait(share.full(place.slot), place.parity);
+        barrier_wait(share.barriers().full(place.slot), place.parity);
+        // Wait for the wgmma, and release the stage that they were the last of.
         wgmma_wait();
         if (block == 0 && done != 0) barrier_arrive_warp(done);
+        // Wait for the turn, and issue the wgmma of the block.
         barrier_wait(turn, turn_parity);
         turn_parity ^= 1;
         passes = true;
@@ -263,7 +274,7 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
         wgmma_commit();
         __syncwarp();  // or the compiler has the next look-ups delay the instructions that it moves behind them
       }
-      done = share.empty(place.slot);
+      done = share.barriers().empty(place.slot);
       place.advance(plan.ring);
     }
   }
@@ -274,20 +285,15 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
 template <class Shape>
 __device__ __forceinline__ void scaled_store(const ScaledShare<Shape>& share, const ScaledSums<Shape>& sums) {
   float* const to = share.sums() + scaled_row();
-#pragma unroll
-  for (int i = 0; i < Shape::kCols / 2; ++i) {
-    const int col = i / 4 * 8 + 2 * (threadIdx.x % 4) + i % 2;
-    to[col * Shape::kSumPitch + i / 2 % 2 * 8] = sums[i];
-  }
+  store_sums(to, Shape::kSumPitch, sums);
 }
 
 // Adds up the sums of the cluster, and writes y.
 template <class T, class Shape>
 __device__ void scaled_finish(const ScaledShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
   const Partials partials{share.sums(), Shape::kSumPitch, 0, 1, share.plan.cluster, share.rank, 1.0f};
-  const int here = static_cast<int>(min(rows - share.row, int64_t{Shape::kRows}));
-  write_totals(partials, y + share.col_begin * ldy + share.row, ldy, here, min(m - share.col_begin, Shape::kCols),
-               bias == nullptr ? bias : bias + share.row);
+  write_tile(partials, y + share.col_begin * ldy, ldy, share.row, Shape::kRows, rows,
+             min(m - share.col_begin, Shape::kCols), bias);
 }
 
 template <class T, class Shape>
@@ -306,8 +312,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 
     // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
     init_stages(plan.ring, [&](int slot) {
-      barrier_init(share.full(slot), 1 + kScaledScaleWarps * kWarpArrivals);
-      barrier_init(share.empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
+      barrier_init(share.barriers().full(slot), 1 + kScaledScaleWarps * kWarpArrivals);
+      barrier_init(share.barriers().empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
     });
     init_stages(Shape::kConsumers,
                 [&](int consumer) { barrier_init(share.turn(consumer), kWarpgroupWarps * kWarpArrivals); });

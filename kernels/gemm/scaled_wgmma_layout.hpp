@@ -10,11 +10,13 @@
 #include <string>
 
 #include "device/math.hpp"
+#include "device/ring.hpp"
 #include "device/shares.hpp"
 #include "device/warp.hpp"
 #include "dispatch.hpp"
 #include "gemm/pair_codebook.hpp"
 #include "gemm/pair_sizes.hpp"
+#include "gemm/sum_tile.hpp"
 #include "problem.hpp"
 
 namespace nf4 {
@@ -39,7 +41,7 @@ struct ScaledShape {
   static constexpr int kThreads = kConsumerThreads + kWarpgroupThreads;
   static constexpr int kConsumerRegisters =
       (kScaledRegisters - kScaledProducerRegisters * kWarpgroupThreads) / kConsumerThreads / 8 * 8;
-  static constexpr int kSumPitch = Rows + 4;  // floats; lanes that write columns 2t of 8 rows meet different banks
+  static constexpr int kSumPitch = sum_pitch(Rows);    // floats
   static constexpr int kBlocks = Cols == 128 ? 2 : 1;  // of a stage
   static constexpr int kStageCols = kBlocks * kPairBlock;
   static constexpr int kScales = kStageCols / FormatCols;  // of a row in a stage
@@ -48,7 +50,7 @@ struct ScaledShape {
   static constexpr int kXBlockBytes = Cols * kPairBlockXBytes;
   static constexpr int kXBytes = kBlocks * kXBlockBytes;
   static constexpr int kStageBytes = kXBytes + kCodesBytes;
-  static constexpr int kSumBytes = Cols * kSumPitch * static_cast<int>(sizeof(float));
+  static constexpr int kSumBytes = sum_bytes(Rows, Cols);
   static_assert(kScaledMostRing * kScales * Rows / kScaledHoleRows <= PairTableSizes::kEntries,
                 "scales must fit into the holes");
 };
@@ -97,7 +99,7 @@ auto with_scaled_shape(const ScaledConfig& config, int blocksize, const Take& ta
 }
 
 template <class Shape>
-constexpr int kScaledBarrierBytes = kScaledMostRing * 16 + Shape::kConsumers * 8;
+constexpr int kScaledBarrierBytes = kScaledMostRing* kStageBarrierBytes + Shape::kConsumers * 8;
 
 // Shared memory of a block whose ring has so many stages.
 template <class Shape>
