@@ -45,6 +45,7 @@
 #include "gemm/pair_stream_layout.hpp"
 #include "gemm/pair_table.cuh"
 #include "gemm/sum_tile.cuh"
+#include "gemm/warp_specialized.cuh"
 
 namespace nf4 {
 
@@ -320,7 +321,7 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   }
 
   // Store the sums where the ring was.
-  barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
+  consumed(static_cast<int>(blockDim.x));
   float* const to = share.sums(team) + warp_row + g_row;
 #pragma unroll
   for (int tile = 0; tile < 2; ++tile) {
@@ -357,29 +358,20 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     const GroupProduct& product = group.products[share.product];
     const int warp = uniform(threadIdx.x / kWarpSize);
 
-    // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-    init_stages(2 * plan.turns, [&](int barrier) {
-      const int fill = Shape::kGroupWarps * (kWarpArrivals + (Shape::Scales::kAsync ? kWarpSize : 0));
-      barrier_init(share.full(barrier), barrier < plan.turns ? fill : plan.warps * kWarpArrivals);
-    });
-    barrier_init_fence();
-    __syncthreads();
-
-    if (warp >= share.consumers()) {
-      barrier_pass(kTableBarrier, static_cast<int>(blockDim.x));
+    const auto init = [&] {
+      init_stages(2 * plan.turns, [&](int barrier) {
+        const int fill = Shape::kGroupWarps * (kWarpArrivals + (Shape::Scales::kAsync ? kWarpSize : 0));
+        barrier_init(share.full(barrier), barrier < plan.turns ? fill : plan.warps * kWarpArrivals);
+      });
+    };
+    const auto produce = [&] {
       stream_produce(share, product.weight, maps.codes[share.product], maps.x, warp - share.consumers());
-      barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
-    } else {
-      PairTable::fill(shared, plan.codebook, share.consumers());
-      barrier_sync(kTableBarrier, static_cast<int>(blockDim.x));
-      stream_consume<T>(share);
-      wait_for_dependencies();  // before y is written, here too
-    }
-
-    __syncthreads();
-    if (plan.cluster > 1) cluster_barrier();
-    stream_finish<T>(share, product, m);
-    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
+    };
+    const auto prepare = [&] { PairTable::fill(shared, plan.codebook, share.consumers()); };
+    const auto consume = [&] { stream_consume<T>(share); };
+    const auto finish = [&] { stream_finish<T>(share, product, m); };
+    warp_specialized<RegisterSplit<0, 0>>(warp >= share.consumers(), static_cast<int>(blockDim.x), plan.cluster, init,
+                                          produce, prepare, consume, finish);
   }
 }
 

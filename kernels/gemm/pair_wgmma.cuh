@@ -50,10 +50,10 @@
 #include "dispatch.hpp"
 #include "format/absmax.hpp"
 #include "format/number.hpp"
-#include "gemm/named_barriers.hpp"
 #include "gemm/pair_table.cuh"
 #include "gemm/pair_wgmma_layout.hpp"
 #include "gemm/sum_tile.cuh"
+#include "gemm/warp_specialized.cuh"
 
 namespace nf4 {
 
@@ -386,28 +386,23 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     const WgmmaShare<Shape> share(plan, shared);
     const int warpgroup = threadIdx.x / kWarpgroupThreads;
 
-    // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-    init_stages(plan.ring, [&](int slot) {
-      barrier_init(share.barriers().full(slot), Shape::kStageWarps * kWarpArrivals);
-      barrier_init(share.barriers().empty(slot), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
-    });
-    barrier_init_fence();
-    __syncthreads();
-
-    if (warpgroup == share.consumers()) {
-      give_up_registers<Shape::kProducerRegisters>();
-      barrier_pass(kTableBarrier, static_cast<int>(blockDim.x));
-      wgmma_produce<T>(share, weight, codes_map, x, ldx, m);
-      barrier_pass(kReadBarrier, static_cast<int>(blockDim.x));
-    } else {
-      take_registers<Shape::kConsumerRegisters>();
+    const int threads = static_cast<int>(blockDim.x);
+    const auto init = [&] {
+      init_stages(plan.ring, [&](int slot) {
+        barrier_init(share.barriers().full(slot), Shape::kStageWarps * kWarpArrivals);
+        barrier_init(share.barriers().empty(slot), plan.warpgroups * kWarpgroupWarps * kWarpArrivals);
+      });
+    };
+    const auto produce = [&] { wgmma_produce<T>(share, weight, codes_map, x, ldx, m); };
+    const auto prepare = [&] {
       PairTable::fill(shared, plan.codebook, share.consumers() * kWarpgroupWarps);
       if (!plan.constant_weights) wait_for_dependencies();
       if (weight.absmax.dtype == Dtype::u8) {
         for (int i = threadIdx.x; i < kMapSize; i += share.consumers() * kWarpgroupThreads)
           *share.map(i) = __ldg(weight.absmax.map + i);
       }
-      barrier_sync(kTableBarrier, static_cast<int>(blockDim.x));
+    };
+    const auto consume = [&] {
       const int team = warpgroup / plan.warpgroups;
       const int first_tile = warpgroup % plan.warpgroups * plan.warpgroup_tiles;
       const int tiles = min(plan.warpgroup_tiles, plan.tiles - first_tile);
@@ -417,15 +412,12 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       } else {
         wgmma_consume<T, BlockCols, 1>(share, weight, team, first_tile, sums);
       }
-      barrier_sync(kReadBarrier, static_cast<int>(blockDim.x));  // all stages have come, and nobody reads them any more
+      consumed(threads);
       wgmma_store<Shape>(share, team, first_tile, tiles, sums);
-      wait_for_dependencies();  // before y is written, here too
-    }
-
-    __syncthreads();
-    if (plan.cluster > 1) cluster_barrier();
-    wgmma_finish<T>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
+    };
+    const auto finish = [&] { wgmma_finish<T>(share, y, ldy, m, weight.rows, bias); };
+    warp_specialized<RegisterSplit<Shape::kProducerRegisters, Shape::kConsumerRegisters>>(
+        warpgroup == share.consumers(), threads, plan.cluster, init, produce, prepare, consume, finish);
   }
 }
 

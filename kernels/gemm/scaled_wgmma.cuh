@@ -45,10 +45,10 @@
 #include "device/wgmma.cuh"
 #include "format/absmax.hpp"
 #include "format/number.hpp"
-#include "gemm/named_barriers.hpp"
 #include "gemm/pair_table.cuh"
 #include "gemm/scaled_wgmma_layout.hpp"
 #include "gemm/sum_tile.cuh"
+#include "gemm/warp_specialized.cuh"
 
 namespace nf4 {
 
@@ -310,19 +310,15 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     const int warp = uniform(static_cast<int>(threadIdx.x) / kWarpSize);
     const int warpgroup = warp / kWarpgroupWarps;
 
-    // Up to wait_for_dependencies() nothing may depend on what the kernels before wrote.
-    init_stages(plan.ring, [&](int slot) {
-      barrier_init(share.barriers().full(slot), 1 + kScaledScaleWarps * kWarpArrivals);
-      barrier_init(share.barriers().empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
-    });
-    init_stages(Shape::kConsumers,
-                [&](int consumer) { barrier_init(share.turn(consumer), kWarpgroupWarps * kWarpArrivals); });
-    barrier_init_fence();
-    __syncthreads();
-
-    if (warpgroup == Shape::kConsumers) {
-      give_up_registers<kScaledProducerRegisters>();
-      barrier_pass(kTableBarrier, Shape::kThreads);
+    const auto init = [&] {
+      init_stages(plan.ring, [&](int slot) {
+        barrier_init(share.barriers().full(slot), 1 + kScaledScaleWarps * kWarpArrivals);
+        barrier_init(share.barriers().empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
+      });
+      init_stages(Shape::kConsumers,
+                  [&](int consumer) { barrier_init(share.turn(consumer), kWarpgroupWarps * kWarpArrivals); });
+    };
+    const auto produce = [&] {
       if (warp % kWarpgroupWarps != 0) {
         const int lane = static_cast<int>(threadIdx.x % kWarpgroupThreads) - kWarpSize;
         const Absmax& absmax = weight.absmax;
@@ -336,22 +332,17 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         scaled_copy(share, codes_map, x_map);
       }
       __syncwarp();
-      barrier_pass(kReadBarrier, Shape::kThreads);
-    } else {
-      take_registers<Shape::kConsumerRegisters>();
-      PairTable::fill(shared, plan.codebook, Shape::kConsumers * kWarpgroupWarps);
-      barrier_sync(kTableBarrier, Shape::kThreads);
+    };
+    const auto prepare = [&] { PairTable::fill(shared, plan.codebook, Shape::kConsumers * kWarpgroupWarps); };
+    const auto consume = [&] {
       ScaledSums<Shape> sums{};
       scaled_consume<T>(share, warpgroup, sums);
-      barrier_sync(kReadBarrier, Shape::kThreads);  // all stages have come, and nobody reads them any more
+      consumed(Shape::kThreads);
       scaled_store(share, sums);
-      wait_for_dependencies();  // before y is written, here too
-    }
-
-    __syncthreads();
-    if (plan.cluster > 1) cluster_barrier();
-    scaled_finish<T>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
+    };
+    const auto finish = [&] { scaled_finish<T>(share, y, ldy, m, weight.rows, bias); };
+    warp_specialized<RegisterSplit<kScaledProducerRegisters, Shape::kConsumerRegisters>>(
+        warpgroup == Shape::kConsumers, Shape::kThreads, plan.cluster, init, produce, prepare, consume, finish);
   }
 }
 
