@@ -28,14 +28,16 @@ std::string version_text(int version) { return fmt::format("{}.{}", version / 10
   int driver = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
     fail(NF4_ERROR_NO_DEVICE,
-         "device is {}; there is no NVIDIA driver here: libcuda.so.1 was not found. A container must be started with its "
+         "device is {}; there is no NVIDIA driver here: libcuda.so.1 was not found. A container must be started with "
+         "its "
          "GPUs",
          ordinal);
   }
-  fail(NF4_ERROR_NO_DEVICE,
-       "device is {}; the NVIDIA driver is too old: it serves programs up to CUDA {}, and this build of libnf4 has CUDA "
-       "{}. Update the driver, or build libnf4 with an older CUDA toolkit",
-       ordinal, version_text(driver), version_text(CUDART_VERSION));
+  fail(
+      NF4_ERROR_NO_DEVICE,
+      "device is {}; the NVIDIA driver is too old: it serves programs up to CUDA {}, and this build of libnf4 has CUDA "
+      "{}. Update the driver, or build libnf4 with an older CUDA toolkit",
+      ordinal, version_text(driver), version_text(CUDART_VERSION));
 }
 
 int device_count(int ordinal, cudaError_t pending) {
@@ -56,8 +58,8 @@ Device query_device(int ordinal) {
   const cudaError_t pending = cudaPeekAtLastError();
   const int count = device_count(ordinal, pending);
   if (count == 0) {
-    fail(NF4_ERROR_NO_DEVICE, "device is {}; the NVIDIA driver has no GPU to offer (does CUDA_VISIBLE_DEVICES hide it?)",
-         ordinal);
+    fail(NF4_ERROR_NO_DEVICE,
+         "device is {}; the NVIDIA driver has no GPU to offer (does CUDA_VISIBLE_DEVICES hide it?)", ordinal);
   }
   if (ordinal >= count) {
     fail(NF4_ERROR_NO_DEVICE, "device is {}; there are {} CUDA devices, numbered from 0", ordinal, count);

@@ -124,7 +124,8 @@ TEST_CASE("faults: no driver, one that is too old, and one without a GPU are tol
   };
   for (const auto& [driver, error, part] : {
            Case{0, cudaErrorInsufficientDriver, "device is 1; there is no NVIDIA driver here"},
-           Case{11040, cudaErrorInsufficientDriver, "device is 1; the NVIDIA driver is too old: it serves programs up to CUDA 11.4"},
+           Case{11040, cudaErrorInsufficientDriver,
+                "device is 1; the NVIDIA driver is too old: it serves programs up to CUDA 11.4"},
            Case{CUDART_VERSION, cudaErrorNoDevice, "device is 1; the NVIDIA driver has no GPU to offer"},
        }) {
     for (const cudaError_t pending : {cudaSuccess, cudaErrorIllegalAddress}) {

@@ -84,6 +84,11 @@ class CudaTest(unittest.TestCase):
 
 
 class TypesTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cache = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.cache.cleanup)
+
     def test_marker(self):
         self.assertTrue((SOURCES / "py.typed").exists())
 
@@ -91,11 +96,10 @@ class TypesTest(unittest.TestCase):
         found = subprocess.run([sys.executable, "-m", "mypy", "--version"], capture_output=True, check=False)
         if found.returncode:
             self.skipTest("no mypy")
-        with tempfile.TemporaryDirectory() as cache:
-            return subprocess.run(
-                [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", cache, *arguments],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", self.cache.name,
+             *arguments], capture_output=True, text=True, check=False,
+        )  # fmt: skip
 
     def test_annotations(self):
         done = self.mypy(*(str(SOURCES / f"{name}.py") for name in TYPED))

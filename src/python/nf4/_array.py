@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,9 +37,9 @@ class Buffer:
 
     def __post_init__(self) -> None:
         # Sizes that C has no integer for would lose their high bits.
-        if math.prod(size or 1 for size in self.shape) > _INT64_MAX:
+        if math.prod(filter(None, self.shape)) > _INT64_MAX:
             raise _NotTaken(f"an array of shape {self.shape}; expected at most {_INT64_MAX} elements")
-        if any(abs(stride) > _INT64_MAX for stride in self.strides or ()):
+        if self.strides is not None and max(map(abs, self.strides), default=0) > _INT64_MAX:
             raise _NotTaken(f"an array with strides of {self.strides} elements; expected at most {_INT64_MAX}")
 
     def contiguous(self) -> bool:
@@ -60,13 +61,25 @@ class Buffer:
         return self.count * _ITEMSIZE[self.dtype]
 
 
-class _Rows(NamedTuple):
+    @functools.cached_property
+    def rows(self) -> Rows:
+        """Of an array that is contiguous, or a matrix of contiguous rows."""
+        itemsize = _ITEMSIZE[self.dtype]
+        if self.strides is None or self.contiguous():
+            nbytes = self.nbytes
+            return Rows(self.pointer, 1, nbytes, nbytes, self.pointer + nbytes)
+        number, width, step = self.shape[0], self.shape[1] * itemsize, self.strides[0] * itemsize
+        return Rows(self.pointer, number, step, width, self.pointer + (number - 1) * step + width)
+
+
+class Rows(NamedTuple):
     """The memory of a matrix: rows of `width` bytes, of which each begins `step` after the one before."""
 
     start: int
     number: int
     step: int
     width: int
+    end: int
 
     def meet(self, start: int, width: int) -> bool:
         """Whether any byte of these rows is one of the `width` from `start` on, which is not before the first row."""
@@ -74,20 +87,13 @@ class _Rows(NamedTuple):
         return row < self.number and self.start + row * self.step < start + width
 
 
-def _rows(array: Buffer) -> _Rows:
-    if array.strides is None or array.contiguous():
-        return _Rows(array.pointer, 1, array.nbytes, array.nbytes)
-    itemsize = _ITEMSIZE[array.dtype]
-    return _Rows(array.pointer, array.shape[0], array.strides[0] * itemsize, array.shape[1] * itemsize)
-
-
 def overlap(one: Buffer, other: Buffer) -> bool:
     """Whether two arrays on one device share a byte. Each is contiguous, or a matrix of contiguous rows, which may lie
     between those of the other."""
-    if not one.count or not other.count:
-        return False
-    first, second = sorted((_rows(one), _rows(other)))
-    if second.start >= first.start + (first.number - 1) * first.step + first.width:
+    first, second = one.rows, other.rows
+    if first.start > second.start:
+        first, second = second, first
+    if second.start >= first.end or not one.count or not other.count:
         return False
     # With the same step all rows of the second lie to those of the first as its first row does.
     checked = 1 if second.step == first.step else second.number
@@ -234,7 +240,7 @@ def _from_numpy(array: Array) -> Buffer:
     if isinstance(array, np.generic):  # what it says of its memory is of a copy that is gone by then
         raise _NotTaken(f"a numpy scalar of {array.dtype}; expected an array")
     interface = array.__array_interface__
-    if str(getattr(array, "dtype", None)) == "bfloat16":  # ml_dtypes': to numpy two bytes without a meaning
+    if interface["typestr"] == "<V2" and str(getattr(array, "dtype", None)) == "bfloat16":  # ml_dtypes'
         interface = dict(interface, typestr="<bfloat16")
     return _from_interface(array, interface, HOST)
 

@@ -31,7 +31,7 @@ _warned = False
 
 _HOST_ONLY = (
     "this nf4 was built without CUDA, for the host alone. Where the CUDA toolkit (nvcc) is, install it again: "
-    "pip install --force-reinstall --no-deps -C cmake.define.NF4_CUDA=ON . at the root of the sources"
+    "pip install --force-reinstall --no-deps --config-settings=cmake.define.NF4_CUDA=ON . at the root of the sources"
 )
 
 
