@@ -281,6 +281,15 @@ class ArrayTest(HostTest):
         with self.assertRaisesRegex(TypeError, "w is a Interface that does not tell its address"):
             self.handle.pack(image)
 
+    def test_bits_of_another_type(self):
+        """An array of bytes has twice the elements, and so would be read as twice the memory."""
+        x = nf4.Bfloat16(np.zeros((3, COLS), np.uint16))
+        with self.assertRaises(AttributeError):
+            x.bits = np.zeros((3, COLS), np.uint8)
+        x.bits.dtype = np.uint8
+        with self.assertRaisesRegex(TypeError, "x is a Bfloat16 whose bits are uint8; expected uint16"):
+            self.handle.gemm(x, self.weight)
+
     def test_sizes_beyond_64_bits(self):
         address = (self.x.ctypes.data, False)
         empty = self.handle.pack(np.empty((ROWS, 0), np.float32))

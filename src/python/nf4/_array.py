@@ -39,7 +39,7 @@ class Buffer:
         # Sizes that C has no integer for would lose their high bits.
         if math.prod(filter(None, self.shape)) > _INT64_MAX:
             raise _NotTaken(f"an array of shape {self.shape}; expected at most {_INT64_MAX} elements")
-        if self.strides is not None and max(map(abs, self.strides), default=0) > _INT64_MAX:
+        if any(abs(stride) > _INT64_MAX for stride in self.strides or ()):
             raise _NotTaken(f"an array with strides of {self.strides} elements; expected at most {_INT64_MAX}")
 
     def contiguous(self) -> bool:
@@ -108,7 +108,11 @@ class Bfloat16:
             raise TypeError(f"bits is a {type(bits).__name__}; expected a numpy array of uint16")
         if bits.dtype != "uint16":
             raise TypeError(f"bits are {bits.dtype}; expected uint16")
-        self.bits = bits
+        self._bits = bits
+
+    @property
+    def bits(self) -> Any:
+        return self._bits
 
     def __repr__(self) -> str:
         return f"nf4.Bfloat16({self.bits!r})"
@@ -249,7 +253,10 @@ def buffer(array: Array, what: str) -> Buffer:
     """`array` as a Buffer. `what` names the argument in the error message."""
     try:
         if isinstance(array, Bfloat16):
-            return _from_interface(array, dict(array.bits.__array_interface__, typestr="<bfloat16"), HOST)
+            interface = array.bits.__array_interface__
+            if interface["typestr"] != "<u2":  # numpy lets the type of an array be set
+                raise _NotTaken(f"a Bfloat16 whose bits are {array.bits.dtype}; expected uint16")
+            return _from_interface(array, dict(interface, typestr="<bfloat16"), HOST)
         if hasattr(array, "__array_interface__"):
             return _from_numpy(array)
         if hasattr(array, "__dlpack__"):
