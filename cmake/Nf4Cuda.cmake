@@ -35,6 +35,10 @@ if(NOT NF4_CUDA STREQUAL "OFF")
 endif()
 if(NF4_HAVE_CUDA)
   message(STATUS "nf4: CUDA ${CUDAToolkit_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
+elseif(NF4_CUDA STREQUAL "OFF")
+  message(STATUS "nf4: NF4_CUDA is OFF, building the host backend alone")
 else()
-  message(STATUS "nf4: no CUDA compiler, building the host backend alone")
+  message(WARNING "nf4: no CUDA compiler was found, so what is built is the host backend alone: it cannot use a GPU. "
+    "Install the CUDA toolkit (nvcc, 12.0 or newer), or set CUDACXX to its nvcc. NF4_CUDA=ON makes this an error "
+    "(pip install --config-settings=cmake.define.NF4_CUDA=ON .), NF4_CUDA=OFF silences it")
 endif()

@@ -21,6 +21,7 @@ command_from clang-tidy clang-tidy
 package catch2
 package libbenchmark-dev
 package libfmt-dev
+package mypy
 package python3-numpy
 package python3-pip
 package python3-venv

@@ -1,4 +1,7 @@
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <string>
 
 #include "device.hpp"
 #include "device/architecture.hpp"
@@ -17,13 +20,46 @@ constexpr int kOldestCapability = 75;
   fail(status, "{}: {} ({})", call, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
+// A version of CUDA's, 12080 for example, as people write it.
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version / 10 % 100); }
+
+// CUDA reports a driver that is missing in the words of one that is too old.
+[[noreturn]] void fail_driver(int ordinal) {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    fail(NF4_ERROR_NO_DEVICE,
+         "device is {}; there is no NVIDIA driver here: libcuda.so.1 was not found. A container must be started with "
+         "its "
+         "GPUs",
+         ordinal);
+  }
+  fail(
+      NF4_ERROR_NO_DEVICE,
+      "device is {}; the NVIDIA driver is too old: it serves programs up to CUDA {}, and this build of libnf4 has CUDA "
+      "{}. Update the driver, or build libnf4 with an older CUDA toolkit",
+      ordinal, version_text(driver), version_text(CUDART_VERSION));
+}
+
+int device_count(int ordinal, cudaError_t pending) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess) return count;
+  if (error != cudaErrorInsufficientDriver && error != cudaErrorNoDevice) {
+    fail_cuda(NF4_ERROR_NO_DEVICE, "cudaGetDeviceCount", error, pending);
+  }
+  if (pending == cudaSuccess) cudaGetLastError();
+  if (error == cudaErrorInsufficientDriver) fail_driver(ordinal);
+  return 0;
+}
+
 }  // namespace
 
 Device query_device(int ordinal) {
   const cudaError_t pending = cudaPeekAtLastError();
-  int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
-    fail_cuda(NF4_ERROR_NO_DEVICE, "cudaGetDeviceCount", error, pending);
+  const int count = device_count(ordinal, pending);
+  if (count == 0) {
+    fail(NF4_ERROR_NO_DEVICE,
+         "device is {}; the NVIDIA driver has no GPU to offer (does CUDA_VISIBLE_DEVICES hide it?)", ordinal);
   }
   if (ordinal >= count) {
     fail(NF4_ERROR_NO_DEVICE, "device is {}; there are {} CUDA devices, numbered from 0", ordinal, count);

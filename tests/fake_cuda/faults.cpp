@@ -116,6 +116,30 @@ TEST_CASE("faults: CUDA calls of nf4_create fail in turn") {
   }
 }
 
+TEST_CASE("faults: no driver, one that is too old, and one without a GPU are told apart") {
+  struct Case {
+    int driver;
+    cudaError_t error;
+    std::string_view part;
+  };
+  for (const auto& [driver, error, part] : {
+           Case{0, cudaErrorInsufficientDriver, "device is 1; there is no NVIDIA driver here"},
+           Case{11040, cudaErrorInsufficientDriver,
+                "device is 1; the NVIDIA driver is too old: it serves programs up to CUDA 11.4"},
+           Case{CUDART_VERSION, cudaErrorNoDevice, "device is 1; the NVIDIA driver has no GPU to offer"},
+       }) {
+    for (const cudaError_t pending : {cudaSuccess, cudaErrorIllegalAddress}) {
+      fake_cuda::reset({fake_cuda::kH200, fake_cuda::kH200});
+      fake_cuda::set_driver(driver);
+      if (pending != cudaSuccess) fake_cuda::set_pending(pending);
+      fake_cuda::fail_call(1, error);
+      nf4_handle_t handle = nullptr;
+      check_failed(nf4_create(&handle, 1), NF4_ERROR_NO_DEVICE, std::string(part));
+      if (pending == cudaSuccess) CHECK(fake_cuda::pending() == cudaSuccess);
+    }
+  }
+}
+
 TEST_CASE("faults: an error from before is returned and stays, and nothing is launched") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);

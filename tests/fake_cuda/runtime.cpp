@@ -25,6 +25,7 @@ struct State {
   Malloc memory;
   std::pmr::vector<Device> devices{&memory};
   int current = 0;
+  int driver = CUDART_VERSION;
   cudaError_t last_error = cudaSuccess;
   int fail_number = 0;
   cudaError_t fail_error = cudaSuccess;
@@ -88,6 +89,7 @@ void reset(const std::vector<Device>& devices) {
   State& s = state();
   s.devices.assign(devices.begin(), devices.end());
   s.current = 0;
+  s.driver = CUDART_VERSION;
   s.last_error = cudaSuccess;
   fail_call(0);
   clear();
@@ -108,6 +110,7 @@ void fail_call(int number, cudaError_t error) {
 
 void set_pending(cudaError_t error) { state().last_error = error; }
 cudaError_t pending() { return state().last_error; }
+void set_driver(int version) { state().driver = version; }
 int current_device() { return state().current; }
 const std::pmr::vector<std::string_view>& calls() { return state().calls; }
 std::string_view failed_call() { return state().failed_call; }
@@ -147,6 +150,12 @@ const char* cudaGetErrorName(cudaError_t error) {
 const char* cudaGetErrorString(cudaError_t) { return "an error of the fake runtime"; }
 
 // ---- devices
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  if (fails("cudaDriverGetVersion")) return result(state().fail_error);
+  *version = state().driver;
+  return cudaSuccess;
+}
 
 cudaError_t cudaGetDeviceCount(int* count) {
   if (fails("cudaGetDeviceCount")) return result(state().fail_error);

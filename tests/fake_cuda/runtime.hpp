@@ -30,7 +30,7 @@ struct Launch {
   int device;
 };
 
-// Starts anew: these devices, the first of them current, no error pending.
+// Starts anew: these devices, the first of them current, a driver as new as the runtime, no error pending.
 void reset(const std::vector<Device>& devices);
 
 // Forgets which calls were made.
@@ -43,6 +43,9 @@ void fail_call(int number, cudaError_t error = cudaErrorUnknown);
 // Leaves an error behind, as an earlier failing call of somebody else would.
 void set_pending(cudaError_t error);
 cudaError_t pending();
+
+// The newest CUDA that the driver serves, 12080 for 12.8; 0 where there is no driver.
+void set_driver(int version);
 
 int current_device();
 

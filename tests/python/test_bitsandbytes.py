@@ -33,9 +33,10 @@ class CpuTest(unittest.TestCase):
         if missing:
             self.skipTest(missing)
         torch.manual_seed(1)
-        cuda = mock.patch("torch.cuda.is_available", lambda: True)
-        cuda.start()
-        self.addCleanup(cuda.stop)
+        for name in ("torch.cuda.is_available", "nf4._library.is_built_with_cuda"):
+            yes = mock.patch(name, lambda: True)
+            yes.start()
+            self.addCleanup(yes.stop)
         self.devices = _replacements.Devices()
         self.devices[HOST] = True
 

@@ -23,8 +23,8 @@ class Borrowed:
 
 
 class Dlpack:
-    """An array that offers its data by DLPack alone, as those of another library do. numpy has no bfloat16, so the
-    type code can be changed."""
+    """An array that offers its data by DLPack alone, as those of another library do, of before DLPack 1.0. numpy has no
+    bfloat16, so the type code can be changed."""
 
     def __init__(self, array, code=None):
         self.array = array
@@ -236,7 +236,7 @@ class ErrorTest(HostTest):
             (TypeError, "w is an array of type '<f8'", lambda: self.handle.pack(np.ones((8, 64)))),
             (TypeError, "w is an array of type '>f4'", lambda: self.handle.pack(np.ones((8, 64), ">f4"))),
             (TypeError, "w is uint8", lambda: self.handle.pack(codes)),
-            (ValueError, "w is a scalar", lambda: self.handle.pack(np.float32(1).reshape(()))),
+            (ValueError, "w is a scalar", lambda: self.handle.pack(np.zeros((), np.float32))),
             (ValueError, "w has strides", lambda: self.handle.pack(np.ones((64, 8), np.float32).T)),
             (ValueError, "x has 32 columns", lambda: self.handle.gemm(x[:, :32], weight)),
             (ValueError, "out has shape", lambda: self.handle.gemm(x, weight, out=np.empty((2, 9), np.float32))),

@@ -10,7 +10,7 @@ from unittest import mock
 
 import nf4
 import support
-from nf4 import plugin
+from nf4 import _library, plugin
 
 
 class FakeReplacements:
@@ -47,6 +47,9 @@ class PluginTest(unittest.TestCase):
         patch = mock.patch.dict(sys.modules, self.modules)
         patch.start()
         self.addCleanup(patch.stop)
+        self.built_with_cuda = mock.patch.object(_library, "is_built_with_cuda", lambda: True)
+        self.built_with_cuda.start()
+        self.addCleanup(self.built_with_cuda.stop)
         environment = mock.patch.dict(os.environ)
         environment.start()
         self.addCleanup(environment.stop)
@@ -111,15 +114,35 @@ class PluginTest(unittest.TestCase):
         self.assert_keeps_its_own("no CUDA device")
 
     def test_no_library(self):
-        from nf4 import _library
-
         with mock.patch.object(_library, "_library", None), mock.patch.object(_library, "_find", lambda: "/none.so"):
             self.assert_keeps_its_own("libnf4 cannot be loaded: /none.so")
 
+    def test_built_without_cuda(self):
+        """A GPU, and a package for the host alone: one warning, which tells what to do, as status() does."""
+        with mock.patch.object(_library, "is_built_with_cuda", lambda: False):
+            self.assertRegex(nf4.status()["reason"], "built without CUDA.*pip install")
+            with self.assertLogs("nf4", "WARNING") as logs:
+                plugin.autoload()
+                self.assertFalse(nf4.enable()["enabled"])
+            self.assertEqual(len(logs.output), 1)
+            self.assertRegex(logs.output[0], "built without CUDA.*NF4_CUDA=ON")
+            status = nf4.status()
+            self.assertRegex(status["reason"], "built without CUDA.*NF4_CUDA=ON")
+            self.assertIs(status["cuda"], False)
+            sys.modules["torch"] = fake_torch(cuda=False)
+            self.assert_keeps_its_own("no CUDA device")
+        self.assertIs(nf4.status()["cuda"], True)
+
+    def test_library_that_cannot_tell(self):
+        def refuse():
+            raise nf4.Error(12, "table, line 1: nonsense")
+
+        with mock.patch.object(_library, "is_built_with_cuda", refuse):
+            self.assertIsNone(nf4.status()["cuda"])
+            self.assertTrue(nf4.enable()["enabled"])
+
     def test_older_library(self):
         """One that lacks a function."""
-        from nf4 import _library
-
         with mock.patch.object(_library, "_library", None), mock.patch.dict(_library._PROTOTYPES, nf4_none=[]):
             self.assert_keeps_its_own("libnf4 cannot be loaded: .*nf4_none")
 

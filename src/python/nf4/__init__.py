@@ -5,12 +5,23 @@
     y = handle.gemm(x, weight)            # x [m, K] times W^T
 
 nf4.enable(), nf4.disable() and nf4.status() switch bitsandbytes over to libnf4 and back; it is on once this package is
-installed. nf4.operators, which needs torch, defines torch.ops.nf4.
+installed. nf4.checkpoint packs files and tells what is in them. nf4.operators, which needs torch, defines
+torch.ops.nf4. Both are imported when they are first used.
 """
 
-from ._array import HOST, Bfloat16
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._array import Bfloat16
 from ._handle import Handle, Weight
-from ._library import BLOCKSIZES, Error, codebook, dynamic_map, packed_size, version
+from ._library import BLOCKSIZES, HOST, Error, codebook, dynamic_map, is_built_with_cuda, packed_size, version
+
+if TYPE_CHECKING:
+    from . import checkpoint as checkpoint
+    from . import operators as operators
+
+    __version__: str
 
 __all__ = [
     "BLOCKSIZES",
@@ -23,28 +34,59 @@ __all__ = [
     "disable",
     "dynamic_map",
     "enable",
+    "is_built_with_cuda",
     "packed_size",
     "status",
     "version",
 ]
 
+_MODULES = ("checkpoint", "operators")
 
-def enable():
+
+def enable() -> dict[str, Any]:
     """Lets bitsandbytes use libnf4 for NF4 on CUDA. Returns status(). Does nothing where it is already so."""
     from . import plugin
 
     return plugin.enable()
 
 
-def disable():
+def disable() -> dict[str, Any]:
     """Gives bitsandbytes its own kernels back. Returns status()."""
     from . import plugin
 
     return plugin.disable()
 
 
-def status():
+def status() -> dict[str, Any]:
     """Whether bitsandbytes uses libnf4, and for what: a dict."""
     from . import plugin
 
     return plugin.status()
+
+
+def _installed_version() -> str:
+    """That of the installed package, or of the library where the package was not installed."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("nf4")
+    except importlib.metadata.PackageNotFoundError:
+        return ".".join(map(str, version()))
+
+
+def __getattr__(name: str) -> Any:
+    """What is made when it is first asked for, since it takes time or needs torch."""
+    import importlib
+
+    try:
+        if name == "__version__":
+            return _installed_version()
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+    except (ImportError, OSError) as error:  # what asks whether there is an attribute knows one error alone
+        raise AttributeError(f"nf4.{name} cannot be had: {error}") from error
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "__version__", *_MODULES})

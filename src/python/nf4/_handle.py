@@ -1,17 +1,24 @@
 """Handle and Weight: the operations of nf4.h on arrays."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import math
 from ctypes import byref
+from typing import Any, Iterable, Sequence
 
-from ._array import HOST, NAMES, Bfloat16, buffer
+from ._arguments import flag, integer, many, stream_pointer, text
+from ._array import NAMES, Array, Bfloat16, Buffer, buffer, overlap
 from ._library import (
     BF16,
     F16,
     F32,
+    HOST,
+    INVALID_ARGUMENT,
     U8,
     DeviceInfoStruct,
+    Error,
     OptionsStruct,
     ProductStruct,
     WeightStruct,
@@ -24,7 +31,7 @@ from ._library import (
 _DTYPES = {name: dtype for dtype, name in NAMES.items() if dtype != U8}
 
 
-def _dtype(dtype):
+def _dtype(dtype: Any) -> int:
     """An nf4_dtype_t for "bfloat16", numpy.float32, torch.float16 and the like."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", None) or str(dtype).rpartition(".")[2]
     if name not in _DTYPES:
@@ -32,14 +39,10 @@ def _dtype(dtype):
     return _DTYPES[name]
 
 
-def _options(variant, config):
+def _options(variant: str | None, config: str | None) -> Any:
     if variant is None and config is None:
         return None
-    return byref(OptionsStruct(variant=_encoded(variant), config=_encoded(config)))
-
-
-def _encoded(text):
-    return None if text is None else text.encode()
+    return byref(OptionsStruct(variant=text(variant, "variant"), config=text(config, "config")))
 
 
 class Weight:
@@ -48,23 +51,21 @@ class Weight:
     absmax holds one scale for each block in float32, float16 or bfloat16; or it is uint8, nested, and absmax_map,
     absmax2 and absmax_offset come with it (nf4.h says what they mean). codes may be of any type, bitsandbytes'
     quant_storage: its bytes count.
+
+    Nothing of it can be set, and its arrays must keep their memory: their values may change, their sizes may not. A
+    copy by copy.copy is a view of the same arrays; copy.deepcopy and pickle copy them.
     """
 
-    def __init__(self, rows, cols, codes, absmax, *, blocksize=64, absmax_map=None, absmax2=None, absmax_offset=None,
-                 absmax_blocksize=256):  # fmt: skip
-        self.rows, self.cols, self.blocksize, self.absmax_blocksize = rows, cols, blocksize, absmax_blocksize
-        self.codes, self.absmax = codes, absmax
-        self.absmax_map, self.absmax2, self.absmax_offset = absmax_map, absmax2, absmax_offset
-
+    def __init__(self, rows: int, cols: int, codes: Array, absmax: Array, *, blocksize: int = 64,
+                 absmax_map: Array = None, absmax2: Array = None, absmax_offset: Array = None,
+                 absmax_blocksize: int = 256) -> None:  # fmt: skip
+        rows, cols = integer(rows, "rows"), integer(cols, "cols")
+        blocksize = integer(blocksize, "blocksize", 32)
+        absmax_blocksize = integer(absmax_blocksize, "absmax_blocksize", 32)
         codes_bytes, blocks = packed_size(rows, cols, blocksize)
-        codes = _contiguous(codes, "codes")
-        absmax = _sized(absmax, "absmax", blocks)
-        nested = absmax.dtype == U8
-        _at_least("codes", codes.nbytes, codes_bytes, "bytes")
-        self.device = codes.device
-        fields = {}
-        parts = {"absmax": absmax}
-        if nested:
+        buffers = {"codes": _contiguous(codes, "codes"), "absmax": _sized(absmax, "absmax", blocks)}
+        _at_least("codes", buffers["codes"].nbytes, codes_bytes, "bytes")
+        if buffers["absmax"].dtype == U8:
             for name, array, count in (
                 ("absmax_map", absmax_map, 256),
                 ("absmax2", absmax2, -(-blocks // max(absmax_blocksize, 1))),
@@ -72,31 +73,103 @@ class Weight:
             ):
                 if array is None:
                     raise ValueError(f"{name} is None; expected an array, since absmax is uint8 (nested)")
-                parts[name] = _sized(array, name, count)
-                if parts[name].dtype != F32:
-                    raise TypeError(f"{name} is {NAMES[parts[name].dtype]}; expected float32")
-                fields[name] = parts[name].pointer
-        for name, part in parts.items():
-            _same_device(name, part, self.device)
-        self._keep = (codes, parts)
-        self.struct = WeightStruct(
-            rows=rows, cols=cols, codes=codes.pointer, absmax=absmax.pointer, blocksize=blocksize,
-            absmax_dtype=absmax.dtype, absmax_blocksize=absmax_blocksize, **fields,
+                buffers[name] = _sized(array, name, count, F32)
+        for name, part in buffers.items():
+            if part.device != buffers["codes"].device:
+                raise ValueError(
+                    f"{name} is on {_place(part.device)}; expected {_place(buffers['codes'].device)}, "
+                    "where the codes are"
+                )
+        self._arrays = codes, absmax, absmax_map, absmax2, absmax_offset
+        self._buffers = buffers
+        self._struct = WeightStruct(
+            rows=rows, cols=cols, blocksize=blocksize, absmax_dtype=buffers["absmax"].dtype,
+            absmax_blocksize=absmax_blocksize, **{name: part.pointer for name, part in buffers.items()},
         )  # fmt: skip
 
     @property
-    def nested(self):
-        return self.struct.absmax_dtype == U8
+    def rows(self) -> int:
+        return int(self._struct.rows)
 
     @property
-    def shape(self):
+    def cols(self) -> int:
+        return int(self._struct.cols)
+
+    @property
+    def shape(self) -> tuple[int, int]:
         return self.rows, self.cols
 
     @property
-    def nbytes(self):
+    def blocksize(self) -> int:
+        return int(self._struct.blocksize)
+
+    @property
+    def absmax_blocksize(self) -> int:
+        return int(self._struct.absmax_blocksize)
+
+    @property
+    def codes(self) -> Array:
+        return self._arrays[0]
+
+    @property
+    def absmax(self) -> Array:
+        return self._arrays[1]
+
+    @property
+    def absmax_map(self) -> Array:
+        return self._arrays[2]
+
+    @property
+    def absmax2(self) -> Array:
+        return self._arrays[3]
+
+    @property
+    def absmax_offset(self) -> Array:
+        return self._arrays[4]
+
+    @property
+    def nested(self) -> bool:
+        return self._buffers["absmax"].dtype == U8
+
+    @property
+    def device(self) -> int:
+        """nf4.HOST, or the number of a CUDA device."""
+        return self._buffers["codes"].device
+
+    @property
+    def nbytes(self) -> int:
         """Bytes of codes and scales."""
-        codes, parts = self._keep
-        return codes.nbytes + sum(part.nbytes for part in parts.values())
+        return sum(part.nbytes for part in self._buffers.values())
+
+    @property
+    def struct(self) -> WeightStruct:
+        """The nf4_weight_t, for calls of the C API: a copy, of use as long as the Weight lives."""
+        return WeightStruct.from_buffer_copy(self._struct)
+
+    def __repr__(self) -> str:
+        nested = ", nested" if self.nested else ""
+        return f"<nf4.Weight {self.rows}x{self.cols}, blocksize {self.blocksize}{nested}, on {_place(self.device)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # for copy and pickle, since the struct's addresses are of these arrays
+        return _weight, (*self.shape, *self._arrays, self.blocksize, self.absmax_blocksize)
+
+
+def _weight(rows: int, cols: int, codes: Array, absmax: Array, absmax_map: Array, absmax2: Array, absmax_offset: Array,
+            blocksize: int, absmax_blocksize: int) -> Weight:  # fmt: skip
+    return Weight(rows, cols, codes, absmax, blocksize=blocksize, absmax_map=absmax_map, absmax2=absmax2,
+                  absmax_offset=absmax_offset, absmax_blocksize=absmax_blocksize)  # fmt: skip
+
+
+class _Owner:
+    """An nf4_handle_t, as an argument of ctypes. It is destroyed when nothing refers to it, and so in no call."""
+
+    def __init__(self, device: int) -> None:
+        self._as_parameter_ = ctypes.c_void_p()
+        check(library().nf4_create(byref(self._as_parameter_), device))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # there is no library, or the interpreter is shutting down
+            library().nf4_destroy(self._as_parameter_)
 
 
 class Handle:
@@ -104,171 +177,216 @@ class Handle:
 
     On the host, results that no `out` is given for are new numpy arrays (a nf4.Bfloat16 if x has that type). On CUDA
     every result needs its array, since the library allocates nothing, and the work is ordered on `stream`: a
-    cudaStream_t as an int, 0 is the legacy
-    default stream. The arrays must be ready on that stream, and the device must be the thread's current one.
+    cudaStream_t as an int, 0 is the legacy default stream. The arrays must be ready on that stream, and the device must
+    be the thread's current one. An array that is written must allow it, and overlap no other of the call.
+
+    A copy, or what is read from a pickle, is another handle of the same device, made anew.
     """
 
-    def __init__(self, device=HOST):
-        self._handle = ctypes.c_void_p()
-        self.device = device
-        check(library().nf4_create(byref(self._handle), device))
-
-    def close(self):
-        """Frees the handle. It frees itself when it is no longer referenced."""
-        handle, self._handle = self._handle, ctypes.c_void_p()
-        check(library().nf4_destroy(handle))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def __del__(self):
-        with contextlib.suppress(Exception):  # nf4_create failed, or the interpreter is shutting down
-            self.close()
+    def __init__(self, device: int = HOST) -> None:
+        self._device = integer(device, "device", 32)
+        self._owner: _Owner | None = _Owner(self._device)
 
     @property
-    def pointer(self):
-        """The nf4_handle_t, for calls of the C API."""
-        return self._handle
+    def device(self) -> int:
+        """nf4.HOST, or the number of the CUDA device."""
+        return self._device
 
-    def device_info(self):
+    def close(self) -> None:
+        """Frees the handle, once the calls of other threads that use it have returned; later ones raise nf4.Error.
+        Closing twice is fine. A handle that is no longer referenced is freed too."""
+        self._owner = None
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        name = "closed" if self._owner is None else self.device_info()["name"]
+        return f"<nf4.Handle device {self.device}, {name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._open()
+        return type(self), (self.device,)
+
+    def _open(self) -> _Owner:
+        """What a call takes as its handle, and thereby keeps from being freed."""
+        owner = self._owner
+        if owner is None:
+            raise Error(INVALID_ARGUMENT, "the handle is closed; expected one that is open")
+        return owner
+
+    @property
+    def pointer(self) -> ctypes.c_void_p:
+        """The nf4_handle_t, for calls of the C API: of use until the handle is closed."""
+        return self._open()._as_parameter_
+
+    def device_info(self) -> dict[str, Any]:
         """Name, compute capability (90 for 9.0; 0 on the host) and number of multiprocessors or threads, a dict."""
         info = DeviceInfoStruct()
-        check(library().nf4_device_info(self._handle, byref(info)))
+        check(library().nf4_device_info(self._open(), byref(info)))
         return {
             "device": info.device,
-            "name": info.name.decode(),
+            "name": info.name.decode(errors="replace"),
             "compute_capability": info.compute_capability,
             "multiprocessors": info.multiprocessors,
         }
 
-    def pack(self, w, *, blocksize=64, nested=False, codes=None, absmax=None, stream=None, variant=None, config=None):
+    def pack(self, w: Array, *, blocksize: int = 64, nested: bool = False, codes: Array = None, absmax: Array = None,
+             stream: int | None = None, variant: str | None = None, config: str | None = None) -> Weight:  # fmt: skip
         """Packs w [rows, cols] and returns a Weight; nested quantizes its scales too (compress_statistics).
 
         `codes` and `absmax` are the outputs: ceil(rows*cols/2) of uint8, one float32 for each block. A nested weight
         has more of them, so on CUDA call pack_absmax by itself."""
         w_, rows, cols, stride = self._matrix(w, "w")
+        blocksize = integer(blocksize, "blocksize", 32)
+        if flag(nested, "nested") and self.device != HOST:
+            raise ValueError("nested is True; expected False on CUDA, where pack_absmax takes the arrays for it")
         codes_bytes, blocks = packed_size(rows, cols, blocksize)
         codes, codes_ = self._output(codes, "codes", (codes_bytes,), U8)
         absmax, absmax_ = self._output(absmax, "absmax", (blocks,), F32)
-        options = _options(variant, config)
-        check(library().nf4_pack(self._handle, codes_.pointer, absmax_.pointer, w_.pointer, stride, w_.dtype, rows,
-                                 cols, blocksize, options, stream))  # fmt: skip
+        _apart({"codes": codes_, "absmax": absmax_}, {"w": w_})
+        check(library().nf4_pack(self._open(), codes_.pointer, absmax_.pointer, w_.pointer, stride, w_.dtype, rows,
+                                 cols, blocksize, _options(variant, config), stream_pointer(stream)))  # fmt: skip
         if not nested:
             return Weight(rows, cols, codes, absmax, blocksize=blocksize)
         absmax_codes, absmax2, offset, absmax_map = self.pack_absmax(absmax, stream=stream)
         return Weight(rows, cols, codes, absmax_codes, blocksize=blocksize, absmax_map=absmax_map, absmax2=absmax2,
                       absmax_offset=offset)  # fmt: skip
 
-    def unpack(self, weight, *, dtype=None, out=None, stream=None, variant=None, config=None):
+    def unpack(self, weight: Weight, *, dtype: Any = None, out: Array = None, stream: int | None = None,
+               variant: str | None = None, config: str | None = None) -> Array:  # fmt: skip
         """Unpacks `weight` into `out` [rows, cols], or into a new array of `dtype`, float32 if it is None."""
         wanted = F32 if dtype is None else _dtype(dtype)
-        self._owns("weight", weight)
+        inputs = self._parts(weight, "weight")
         out, out_ = self._output(out, "out", weight.shape, wanted if out is None or dtype is not None else None)
-        check(library().nf4_unpack(self._handle, out_.pointer, _stride(out_, "out"), out_.dtype, byref(weight.struct),
-                                   _options(variant, config), stream))  # fmt: skip
+        _apart({"out": out_}, inputs)
+        check(library().nf4_unpack(self._open(), out_.pointer, _stride(out_, "out"), out_.dtype, byref(weight._struct),
+                                   _options(variant, config), stream_pointer(stream)))  # fmt: skip
         return out
 
-    def pack_absmax(self, absmax, *, absmax_map=None, blocksize=256, codes=None, absmax2=None, offset=None,
-                    stream=None, variant=None, config=None):  # fmt: skip
+    def pack_absmax(self, absmax: Array, *, absmax_map: Array = None, blocksize: int = 256, codes: Array = None,
+                    absmax2: Array = None, offset: Array = None, stream: int | None = None, variant: str | None = None,
+                    config: str | None = None) -> tuple[Array, Array, Array, Array]:  # fmt: skip
         """Nested quantization of scales. Returns (codes, absmax2, offset, absmax_map); the map is bitsandbytes'."""
-        absmax_ = _contiguous(absmax, "absmax", dtype=F32)
-        self._owns("absmax", absmax_)
+        blocksize = integer(blocksize, "blocksize", 32)
+        absmax_ = self._owned(_contiguous(absmax, "absmax", F32), "absmax")
         count = absmax_.count
         if absmax_map is None:
             absmax_map = self._new_map()
-        map_ = _sized(absmax_map, "absmax_map", 256, dtype=F32)
+        map_ = self._owned(_sized(absmax_map, "absmax_map", 256, F32), "absmax_map")
         codes, codes_ = self._output(codes, "codes", (count,), U8)
         absmax2, absmax2_ = self._output(absmax2, "absmax2", (-(-count // max(blocksize, 1)),), F32)
         offset, offset_ = self._output(offset, "offset", (1,), F32)
-        check(library().nf4_pack_absmax(self._handle, codes_.pointer, absmax2_.pointer, offset_.pointer,
+        _apart({"codes": codes_, "absmax2": absmax2_, "offset": offset_}, {"absmax": absmax_, "absmax_map": map_})
+        check(library().nf4_pack_absmax(self._open(), codes_.pointer, absmax2_.pointer, offset_.pointer,
                                         absmax_.pointer, count, map_.pointer, blocksize, _options(variant, config),
-                                        stream))  # fmt: skip
+                                        stream_pointer(stream)))  # fmt: skip
         return codes, absmax2, offset, absmax_map
 
-    def unpack_absmax(self, weight, *, out=None, stream=None, variant=None, config=None):
+    def unpack_absmax(self, weight: Weight, *, out: Array = None, stream: int | None = None, variant: str | None = None,
+                      config: str | None = None) -> Array:  # fmt: skip
         """The scales of `weight`, however stored, as float32: one for each block."""
-        self._owns("weight", weight)
+        inputs = self._parts(weight, "weight")
         out, out_ = self._output(out, "out", (packed_size(*weight.shape, weight.blocksize)[1],), F32)
-        check(library().nf4_unpack_absmax(self._handle, out_.pointer, byref(weight.struct), _options(variant, config),
-                                          stream))  # fmt: skip
+        _apart({"out": out_}, inputs)
+        check(library().nf4_unpack_absmax(self._open(), out_.pointer, byref(weight._struct), _options(variant, config),
+                                          stream_pointer(stream)))  # fmt: skip
         return out
 
-    def gemm(self, x, weight, *, bias=None, out=None, stream=None, variant=None, config=None):
+    def gemm(self, x: Array, weight: Weight, *, bias: Array = None, out: Array = None, stream: int | None = None,
+             variant: str | None = None, config: str | None = None) -> Array:  # fmt: skip
         """out = x W^T + bias, for x [..., K] and out [..., N] of the same dtype. Rows of x [m, K] may lie apart."""
-        x_, m, k, ldx = self._matrix(x, "x")
-        self._owns("weight", weight)
-        if k != weight.cols:
-            raise ValueError(f"x has {k} columns; expected weight.cols ({weight.cols})")
-        bias_ = None if bias is None else _sized(bias, "bias", weight.rows, dtype=x_.dtype)
-        out, out_ = self._output(out, "out", (*x_.shape[:-1], weight.rows), x_.dtype)
-        check(library().nf4_gemm(self._handle, out_.pointer, _stride(out_, "out"), x_.pointer, ldx, m, x_.dtype,
-                                 byref(weight.struct), bias_ and bias_.pointer, _options(variant, config),
-                                 stream))  # fmt: skip
+        x_, m, _, ldx = self._matrix(x, "x")
+        out, out_, inputs = self._product(x_, weight, "weight", bias, "bias", out, "out")
+        _apart({"out": out_}, {"x": x_, **inputs})
+        check(library().nf4_gemm(self._open(), out_.pointer, _stride(out_, "out"), x_.pointer, ldx, m, x_.dtype,
+                                 byref(weight._struct), _pointer(inputs.get("bias")), _options(variant, config),
+                                 stream_pointer(stream)))  # fmt: skip
         return out
 
-    def gemm_group(self, x, weights, *, biases=None, outs=None, stream=None, variant=None, config=None):
+    def gemm_group(self, x: Array, weights: Iterable[Weight], *, biases: Sequence[Array] | None = None,
+                   outs: Sequence[Array] | None = None, stream: int | None = None, variant: str | None = None,
+                   config: str | None = None) -> list[Array]:  # fmt: skip
         """The products of x [..., K] with each of `weights`, launched together where that can be: a list of what gemm()
         gives for each. `biases` and `outs` are lists as long, or None; a bias may be None too."""
-        x_, m, k, ldx = self._matrix(x, "x")
-        weights = list(weights)
-        biases = _as_many("biases", biases, weights)
-        outs = _as_many("outs", outs, weights)
+        x_, m, _, ldx = self._matrix(x, "x")
+        weights = many(weights, "weights", "a list of nf4.Weight")
+        biases = _as_many(biases, "biases", weights)
+        outs = _as_many(outs, "outs", weights)
         products = []
-        keep = []
+        inputs, outputs = {"x": x_}, {}
         for i, weight in enumerate(weights):
-            self._owns(f"weights[{i}]", weight)
-            if k != weight.cols:
-                raise ValueError(f"x has {k} columns; expected weights[{i}].cols ({weight.cols})")
-            bias_ = None if biases[i] is None else _sized(biases[i], f"biases[{i}]", weight.rows, dtype=x_.dtype)
-            outs[i], out_ = self._output(outs[i], f"outs[{i}]", (*x_.shape[:-1], weight.rows), x_.dtype)
-            keep += bias_, out_
+            bias, out = f"biases[{i}]", f"outs[{i}]"
+            outs[i], out_, parts = self._product(x_, weight, f"weights[{i}]", biases[i], bias, outs[i], out)
+            inputs.update(parts)
+            outputs[out] = out_
             products.append(
-                ProductStruct(y=out_.pointer, ldy=_stride(out_, f"outs[{i}]"), weight=ctypes.pointer(weight.struct),
-                              bias=bias_ and bias_.pointer)
+                ProductStruct(y=out_.pointer, ldy=_stride(out_, out), weight=ctypes.pointer(weight._struct),
+                              bias=_pointer(parts.get(bias)))
             )  # fmt: skip
-        check(library().nf4_gemm_group(self._handle, (ProductStruct * len(products))(*products), len(products),
-                                       x_.pointer, ldx, m, x_.dtype, _options(variant, config), stream))  # fmt: skip
+        _apart(outputs, inputs)
+        check(library().nf4_gemm_group(self._open(), (ProductStruct * len(products))(*products), len(products),
+                                       x_.pointer, ldx, m, x_.dtype, _options(variant, config),
+                                       stream_pointer(stream)))  # fmt: skip
         return outs
 
     # ---- arguments
 
-    def _owns(self, what, array):
+    def _owned(self, array: Buffer, what: str) -> Buffer:
         if array.device != self.device:
             raise ValueError(f"{what} is on {_place(array.device)}; expected {_place(self.device)}, the handle's")
+        return array
 
-    def _matrix(self, array, what):
+    def _parts(self, weight: Weight, what: str) -> dict[str, Buffer]:
+        """The arrays of a weight on this device, by name."""
+        if not isinstance(weight, Weight):
+            raise TypeError(f"{what} is a {type(weight).__name__}; expected a nf4.Weight")
+        self._owned(weight._buffers["codes"], what)
+        return {f"{what}.{name}": part for name, part in weight._buffers.items()}
+
+    def _matrix(self, array: Array, what: str) -> tuple[Buffer, int, int, int]:
         """Buffer, rows, columns and leading dimension of an array [..., columns]."""
-        array = buffer(array, what)
-        self._owns(what, array)
-        if array.dtype == U8:
+        matrix = self._owned(buffer(array, what), what)
+        if matrix.dtype == U8:
             raise TypeError(f"{what} is uint8; expected one of {', '.join(_DTYPES)}")
-        if not array.shape:
+        if not matrix.shape:
             raise ValueError(f"{what} is a scalar; expected at least one dimension")
-        cols = array.shape[-1]
-        return array, math.prod(array.shape[:-1]), cols, _stride(array, what)
+        cols = matrix.shape[-1]
+        return matrix, math.prod(matrix.shape[:-1]), cols, _stride(matrix, what)
 
-    def _output(self, array, what, shape, dtype):
+    def _product(self, x: Buffer, weight: Weight, weight_name: str, bias: Array, bias_name: str, out: Array,
+                 out_name: str) -> tuple[Array, Buffer, dict[str, Buffer]]:  # fmt: skip
+        """The array to write x W^T + bias to, its Buffer, and what is read for it besides x, by name."""
+        inputs = self._parts(weight, weight_name)
+        if x.shape[-1] != weight.cols:
+            raise ValueError(f"x has {x.shape[-1]} columns; expected {weight_name}.cols ({weight.cols})")
+        if bias is not None:
+            inputs[bias_name] = self._owned(_sized(bias, bias_name, weight.rows, x.dtype), bias_name)
+        return (*self._output(out, out_name, (*x.shape[:-1], weight.rows), x.dtype), inputs)
+
+    def _output(self, array: Array, what: str, shape: tuple[int, ...], dtype: int | None) -> tuple[Array, Buffer]:
         """The array to write to and its Buffer: the one given, checked, or on the host a new one."""
         if array is None:
             if self.device != HOST:
                 raise ValueError(f"{what} is None; expected an array on {_place(self.device)}")
             array = _new_array(shape, dtype)
-        out = buffer(array, what)
-        self._owns(what, out)
-        if out.shape != tuple(shape):
-            raise ValueError(f"{what} has shape {out.shape}; expected {tuple(shape)}")
+        out = self._owned(buffer(array, what), what)
+        if out.shape != shape:
+            raise ValueError(f"{what} has shape {out.shape}; expected {shape}")
         if dtype is not None and out.dtype != dtype:
             raise TypeError(f"{what} is {NAMES[out.dtype]}; expected {NAMES[dtype]}")
         if dtype is None and out.dtype == U8:
             raise TypeError(f"{what} is uint8; expected one of {', '.join(_DTYPES)}")
+        if out.readonly:
+            raise ValueError(f"{what} is read-only; expected an array that can be written")
         if len(shape) < 2 and not out.contiguous():
             raise ValueError(f"{what} is not contiguous")
         return array, out
 
-    def _new_map(self):
+    def _new_map(self) -> Array:
         if self.device != HOST:
             raise ValueError(f"absmax_map is None; expected an array on {_place(self.device)}")
         import numpy as np
@@ -276,52 +394,63 @@ class Handle:
         return np.array(dynamic_map(), np.float32)
 
 
-def _new_array(shape, dtype):
+def _new_array(shape: tuple[int, ...], dtype: int | None) -> Array:
     import numpy as np
 
     if dtype == BF16:
         return Bfloat16(np.empty(shape, np.uint16))
-    return np.empty(shape, {F32: np.float32, F16: np.float16, U8: np.uint8}[dtype])
+    return np.empty(shape, {F32: "float32", F16: "float16", U8: "uint8"}[dtype or F32])
 
 
-def _as_many(what, values, weights):
+def _as_many(values: Any, what: str, weights: list[Weight]) -> list[Any]:
     """`values` as a list of one for each of `weights`, of None if there are none."""
-    values = [None] * len(weights) if values is None else list(values)
-    if len(values) != len(weights):
-        raise ValueError(f"{what} has {len(values)} items; expected {len(weights)}, one for each of weights")
-    return values
+    if values is None:
+        return [None] * len(weights)
+    listed = many(values, what, "a list of arrays")
+    if len(listed) != len(weights):
+        raise ValueError(f"{what} has {len(listed)} items; expected {len(weights)}, one for each of weights")
+    return listed
 
 
-def _place(device):
+def _pointer(array: Buffer | None) -> int | None:
+    return None if array is None else array.pointer
+
+
+def _place(device: int) -> str:
     return "the host" if device == HOST else f"CUDA device {device}"
 
 
-def _at_least(what, have, need, unit):
+def _at_least(what: str, have: int, need: int, unit: str) -> None:
     if have < need:
         raise ValueError(f"{what} has {have} {unit}; expected {need} or more")
 
 
-def _same_device(what, array, device):
-    if array.device != device:
-        raise ValueError(f"{what} is on {_place(array.device)}; expected {_place(device)}, where the codes are")
+def _apart(outputs: dict[str, Buffer], inputs: dict[str, Buffer]) -> None:
+    """Refuses an output that shares memory with an input, or with another output."""
+    others = dict(inputs)
+    for what, out in outputs.items():
+        for other, array in others.items():
+            if overlap(out, array):
+                raise ValueError(f"{what} overlaps {other}; expected memory of its own")
+        others[what] = out
 
 
-def _contiguous(array, what, dtype=None):
-    array = buffer(array, what)
-    if not array.contiguous():
+def _contiguous(array: Array, what: str, dtype: int | None = None) -> Buffer:
+    data = buffer(array, what)
+    if not data.contiguous():
         raise ValueError(f"{what} is not contiguous")
-    if dtype is not None and array.dtype != dtype:
-        raise TypeError(f"{what} is {NAMES[array.dtype]}; expected {NAMES[dtype]}")
-    return array
+    if dtype is not None and data.dtype != dtype:
+        raise TypeError(f"{what} is {NAMES[data.dtype]}; expected {NAMES[dtype]}")
+    return data
 
 
-def _sized(array, what, count, dtype=None):
-    array = _contiguous(array, what, dtype)
-    _at_least(what, array.count, count, "elements")
-    return array
+def _sized(array: Array, what: str, count: int, dtype: int | None = None) -> Buffer:
+    data = _contiguous(array, what, dtype)
+    _at_least(what, data.count, count, "elements")
+    return data
 
 
-def _stride(array, what):
+def _stride(array: Buffer, what: str) -> int:
     """Leading dimension of an array whose rows are contiguous and evenly spaced."""
     cols = array.shape[-1]
     if array.strides is None or array.contiguous():

@@ -1,13 +1,22 @@
 """libnf4.so by ctypes: the structs and functions of nf4.h, and a failed call as an exception."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import pathlib
 from ctypes import POINTER, byref, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from typing import Any
+
+from ._arguments import integer
 
 SUCCESS = 0
+INVALID_ARGUMENT = 1
 UNSUPPORTED = 3
+UNKNOWN_VARIANT = 4
 NO_DEVICE = 8
+
+HOST = -1
 
 F32, F16, BF16, U8 = range(4)
 OP_GEMM = 2
@@ -19,16 +28,19 @@ BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 class Error(RuntimeError):
     """A call that libnf4 refused or that failed. `status` is its nf4_status_t, `name` that status's name."""
 
-    def __init__(self, status, message):
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.name = library().nf4_status_string(status).decode()
+        self.name: str = library().nf4_status_string(status).decode()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # that of exceptions would make it again of the message alone
+        return type(self), (self.status, str(self))
 
 
 class Struct(ctypes.Structure):
     """A struct of nf4.h, which begins with its own size."""
 
-    def __init__(self, **fields):
+    def __init__(self, **fields: Any) -> None:
         super().__init__(struct_size=ctypes.sizeof(self), **fields)
 
 
@@ -121,7 +133,7 @@ _handle, _data, _stream = c_void_p, c_void_p, c_void_p
 _weight, _options = POINTER(WeightStruct), POINTER(OptionsStruct)
 
 # Without argtypes, ctypes would pass 64-bit sizes and pointers as 32-bit ints.
-_PROTOTYPES = {
+_PROTOTYPES: dict[str, list[Any]] = {
     "nf4_create": [POINTER(c_void_p), c_int32],
     "nf4_destroy": [_handle],
     "nf4_device_info": [_handle, POINTER(DeviceInfoStruct)],
@@ -137,12 +149,13 @@ _PROTOTYPES = {
     "nf4_gemm_group": [
         _handle, POINTER(ProductStruct), c_size_t, _data, c_int64, c_int64, c_int32, _options, _stream
     ],
+    "nf4_variant_config": [_handle, c_char_p, c_size_t, c_char_p, c_size_t],
 }
 
-_library = None
+_library: ctypes.CDLL | None = None
 
 
-def _find():
+def _find() -> str:
     """NF4_LIBRARY, else the library that came with the package, else the system's."""
     path = os.environ.get("NF4_LIBRARY")
     if path:
@@ -151,7 +164,7 @@ def _find():
     return str(packaged) if packaged.exists() else "libnf4.so.1"
 
 
-def library():
+def library() -> ctypes.CDLL:
     """The loaded library. Raises OSError if there is none."""
     global _library
     if _library is None:
@@ -164,33 +177,52 @@ def library():
     return _library
 
 
-def check(status):
+def check(status: int) -> None:
     if status != SUCCESS:
-        raise Error(status, library().nf4_last_error_message().decode())
+        # The library cuts messages to its buffer, and they may hold names of files, which need not be UTF-8.
+        raise Error(status, library().nf4_last_error_message().decode(errors="replace"))
 
 
-def version():
+def version() -> tuple[int, int, int]:
     """The library's version, (major, minor, patch)."""
-    number = library().nf4_version()
+    number: int = library().nf4_version()
     return number // 10000, number // 100 % 100, number % 100
 
 
-def codebook():
+def is_built_with_cuda() -> bool:
+    """Whether the library has the CUDA backend, or the host's alone. Does not initialize CUDA."""
+    handle = c_void_p()
+    check(library().nf4_create(byref(handle), HOST))
+    try:
+        config = ctypes.create_string_buffer(64)
+        status = library().nf4_variant_config(handle, _A_CUDA_VARIANT, 0, config, len(config))
+        if status != UNKNOWN_VARIANT:
+            check(status)
+        return bool(status == SUCCESS)
+    finally:
+        check(library().nf4_destroy(handle))
+
+
+_A_CUDA_VARIANT = b"gemm.tiled"  # what every problem on CUDA can run, so each build with CUDA has it
+
+
+def codebook() -> list[float]:
     """The 16 values of NF4, a list of floats."""
     values = (c_float * 16)()
     check(library().nf4_codebook(values))
     return list(values)
 
 
-def dynamic_map():
+def dynamic_map() -> list[float]:
     """bitsandbytes' signed dynamic 8-bit map, the usual absmax_map of nested quantization: 256 floats."""
     values = (c_float * 256)()
     check(library().nf4_dynamic_map(values))
     return list(values)
 
 
-def packed_size(rows, cols, blocksize=64):
+def packed_size(rows: int, cols: int, blocksize: int = 64) -> tuple[int, int]:
     """How much memory a packed [rows, cols] takes: bytes of codes, and number of absmax values."""
+    rows, cols = integer(rows, "rows"), integer(cols, "cols")
     codes, absmax = c_int64(), c_int64()
-    check(library().nf4_packed_size(byref(codes), byref(absmax), rows, cols, blocksize))
+    check(library().nf4_packed_size(byref(codes), byref(absmax), rows, cols, integer(blocksize, "blocksize", 32)))
     return codes.value, absmax.value

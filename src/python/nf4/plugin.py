@@ -10,17 +10,29 @@ replaced, as far as a version has it:
 Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
 """
 
+from __future__ import annotations
+
 import importlib.metadata
 import logging
 import os
 import threading
+from typing import Any
+
+from . import _library
 
 log = logging.getLogger("nf4")
 
 _lock = threading.RLock()
 _replacements = None  # what enable() put in place, with how to undo it
-_reason = "nf4.enable() was not called, and bitsandbytes has not been imported"
+_NOT_CALLED = "nf4.enable() was not called, and bitsandbytes has not been imported"
+_reason = _NOT_CALLED
 _announced = False
+_warned = False
+
+_HOST_ONLY = (
+    "this nf4 was built without CUDA, for the host alone. Where the CUDA toolkit (nvcc) is, install it again: "
+    "pip install --force-reinstall --no-deps --config-settings=cmake.define.NF4_CUDA=ON . at the root of the sources"
+)
 
 
 def _opted_out():
@@ -39,13 +51,19 @@ def _obstacle():
         return "this torch is built for ROCm"
     if not torch.cuda.is_available():
         return "torch finds no CUDA device"
-    from . import _library
-
     try:
         _library.library()
     except (OSError, AttributeError) as error:
         return f"libnf4 cannot be loaded: {error}"
-    return None
+    return _HOST_ONLY if _built_with_cuda() is False else None
+
+
+def _built_with_cuda() -> bool | None:
+    """None where the library cannot tell. Whoever uses it will be told why."""
+    try:
+        return _library.is_built_with_cuda()
+    except (OSError, AttributeError, _library.Error):
+        return None
 
 
 def autoload():
@@ -58,7 +76,7 @@ def autoload():
         log.warning("bitsandbytes keeps its own kernels: %s", _reason, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
-def enable():
+def enable() -> dict[str, Any]:
     """See nf4.enable. Unlike autoload, it raises what goes wrong."""
     try:
         import bitsandbytes  # noqa: F401  which may have called autoload
@@ -69,13 +87,16 @@ def enable():
 
 
 def _enable():
-    global _replacements, _reason, _announced
+    global _replacements, _reason, _announced, _warned
     with _lock:
         if _replacements is not None:
             return
         _reason = _obstacle()
         if _reason is not None:
-            log.debug("bitsandbytes keeps its own kernels: %s", _reason)
+            # torch finds a GPU there, so whoever installed nf4 did not mean the host.
+            warn = _reason == _HOST_ONLY and not _warned
+            _warned = _warned or warn
+            log.log(logging.WARNING if warn else logging.DEBUG, "bitsandbytes keeps its own kernels: %s", _reason)
             return
         from ._replacements import Replacements
 
@@ -88,7 +109,7 @@ def _enable():
             )
 
 
-def disable():
+def disable() -> dict[str, Any]:
     """See nf4.disable."""
     global _replacements, _reason
     with _lock:
@@ -99,14 +120,16 @@ def disable():
     return status()
 
 
-def status():
-    """See nf4.status: `enabled`; `reason`, why not; `replaced`, what is; `unusable_devices`, those that libnf4
-    refused, and why; versions."""
+def status() -> dict[str, Any]:
+    """See nf4.status: `enabled`; `reason`, why not; `cuda`, whether libnf4 was built with it, None where it cannot
+    tell; `replaced`, what is; `unusable_devices`, those that libnf4 refused, and why; versions."""
     with _lock:
         enabled = _replacements is not None
+        cuda = _built_with_cuda()
         return {
             "enabled": enabled,
-            "reason": _reason,
+            "reason": _HOST_ONLY if cuda is False and _reason == _NOT_CALLED else _reason,
+            "cuda": cuda,
             "replaced": list(_replacements.names) if enabled else [],
             "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
             "bitsandbytes": _version("bitsandbytes"),
