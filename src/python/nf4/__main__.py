@@ -1,13 +1,24 @@
 """python -m nf4: packs checkpoints and shows what is in them."""
 
 import argparse
+import contextlib
+import importlib.metadata
 import json
 import os
+import signal
 import sys
 import time
+from typing import Any, Iterator, List, Optional, TextIO
+
+import nf4
 
 from . import Error, checkpoint
-from ._safetensors import FileError, Reader
+from .checkpoint.folders import SHARD_SIZE
+
+
+def printable(text: object) -> str:
+    """`text` with control characters escaped, since names in a file may hold what a terminal obeys."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 class ProgressBar:
@@ -16,12 +27,12 @@ class ProgressBar:
     WIDTH = 40
     INTERVAL = 0.1  # seconds between two drawings
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO) -> None:
         self.stream = stream if stream.isatty() else None
         self.start = time.monotonic()
         self.drawn = 0.0
 
-    def __call__(self, done, total):
+    def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if self.stream is None or (done < total and now - self.drawn < self.INTERVAL):
             return
@@ -32,82 +43,165 @@ class ProgressBar:
         self.stream.write(f"\r[{bar:<{self.WIDTH}}] {100 * part:3.0f}%  {done / 1e9:.2f} GB  {rate:.0f} MB/s ")
         self.stream.flush()
 
-    def close(self):
+    def close(self) -> None:
         if self.stream is not None and self.drawn:
             self.stream.write("\n")
 
 
-def quantize(arguments):
+class Terminated(BaseException):
+    """A signal that ends the process, once what was begun is cleared away."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP raise Terminated, unless they are ignored, as under nohup."""
+
+    def terminate(number: int, _: Any) -> None:
+        for other in caught:
+            signal.signal(other, signal.SIG_IGN)  # the first is enough
+        raise Terminated(number)
+
+    caught = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, terminate)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def quantize(arguments: argparse.Namespace) -> None:
+    job = checkpoint.Quantization(
+        arguments.input, arguments.output, blocksize=arguments.blocksize, nested=arguments.nested,
+        include=arguments.include, exclude=arguments.exclude, config=arguments.config, shard_size=arguments.shard_size,
+        force=arguments.force, device=arguments.device,
+    )  # fmt: skip
     bar = ProgressBar(sys.stderr)
     try:
-        packed = checkpoint.quantize(
-            arguments.input, arguments.output, blocksize=arguments.blocksize, nested=arguments.nested,
-            include=arguments.include, exclude=arguments.exclude, device=arguments.device, progress=bar,
-        )  # fmt: skip
+        job.run(bar)
     finally:
         bar.close()
-    before, after = os.path.getsize(arguments.input), os.path.getsize(arguments.output)
-    print(
-        f"{arguments.output}: packed {len(packed)} matrices, {before} bytes to {after} ({before / after:.2f}x smaller)"
-    )
-    print('For transformers, the model\'s config.json needs "quantization_config":')
-    print(json.dumps(checkpoint.quantization_config(nested=arguments.nested)))
+    before, after = job.source_nbytes, job.nbytes
+    print(printable(
+        f"{arguments.output}: packed {len(job.packed)} matrices, {before} bytes to {after} "
+        f"({before / after:.2f}x smaller)"
+    ))  # fmt: skip
+    for name in job.left:
+        print(printable(f"not copied, since it holds other weights or is no regular file: {name}"))
+    for name in job.mismatched:
+        print(printable(f"transformers does not load {name} as it is now"))
+    if not os.path.isdir(arguments.output):
+        print('For transformers, the model\'s config.json needs "quantization_config":')
+        print(json.dumps(job.quantization_config))
 
 
-def inspect(arguments):
-    reader = Reader(arguments.file)
-    original = Reader(arguments.original) if arguments.original else None
-    layers = checkpoint.layers(reader)
-    width = max([len(layer.name) for layer in layers] + [len("layer")])
+def inspect(arguments: argparse.Namespace) -> None:
+    packed = checkpoint.open(arguments.path)
+    original = checkpoint.open(arguments.original) if arguments.original else None
+    layers = checkpoint.layers(packed)
+    names = [printable(layer.name) for layer in layers]
+    width = max(map(len, [*names, "layer"]))
     columns = f"{{:<{width}}} {{:>4}} {{:>15}} {{:>9}} {{:>9}} {{:>6}} {{:>12}} {{:>8}}"
     print(columns.format("layer", "type", "shape", "dtype", "blocksize", "nested", "bytes", "error"))
-    for layer in layers:
-        error = checkpoint.error(reader, layer, original) if original else None
+    for name, layer in zip(names, layers):
+        error = checkpoint.error(packed, layer, original) if original else None
         print(columns.format(
-            layer.name, layer.quant_type, "{}x{}".format(*layer.shape), layer.dtype, layer.blocksize,
+            name, layer.quant_type, "x".join(map(str, layer.shape)), printable(layer.dtype), layer.blocksize,
             "yes" if layer.nested else "no", layer.nbytes, "-" if error is None else f"{error:.5f}",
         ))  # fmt: skip
-    packed = sum(layer.nbytes for layer in layers)
-    total = sum(tensor.nbytes for tensor in reader.tensors.values())
-    weights = sum(layer.shape[0] * layer.shape[1] for layer in layers)
-    print(f"\n{len(layers)} packed layers: {weights} weights in {packed} bytes"
-          + (f", {8 * packed / weights:.3f} bits each" if weights else ""))  # fmt: skip
-    print(f"all else: {total - packed} bytes")
+    nbytes = sum(layer.nbytes for layer in layers)
+    total = sum(tensor.nbytes for tensor in packed.tensors.values())
+    weights = sum(layer.count for layer in layers)
+    print(f"\n{len(layers)} packed layers: {weights} weights in {nbytes} bytes"
+          + (f", {8 * nbytes / weights:.3f} bits each" if weights else ""))  # fmt: skip
+    print(f"all else: {total - nbytes} bytes")
     if original:
         print("error: ||NF4(W) - W|| / ||W||")
 
 
-def parse(arguments):
-    parser = argparse.ArgumentParser(prog="python -m nf4", description=__doc__.partition(": ")[2])
+def status(_: argparse.Namespace) -> None:
+    print(json.dumps(nf4.status(), indent=2, default=str))
+
+
+class _Version(argparse.Action):
+    """Asked for the version alone, since the library must be loaded for its number."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        try:
+            library = ".".join(map(str, nf4.version()))
+        except OSError as error:
+            library = f"cannot be loaded: {error}"
+        try:
+            package = importlib.metadata.version("nf4")
+        except importlib.metadata.PackageNotFoundError:
+            package = library
+        print(printable(f"nf4 {package} (libnf4 {library})"))
+        parser.exit()
+
+
+def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m nf4", description=(__doc__ or "").partition(": ")[2])
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of the package and the library")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("quantize", help="pack the matrices of a safetensors file")
+    command = commands.add_parser(
+        "quantize", help="pack the matrices of a model",
+        description="Packs the matrices that transformers would pack, and copies all else. A folder with a model gives "
+                    "a folder that from_pretrained loads; a safetensors file gives a file.",
+    )  # fmt: skip
     command.set_defaults(run=quantize)
-    command.add_argument("input", metavar="IN.safetensors")
-    command.add_argument("output", metavar="OUT.safetensors")
+    command.add_argument("input", metavar="MODEL", help="a folder, an index of shards, or a safetensors file")
+    command.add_argument("output", metavar="OUT", help="a new or empty folder, or a file")
     command.add_argument("--blocksize", type=int, default=64, help="elements that share a scale (default: 64)")
     command.add_argument("--nested", action="store_true", help="quantize the scales too (double quantization)")
-    command.add_argument("--include", metavar="REGEX", default=checkpoint.INCLUDE,
-                         help="pack matrices whose name matches (default: %(default)s)")  # fmt: skip
-    command.add_argument("--exclude", metavar="REGEX", default=checkpoint.EXCLUDE,
-                         help="but not those whose name matches; '' for none (default: %(default)s)")  # fmt: skip
+    command.add_argument("--include", metavar="REGEX",
+                         help="pack the matrices whose name matches, whatever transformers would pack")  # fmt: skip
+    command.add_argument("--exclude", metavar="REGEX", help="leave those whose name matches as they are")
+    command.add_argument("--config", metavar="FILE", help="the model's config.json (default: the one beside MODEL)")
+    command.add_argument("--shard-size", metavar="SIZE", default=SHARD_SIZE,
+                         help="most bytes of a file in a folder, such as 5GB (default: %(default)s)")  # fmt: skip
+    command.add_argument("--force", action="store_true", help="overwrite a file that is there already")
     command.add_argument("--device", type=int, metavar="N", help="pack on CUDA device N, with torch (default: the CPU)")
 
-    command = commands.add_parser("inspect", help="show the packed layers of a safetensors file")
+    command = commands.add_parser("inspect", help="show the packed layers of a checkpoint")
     command.set_defaults(run=inspect)
-    command.add_argument("file", metavar="FILE")
-    command.add_argument("--original", metavar="FILE", help="the file before, to measure the error against")
+    command.add_argument("path", metavar="MODEL", help="a folder, an index of shards, or a safetensors file")
+    command.add_argument("--original", metavar="MODEL", help="the model before, to measure the error against")
+
+    command = commands.add_parser("status", help="tell whether bitsandbytes uses libnf4, and for what")
+    command.set_defaults(run=status)
     return parser.parse_args(arguments)
 
 
-def main(arguments=None):
-    arguments = parse(arguments)
+def _drop_output() -> None:
+    """What is still buffered for an output that takes no more would fail once again when Python ends."""
     try:
-        arguments.run(arguments)
-    except (FileError, Error, OSError, ValueError, RuntimeError) as error:
-        sys.exit(f"nf4: {error}")
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(arguments: Optional[List[str]] = None) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names need not be of the terminal's characters
+    parsed = parse(arguments)
+    try:
+        with _signals_raise():
+            parsed.run(parsed)
+            sys.stdout.flush()
+    except (Error, OSError, ValueError, RuntimeError) as error:
+        _drop_output()
+        sys.exit(f"nf4: {printable(error)}")
     except KeyboardInterrupt:
         sys.exit("nf4: interrupted")
+    except Terminated as terminated:
+        os.kill(os.getpid(), terminated.number)
 
 
 if __name__ == "__main__":
