@@ -10,24 +10,30 @@ replaced, as far as a version has it:
 Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
 """
 
+from __future__ import annotations
+
 import importlib.metadata
 import logging
 import os
+import re
 import threading
+from typing import Any
+
+from ._versions import TRIED
 
 log = logging.getLogger("nf4")
 
 _lock = threading.RLock()
-_replacements = None  # what enable() put in place, with how to undo it
-_reason = "nf4.enable() was not called, and bitsandbytes has not been imported"
+_replacements: Any = None  # what enable() put in place, with how to undo it
+_reason: str | None = "nf4.enable() was not called, and bitsandbytes has not been imported"
 _announced = False
 
 
-def _opted_out():
+def _opted_out() -> bool:
     return os.environ.get("NF4_DISABLE", "") not in ("", "0")
 
 
-def _obstacle():
+def _obstacle() -> str | None:
     """Why this process cannot use libnf4 in bitsandbytes, or None. Does not initialize CUDA."""
     if _opted_out():
         return "NF4_DISABLE is set"
@@ -48,7 +54,7 @@ def _obstacle():
     return None
 
 
-def autoload():
+def autoload() -> None:
     """The entry point. Never raises, since that would abort the import of bitsandbytes."""
     global _reason
     try:
@@ -58,7 +64,7 @@ def autoload():
         log.warning("bitsandbytes keeps its own kernels: %s", _reason, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
-def enable():
+def enable() -> dict[str, Any]:
     """See nf4.enable. Unlike autoload, it raises what goes wrong."""
     try:
         import bitsandbytes  # noqa: F401  which may have called autoload
@@ -68,7 +74,7 @@ def enable():
     return status()
 
 
-def _enable():
+def _enable() -> None:
     global _replacements, _reason, _announced
     with _lock:
         if _replacements is not None:
@@ -77,7 +83,7 @@ def _enable():
         if _reason is not None:
             log.debug("bitsandbytes keeps its own kernels: %s", _reason)
             return
-        from ._replacements import Replacements
+        from ._bitsandbytes import Replacements
 
         _replacements = Replacements()
         if not _announced:
@@ -88,7 +94,7 @@ def _enable():
             )
 
 
-def disable():
+def disable() -> dict[str, Any]:
     """See nf4.disable."""
     global _replacements, _reason
     with _lock:
@@ -99,9 +105,11 @@ def disable():
     return status()
 
 
-def status():
+def status() -> dict[str, Any]:
     """See nf4.status: `enabled`; `reason`, why not; `replaced`, what is; `unusable_devices`, those that libnf4
-    refused, and why; versions."""
+    refused, and why; versions; `tried`, the oldest and the newest version that was, by package; `untried`, those of the
+    installed packages that are older or newer, which are used all the same."""
+    versions = {package: _version(package) for package in (*TRIED, "nf4")}
     with _lock:
         enabled = _replacements is not None
         return {
@@ -109,13 +117,24 @@ def status():
             "reason": _reason,
             "replaced": list(_replacements.names) if enabled else [],
             "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
-            "bitsandbytes": _version("bitsandbytes"),
-            "nf4": _version("nf4"),
+            **versions,
+            "tried": dict(TRIED),
+            "untried": {package: versions[package] for package in TRIED if _is_untried(package, versions[package])},
         }
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _is_untried(package: str, version: str | None) -> bool:
+    oldest, newest = map(_release, TRIED[package])
+    return version is not None and not oldest <= _release(version) <= newest
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(2, 4, 1) for "2.4.1+cu121"."""
+    return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])))
