@@ -60,7 +60,8 @@ class Replacements:
 
     def _replace_forward(self) -> None:
         layer = bitsandbytes.nn.Linear4bit
-        forward = linear.short_forward(linear.without_inactive(layer.forward), self.devices)
+        layer.forward = linear.without_inactive(layer.forward)
+        forward = linear.short_forward(layer.forward, self.devices)
         self._undo.append(forward.deactivate)
         self._undo.append(replace_attribute(layer, "forward", forward))
         self.names.append("Linear4bit.forward")

@@ -19,7 +19,10 @@ from .fallback import REFUSALS
 log = logging.getLogger("nf4")
 
 _BLOCKSIZES = frozenset(BLOCKSIZES)
+
+# Types whose memory is that of a tensor: bias and x; and weights, which torch.load makes plain ones.
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+_WEIGHTS = _PLAIN | {Params4bit}
 
 _NoTorchFunction = torch._C.DisableTorchFunctionSubclass  # else a question to a Params4bit takes a microsecond
 _len_dispatch_stack = torch._C._len_torch_dispatch_stack
@@ -63,7 +66,7 @@ def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, d
     state = parameter.quant_state
     if state.quant_type != "nf4" or state.blocksize not in _BLOCKSIZES or not isinstance(state.shape, tuple):
         return None
-    if type(parameter) is not Params4bit or layer.weight is not parameter or layer.bias is not bias:
+    if type(parameter) not in _WEIGHTS or layer.weight is not parameter or layer.bias is not bias:
         return None
     if state.nested and state.state2.blocksize not in _BLOCKSIZES:
         return None
