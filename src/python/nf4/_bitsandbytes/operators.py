@@ -211,7 +211,8 @@ def register(kernels: dict[str, Callable[..., Any]]) -> Callable[[], None]:
             made.impl(name, _untraced(kernel), "CUDA", **override)
 
     def undo() -> None:
-        made._destroy()  # which takes them off the list too
+        made._destroy()  # which takes them off the list,
+        made._op_impls.clear()  # and would again when it is collected
         taken.update(before)
 
     return undo
