@@ -228,8 +228,12 @@ def work(rank, names, folder):
 
 
 def possible(name):
-    """Whether what the scenario needs is installed."""
-    return not name.startswith("peft") or all(map(importlib.util.find_spec, ("peft", "transformers")))
+    """Whether what the scenario needs is there."""
+    if name.startswith("peft"):
+        return all(map(importlib.util.find_spec, ("peft", "transformers")))
+    if name.startswith("fsdp2"):  # before torch 2.6 it is private, and for CUDA alone
+        return ON_GPUS or hasattr(torch.distributed.fsdp, "fully_shard")
+    return True
 
 
 def run(names=None):

@@ -3,6 +3,7 @@ torch and bitsandbytes; those before 0.49 have no kernels for the CPU, so a dens
 
 import contextlib
 import copy
+import functools
 import gc
 import io
 import unittest
@@ -503,6 +504,7 @@ class DisableTest(ForwardTest):
     def test_a_later_patch_stays(self):
         ours = Linear4bit.forward
 
+        @functools.wraps(ours)
         def theirs(self, x):
             return ours(self, x) + 1
 

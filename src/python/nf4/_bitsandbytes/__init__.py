@@ -12,6 +12,7 @@ its arguments as they came (fallback.py). And each is taken away without what ot
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 from typing import Callable
@@ -62,7 +63,7 @@ class Replacements:
         layer = bitsandbytes.nn.Linear4bit
         layer.forward = linear.without_inactive(layer.forward)
         forward = linear.short_forward(layer.forward, self.devices)
-        self._undo.append(forward.deactivate)
+        self._undo.append(functools.partial(linear.deactivate, forward))
         self._undo.append(replace_attribute(layer, "forward", forward))
         self.names.append("Linear4bit.forward")
 

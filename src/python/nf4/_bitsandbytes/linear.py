@@ -34,15 +34,16 @@ class Plan:
     """A layer's weight and bias as libnf4 takes them, and what shows whether that still holds. It keeps none of the
     layer's tensors alive: memory that is freed between calls, to be loaded again from elsewhere, would not be free."""
 
-    __slots__ = ("parameter", "bias", "key", "weight", "rows", "cols", "device", "dtypes", "bias_pointer")
+    __slots__ = ("key", "weight", "rows", "cols", "device", "dtypes", "bias_pointer")
 
     def __reduce__(self) -> tuple:
         return type(None), ()  # addresses: in a copy or a pickle of the module there is none
 
 
 def _key(parameter: Params4bit, bias: torch.Tensor | None) -> tuple:
-    """All that a plan is made of besides which tensors these two are: it holds for as long as this stays the same. Asked
-    in every call, since a layer may be given other memory at any time, by its quant_state or by the .data of a tensor."""
+    """All that a plan is made of: it holds for as long as this stays the same. Asked in every call, since a layer may be
+    given other memory at any time, by another parameter, by its quant_state or by the .data of a tensor. The ids tell
+    parameters apart that share memory; a parameter that follows another at its id has to have its memory too."""
     state = parameter.quant_state.__dict__  # not by name: the __getattr__ of some versions makes that slow
     absmax = state["absmax"]
     with _NoTorchFunction():
@@ -50,14 +51,14 @@ def _key(parameter: Params4bit, bias: torch.Tensor | None) -> tuple:
     bias_pointer = bias_dtype = None
     if bias is not None:
         bias_pointer, bias_dtype = bias.data_ptr(), bias.dtype
+    key = (id(parameter), codes, id(bias), bias_pointer, bias_dtype, state["quant_type"], state["shape"],
+           state["blocksize"], absmax.data_ptr(), absmax.dtype)  # fmt: skip
     if not state["nested"]:
-        return (state["quant_type"], state["blocksize"], state["shape"], codes, absmax.data_ptr(), absmax.dtype,
-                bias_pointer, bias_dtype)  # fmt: skip
+        return key
     offset, second = state["offset"], state["state2"].__dict__
     absmax2, code = second["absmax"], second["code"]
-    return (state["quant_type"], state["blocksize"], state["shape"], codes, absmax.data_ptr(), absmax.dtype,
-            bias_pointer, bias_dtype, second["blocksize"], absmax2.data_ptr(), absmax2.dtype, code.data_ptr(),
-            code.dtype, offset.data_ptr(), offset.dtype)  # fmt: skip
+    return key + (second["blocksize"], absmax2.data_ptr(), absmax2.dtype, code.data_ptr(), code.dtype,
+                  offset.data_ptr(), offset.dtype)  # fmt: skip
 
 
 def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, devices: Devices) -> Plan | None:
@@ -76,8 +77,6 @@ def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, d
         codes = parameter.detach()
     plan = Plan()
     plan.key = _key(parameter, bias)
-    plan.parameter = weakref.ref(parameter)
-    plan.bias = _no_bias if bias is None else weakref.ref(bias)
     plan.rows, plan.cols = state.shape
     plan.device = codes.get_device()
     if not devices[plan.device]:
@@ -94,10 +93,6 @@ def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, d
     return plan
 
 
-def _no_bias() -> None:
-    """In the place of a weak reference."""
-
-
 def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..., Any]:
     """A Linear4bit.forward that goes straight to the library where that is all there is to it: a plain tensor on a
     usable device, no gradients, nothing that watches operators. Everything else is `original`'s, and so is every error:
@@ -106,18 +101,19 @@ def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..
 
     def product(layer: Linear4bit, x: torch.Tensor) -> torch.Tensor | None:
         """layer(x), or None if that is not for us."""
-        if type(x) is not torch.Tensor or _len_dispatch_stack() or _is_tracing() or _transform_level() is not None:
+        if type(x) is not torch.Tensor:
+            return None
+        if _len_dispatch_stack() or _is_tracing() or _transform_level() is not None or forward_ad._current_level >= 0:
             return None
         own = layer.__dict__
         parameters = own["_parameters"]
         parameter, bias = parameters["weight"], parameters["bias"]
-        if parameter is None or "weight" in own or "bias" in own or not own["compute_type_is_set"] or forward_ad._current_level >= 0:
+        if "weight" in own or "bias" in own or not own["compute_type_is_set"]:
             return None
         if is_grad_enabled() and _requires_grad(x, parameter, bias):
             return None
         plan = own.get("_nf4_plan")
-        if (plan is None or plan.parameter() is not parameter or plan.bias() is not bias
-                or plan.key != _key(parameter, bias)):  # fmt: skip
+        if plan is None or plan.key != _key(parameter, bias):
             plan = own["_nf4_plan"] = _plan(layer, parameter, bias, devices)
             if plan is None:
                 return None
@@ -142,19 +138,26 @@ def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..
             log.debug("bitsandbytes' own forward is taken: %s: %s", type(error).__name__, error)
         return original(self, x)
 
-    active = [True]
-    forward.deactivate = active.clear  # accelerate keeps the methods that it wraps
-    forward.is_active = lambda: bool(active)
+    active = _switches[forward] = [True]
+    return forward
+
+
+# What turns each short forward off, when emptied. Not attributes: functools.wraps would give them to others' patches.
+_switches: weakref.WeakKeyDictionary[Callable[..., Any], list[bool]] = weakref.WeakKeyDictionary()
+
+
+def deactivate(forward: Callable[..., Any]) -> None:
+    """Makes a short forward leave all to the original, for those who keep it, as accelerate keeps what it wraps."""
+    _switches[forward].clear()
+
+
+def without_inactive(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, or the original of a short one that was deactivated and left behind."""
+    while not _switches.get(forward, True):
+        forward = forward.__wrapped__
     return forward
 
 
 def _requires_grad(*tensors: torch.Tensor | None) -> bool:
     with _NoTorchFunction():
         return any(tensor is not None and tensor.requires_grad for tensor in tensors)
-
-
-def without_inactive(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """`forward`, or what it calls if it is a short one that was deactivated and left behind."""
-    while not getattr(forward, "is_active", lambda: True)():
-        forward = forward.__wrapped__
-    return forward
