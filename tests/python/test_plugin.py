@@ -1,7 +1,10 @@
 """The plug-in's failure modes, with stubs for torch and bitsandbytes: its entry point must never break an import."""
 
 import importlib
+import importlib.metadata
 import os
+import pathlib
+import runpy
 import subprocess
 import sys
 import types
@@ -14,7 +17,7 @@ from nf4 import _library, plugin
 
 
 class FakeReplacements:
-    """Stands for nf4._replacements, which needs torch."""
+    """Stands for nf4._bitsandbytes, which needs torch."""
 
     def __init__(self, failure=None):
         self.failure = failure
@@ -42,7 +45,7 @@ class PluginTest(unittest.TestCase):
         self.modules = {
             "torch": fake_torch(),
             "bitsandbytes": types.ModuleType("bitsandbytes"),
-            "nf4._replacements": self.replacements,
+            "nf4._bitsandbytes": self.replacements,
         }
         patch = mock.patch.dict(sys.modules, self.modules)
         patch.start()
@@ -91,6 +94,34 @@ class PluginTest(unittest.TestCase):
         self.assertRegex(nf4.status()["reason"], "disable")
         with self.assertNoLogs("nf4", "INFO"):  # said already
             self.assertTrue(nf4.enable()["enabled"])
+
+    def test_versions(self):
+        """Which were tried, and which of those that are installed were not."""
+        installed = {"torch": "2.4.1+cu121", "transformers": "99.0.dev0", "bitsandbytes": "0.1"}
+
+        def version(package):
+            if package not in installed:
+                raise importlib.metadata.PackageNotFoundError
+            return installed[package]
+
+        with mock.patch.object(importlib.metadata, "version", version):
+            status = nf4.enable()
+            self.assertTrue(status["enabled"])
+            self.assertEqual({name: status[name] for name in installed}, installed)
+            self.assertIsNone(status["nf4"])
+            self.assertEqual(status["untried"], {"transformers": "99.0.dev0", "bitsandbytes": "0.1"})
+            installed.clear()
+            self.assertEqual(nf4.status()["untried"], {})
+            installed.update((package, versions[1]) for package, versions in status["tried"].items())
+            self.assertEqual(nf4.status()["untried"], {})
+
+    def test_versions_without_the_package(self):
+        """A script that makes environments of them reads the file alone."""
+        path = pathlib.Path(nf4.__file__).with_name("_versions.py")
+        tried = runpy.run_path(str(path))["TRIED"]
+        self.assertEqual(set(tried), {"torch", "transformers", "bitsandbytes"})
+        for oldest, newest in tried.values():
+            self.assertLess(plugin._release(oldest), plugin._release(newest))
 
     def test_opt_out(self):
         os.environ["NF4_DISABLE"] = "1"

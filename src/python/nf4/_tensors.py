@@ -28,13 +28,22 @@ _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 _handles = {}
 
 
+class _Pointers(dict):
+    """The nf4_handle_t of each device that was asked for, by its index."""
+
+    def __missing__(self, index):
+        _handles[index] = Handle(index)
+        self[index] = _handles[index].pointer
+        return self[index]
+
+
+_pointers = _Pointers()
+
+
 def handle(index):
     """The nf4_handle_t of CUDA device `index`, or of the host for -1, which is what Tensor.get_device() says of both.
     Raises nf4.Error where there is none to be had."""
-    found = _handles.get(index)
-    if found is None:
-        found = _handles[index] = Handle(index)
-    return found.pointer
+    return _pointers[index]
 
 
 def current_device():
@@ -58,14 +67,18 @@ def run(index, function, *arguments):
 # ---- weights
 
 
+class Mismatch(ValueError):
+    """Tensors that do not make a weight."""
+
+
 def _part(what, tensor, count, device, itemsize=1):
-    """The address of a part of a weight. The message of the ValueError says what is wrong with it."""
+    """The address of a part of a weight. The message of the Mismatch says what is wrong with it."""
     if tensor.get_device() != device:
-        raise ValueError(f"{what} is on {tensor.device}; expected it where the others are")
+        raise Mismatch(f"{what} is on {tensor.device}; expected it where the others are")
     if not tensor.is_contiguous():
-        raise ValueError(f"{what} is not contiguous")
+        raise Mismatch(f"{what} is not contiguous")
     if tensor.numel() * itemsize < count:
-        raise ValueError(
+        raise Mismatch(
             f"{what} has {tensor.numel()} elements of {tensor.dtype}; expected {-(-count // itemsize)} or more"
         )
     return tensor.data_ptr()
@@ -87,7 +100,7 @@ _packed_size = functools.lru_cache(maxsize=1 << 12)(packed_size)
 
 def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, absmax_offset=None,
            absmax_blocksize=256):  # fmt: skip
-    """A reference to the nf4_weight_t of these tensors, which must live as long as it is used. ValueError or nf4.Error
+    """A reference to the nf4_weight_t of these tensors, which must live as long as it is used. Mismatch or nf4.Error
     says what is wrong with them."""
     device = codes.get_device()
     codes_bytes, blocks = _packed_size(rows, cols, blocksize)
@@ -95,14 +108,14 @@ def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, 
     if absmax_map is None:
         dtype = DTYPES.get(absmax.dtype)
         if dtype is None:
-            raise ValueError(f"absmax is {absmax.dtype}; expected float32, float16 or bfloat16, or a map with it")
+            raise Mismatch(f"absmax is {absmax.dtype}; expected float32, float16 or bfloat16, or a map with it")
         absmax_pointer = _part("absmax", absmax, blocks, device)
         return struct(rows, cols, blocksize, codes_pointer, absmax_pointer, dtype)
     if absmax.dtype != torch.uint8:
-        raise ValueError(f"absmax is {absmax.dtype}; expected uint8, since it has a map")
+        raise Mismatch(f"absmax is {absmax.dtype}; expected uint8, since it has a map")
     for what, tensor in (("absmax_map", absmax_map), ("absmax2", absmax2), ("absmax_offset", absmax_offset)):
         if tensor is None or tensor.dtype != torch.float32:
-            raise ValueError(f"{what} is {None if tensor is None else tensor.dtype}; expected float32")
+            raise Mismatch(f"{what} is {None if tensor is None else tensor.dtype}; expected float32")
     return struct(
         rows, cols, blocksize, codes_pointer,
         _part("absmax", absmax, blocks, device), U8,
@@ -116,25 +129,34 @@ def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, 
 # ---- operations
 
 
+def is_bias(bias, rows, dtype, index):
+    """Whether gemm() can add `bias` to a product of `rows` columns and `dtype`, on device `index`."""
+    return bias.dtype == dtype and bias.get_device() == index and bias.shape == (rows,) and bias.is_contiguous()
+
+
 def gemm(x, weight, rows, bias=None):
     """x [..., K] W^T + bias, for the W [rows, K] that `weight` refers to, which the caller knows to fit x and bias."""
-    index = x.get_device()
+    return multiply(x, x.get_device(), x.shape, DTYPES[x.dtype], weight, rows, None if bias is None else bias.data_ptr())
+
+
+def multiply(x, index, shape, dtype, weight, rows, bias):
+    """gemm() for a caller that knows the device, the shape and the nf4_dtype_t of x, and the address of the bias."""
     if index >= 0 and index != _current_device():
         with torch.cuda.device(index):
-            return gemm(x, weight, rows, bias)
+            return multiply(x, index, shape, dtype, weight, rows, bias)
     if not x.is_contiguous():
         x = x.contiguous()
-    sizes = [*x.shape]
+    sizes = [*shape]
     cols = sizes[-1]
-    m = x.numel() // cols if cols else x.shape[:-1].numel()
+    m = x.numel() // cols if cols else shape[:-1].numel()
     sizes[-1] = rows
     out = x.new_empty(*sizes)  # one by one: torch takes 0.8 us longer to read a tuple
     options = workspace = None
     if m >= WORKSPACE_ROWS and index >= 0:
         options, workspace = _with_workspace(x, m, [weight])
     status = library().nf4_gemm(  # not by run(), which would take 0.4 us more to hand the arguments on
-        handle(index), out.data_ptr(), rows, x.data_ptr(), cols, m, DTYPES[x.dtype], weight,
-        None if bias is None else bias.data_ptr(), options, None if index < 0 else _raw_stream(index),
+        _pointers[index], out.data_ptr(), rows, x.data_ptr(), cols, m, dtype, weight, bias, options,
+        None if index < 0 else _raw_stream(index),
     )  # fmt: skip
     if status:
         check(status)

@@ -15,17 +15,19 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import re
 import threading
 from typing import Any
 
 from . import _library
+from ._versions import TRIED
 
 log = logging.getLogger("nf4")
 
 _lock = threading.RLock()
-_replacements = None  # what enable() put in place, with how to undo it
+_replacements: Any = None  # what enable() put in place, with how to undo it
 _NOT_CALLED = "nf4.enable() was not called, and bitsandbytes has not been imported"
-_reason = _NOT_CALLED
+_reason: str | None = _NOT_CALLED
 _announced = False
 _warned = False
 
@@ -35,11 +37,11 @@ _HOST_ONLY = (
 )
 
 
-def _opted_out():
+def _opted_out() -> bool:
     return os.environ.get("NF4_DISABLE", "") not in ("", "0")
 
 
-def _obstacle():
+def _obstacle() -> str | None:
     """Why this process cannot use libnf4 in bitsandbytes, or None. Does not initialize CUDA."""
     if _opted_out():
         return "NF4_DISABLE is set"
@@ -66,7 +68,7 @@ def _built_with_cuda() -> bool | None:
         return None
 
 
-def autoload():
+def autoload() -> None:
     """The entry point. Never raises, since that would abort the import of bitsandbytes."""
     global _reason
     try:
@@ -86,7 +88,7 @@ def enable() -> dict[str, Any]:
     return status()
 
 
-def _enable():
+def _enable() -> None:
     global _replacements, _reason, _announced, _warned
     with _lock:
         if _replacements is not None:
@@ -98,7 +100,7 @@ def _enable():
             _warned = _warned or warn
             log.log(logging.WARNING if warn else logging.DEBUG, "bitsandbytes keeps its own kernels: %s", _reason)
             return
-        from ._replacements import Replacements
+        from ._bitsandbytes import Replacements
 
         _replacements = Replacements()
         if not _announced:
@@ -122,7 +124,10 @@ def disable() -> dict[str, Any]:
 
 def status() -> dict[str, Any]:
     """See nf4.status: `enabled`; `reason`, why not; `cuda`, whether libnf4 was built with it, None where it cannot
-    tell; `replaced`, what is; `unusable_devices`, those that libnf4 refused, and why; versions."""
+    tell; `replaced`, what is; `unusable_devices`, those that libnf4 refused, and why; versions; `tried`, the oldest and
+    the newest version that was, by package; `untried`, those of the installed packages that are older or newer, which
+    are used all the same."""
+    versions = {package: _version(package) for package in (*TRIED, "nf4")}
     with _lock:
         enabled = _replacements is not None
         cuda = _built_with_cuda()
@@ -132,13 +137,24 @@ def status() -> dict[str, Any]:
             "cuda": cuda,
             "replaced": list(_replacements.names) if enabled else [],
             "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
-            "bitsandbytes": _version("bitsandbytes"),
-            "nf4": _version("nf4"),
+            **versions,
+            "tried": dict(TRIED),
+            "untried": {package: versions[package] for package in TRIED if _is_untried(package, versions[package])},
         }
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _is_untried(package: str, version: str | None) -> bool:
+    oldest, newest = map(_release, TRIED[package])
+    return version is not None and not oldest <= _release(version) <= newest
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(2, 4, 1) for "2.4.1+cu121"."""
+    return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])))

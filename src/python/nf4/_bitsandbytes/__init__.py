@@ -1,0 +1,90 @@
+"""What plugin.py puts in the place of parts of bitsandbytes, and takes away again.
+
+    operators.py   the kernels of its torch operators, for CUDA
+    linear.py      Linear4bit.forward
+    symbols.py     functions of its C library, bound by name
+    inductor.py    a pass of torch.compile that groups products of the same x
+
+Two rules hold for all of them. Whatever libnf4 is not asked for, cannot do or refuses goes to what was there before, with
+its arguments as they came (fallback.py). And each is taken away without what others have put on top of it since
+(patch.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+from typing import Callable
+
+import bitsandbytes
+import bitsandbytes.functional
+import torch
+
+from . import linear, operators, symbols
+from .codes import Codes
+from .devices import Devices
+from .patch import replace_attribute
+
+log = logging.getLogger("nf4")
+
+
+class Replacements:
+    """Everything, put in place when it is made, or nothing if that raises. `names` tells what."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.devices = Devices()
+        self._undo: list[Callable[[], None]] = []
+        codes = Codes()
+        try:
+            kernels = self._replace_operators(codes)
+            self._replace_forward()
+            self._replace_symbols(codes)
+            self._group_products(kernels)
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _replace_operators(self, codes: Codes) -> operators.Operators | None:
+        if importlib.util.find_spec("bitsandbytes._ops") is None:
+            return None  # before 0.46
+        ours = operators.Operators(operators.original_kernels(), self.devices, codes)
+        kernels = ours.kernels()
+        self._undo.append(operators.register(kernels))
+        self.names += kernels
+        return ours
+
+    def _replace_forward(self) -> None:
+        layer = bitsandbytes.nn.Linear4bit
+        layer.forward = linear.without_inactive(layer.forward)
+        forward = linear.short_forward(layer.forward, self.devices)
+        self._undo.append(functools.partial(linear.deactivate, forward))
+        self._undo.append(replace_attribute(layer, "forward", forward))
+        self.names.append("Linear4bit.forward")
+
+    def _replace_symbols(self, codes: Codes) -> None:
+        native = bitsandbytes.functional.lib
+        ours = symbols.Symbols(native, self.devices, codes)
+        self._undo.append(ours.deactivate)
+        for name, function in ours.functions.items():
+            self._undo.append(replace_attribute(native, name, function))
+        self.names += ours.functions
+
+    def _group_products(self, kernels: operators.Operators | None) -> None:
+        if kernels is None or not hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
+            return  # before 0.50
+        try:
+            from . import inductor
+
+            self._undo.append(inductor.install(kernels.gemm_4bit_group))
+        except ImportError:
+            return  # a torch whose Inductor has no such passes
+        except Exception as error:  # inside of torch, all may change: without the pass all else still works
+            log.warning("torch.compile does not group products of the same x: %s: %s", type(error).__name__, error)
+            return
+        self.names.append("torch.compile: products of the same x")
