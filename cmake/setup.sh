@@ -19,7 +19,6 @@ command_from clang++ clang
 command_from clang-format clang-format
 command_from clang-tidy clang-tidy
 package catch2
-package libbenchmark-dev
 package libfmt-dev
 package mypy
 package python3-numpy

@@ -1,32 +1,108 @@
 #!/usr/bin/env bash
-# Sets the machine up, builds everything and runs all tests. GPU tests are reported as skipped where there is no GPU.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# Sets the machine up, builds everything and runs all tests. Ends with what each step came to and a line that counts the
+# tests, and exits with 0 if none failed. Tests that need a GPU are counted as skipped where there is none. A step that
+# cannot be done here says why; one that ran no test has failed.
+#
+#   bash tests/run.sh [STEP ...]     without: all, in this order
+#     default    the library, with CUDA where there is a toolkit, and all of its tests
+#     no_cuda    the host backend alone, as where there is no toolkit, and its examples
+#     stacks     the Python tests with the oldest and the newest torch, transformers and bitsandbytes, from PyPI; where
+#                that cannot be reached the step is skipped, and fails if CI is set to true
+#     tsan asan  the host code under ThreadSanitizer, and under AddressSanitizer and UndefinedBehaviorSanitizer: the
+#                unit tests, without the few that take most of the time
+#     fuzz       the fuzzers, from their seeds, for a minute each
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
 
-bash cmake/setup.sh
-cmake --preset default
-cmake --build --preset default
-ctest --preset default -j "$(nproc)"
-
-# The library must also build where there is no CUDA toolkit; its examples show that it then works.
-if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/default/CMakeCache.txt; then
-  cmake --preset host-only -B build/no-cuda -DNF4_BUILD_TESTS=OFF -DNF4_BUILD_BENCH=OFF
-  cmake --build build/no-cuda
-  ctest --test-dir build/no-cuda/examples --output-on-failure
-fi
-
-# The host code under ThreadSanitizer, then under AddressSanitizer and UndefinedBehaviorSanitizer: the unit tests, but for
-# the few that take most of the time.
-for sanitizers in tsan asan; do
-  cmake --preset $sanitizers
-  cmake --build --preset $sanitizers --target nf4_tests
-  build/$sanitizers/tests/nf4_tests '~[gpu]' '~gemm: all pairs*' '~gemm: many rows*' '~gemm: the same bits*' \
-    '~ring: whole rounds*' '~ring: a barrier for each taker*'
+all=(default no_cuda stacks tsan asan fuzz)
+steps=("$@")
+((${#steps[@]})) || steps=("${all[@]}")
+for step in "${steps[@]}"; do
+  [[ " ${all[*]} " == *" $step "* ]] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 2; }
 done
 
-# The fuzzers, from their seeds, for a minute each.
-if command -v clang++ >/dev/null; then
-  cmake --preset fuzz
-  cmake --build --preset fuzz
-  ctest --preset fuzz -j "$(nproc)"
-fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Each way to run tests adds a line to $work/counts: passed, failed, skipped.
+
+run_ctest() {
+  local status tests failures skipped junit=$work/junit.xml
+  rm -f "$junit"
+  ctest "$@" --output-on-failure --no-tests=error --output-junit "$junit"
+  status=$?
+  read -r tests failures skipped < <(sed -nE 's/^\t(tests|failures|skipped)="([0-9]*)"/\2/p' "$junit" | xargs)
+  echo "$((tests - failures - skipped)) $failures $skipped" >>"$work/counts"
+  return $status
+}
+
+run_program() { # one whose main is tests/main.cpp
+  local status
+  "$@" | tee "$work/log"
+  status=$?
+  sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$work/log" >>"$work/counts"
+  return $status
+}
+
+run_default() {
+  cmake --preset default && cmake --build --preset default && run_ctest --preset default -j "$(nproc)" -LE stack
+}
+
+run_no_cuda() {
+  local variants
+  variants=$(build/default/tests/nf4_tests --list-variants) || return
+  if [[ ! $variants ]]; then
+    skip "the build of the step default has no CUDA either"
+    return
+  fi
+  cmake --preset host-only -B build/no-cuda -DNF4_BUILD_TESTS=OFF -DNF4_BUILD_BENCH=OFF &&
+    cmake --build build/no-cuda && run_ctest --test-dir build/no-cuda/examples
+}
+
+run_stacks() {
+  bash tests/python/stacks.sh build/stacks
+  local status=$?
+  if ((status == 77)) && [[ ${CI:-} != true ]]; then
+    skip "PyPI cannot be reached"
+    return
+  fi
+  ((status == 0)) && cmake --preset default -DNF4_PYTHON_STACKS="$PWD/build/stacks" &&
+    cmake --build --preset default --target nf4 && run_ctest --preset default -j "$(nproc)" -L stack
+}
+
+run_sanitizer() {
+  cmake --preset "$1" && cmake --build --preset "$1" --target nf4_tests &&
+    run_program "build/$1/tests/nf4_tests" '~[gpu]' '~gemm: all pairs*' '~gemm: many rows*' '~gemm: the same bits*' \
+      '~ring: whole rounds*' '~ring: a barrier for each taker*'
+}
+run_tsan() { run_sanitizer tsan; }
+run_asan() { run_sanitizer asan; }
+
+run_fuzz() { cmake --preset fuzz && cmake --build --preset fuzz && run_ctest --preset fuzz -j "$(nproc)"; }
+
+skip() { reason=$1; }
+
+bash cmake/setup.sh || exit 2
+summary=() total_passed=0 total_failed=0 total_skipped=0
+for step in "${steps[@]}"; do
+  echo "=== $step"
+  : >"$work/counts"
+  reason='' began=$SECONDS
+  "run_$step"
+  status=$?
+  read -r passed failed skipped < <(awk '{p += $1; f += $2; s += $3} END {print p + 0, f + 0, s + 0}' "$work/counts")
+  outcome="$passed passed, $failed failed, $skipped skipped"
+  if [[ $reason ]]; then
+    outcome="skipped: $reason"
+  elif ((failed == 0 && (status != 0 || passed == 0))); then
+    failed=1
+    outcome="FAILED, exit code $status: $outcome"
+  fi
+  summary+=("$(printf '%-8s %5s s  %s' "$step" $((SECONDS - began)) "$outcome")")
+  ((total_passed += passed, total_failed += failed, total_skipped += skipped))
+done
+
+printf '\n'
+printf '%s\n' "${summary[@]}"
+echo "$total_passed passed, $total_failed failed, $total_skipped skipped"
+((total_failed == 0))

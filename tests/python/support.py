@@ -44,9 +44,16 @@ def golden():
     return records
 
 
-def main():
-    """unittest.main, but a file whose tests were all skipped exits with 77, which ctest shows as skipped."""
-    result = unittest.main(exit=False).result
+def main(module="__main__"):
+    """unittest.main, but a file whose tests were all skipped exits with 77, which ctest shows as skipped, and one that
+    has no tests fails."""
+    result = unittest.main(module, exit=False).result
+    if result.testsRun == 0:
+        sys.exit("failed: no test ran")
     if not result.wasSuccessful():
         sys.exit(1)
     sys.exit(77 if result.testsRun == len(result.skipped) else 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv.pop(1))  # python3 -m support MODULE [unittest's arguments]: whether or not the file calls main itself

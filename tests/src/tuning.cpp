@@ -143,7 +143,8 @@ TEST_CASE("tuning: a table cut anywhere is read up to the cut, or refused with t
     if (status == NF4_SUCCESS) {
       const auto complete = std::max<std::ptrdiff_t>(0, newlines - 2);
       const auto rows = static_cast<std::ptrdiff_t>(table->rows.size());
-      if (rows != complete && rows != complete + 1) FAIL(rows << " rows of " << complete << " complete lines");
+      INFO(rows << " rows of " << complete << " complete lines");
+      CHECK((rows == complete || rows == complete + 1));
     } else {
       const std::string message = nf4_last_error_message();
       if (message.find("table, line " + std::to_string(newlines + 1) + ": ") != 0) FAIL(message);

@@ -3,6 +3,6 @@ read it by runpy without importing the package."""
 
 TRIED = {
     "torch": ("2.4.1", "2.15.0"),
-    "transformers": ("4.49.0", "5.24.0"),
+    "transformers": ("4.51.3", "5.24.0"),
     "bitsandbytes": ("0.45.0", "0.50.2"),
 }

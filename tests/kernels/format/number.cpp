@@ -85,6 +85,7 @@ void check_every_number() {
     if (magnitude == infinity<T>() ? !std::isinf(value) : double{value} != value_of<T>(bits)) FAIL("another value");
     if (from<T>(value) != bits) FAIL("does not convert back");
   }
+  SUCCEED("all numbers convert");
 }
 
 // Between each two neighbours of T their midpoint, which fp32 holds, goes to the even one, and what lies a step of fp32
@@ -107,6 +108,7 @@ void check_every_tie() {
       if (from<T>(side * std::nextafter(tie, INFINITY)) != (sign | high)) FAIL("above the tie it rounds down");
     }
   }
+  SUCCEED("all ties round to even");
 }
 
 // Numbers all over fp32, NaN and Inf among them.
@@ -127,6 +129,7 @@ void check_across_fp32() {
     }
 #endif
   }
+  SUCCEED("all numbers round alike");
 }
 
 }  // namespace
