@@ -1,10 +1,10 @@
-// The oracle of tests/support/reference.hpp, evaluated on the current CUDA device.
+// The oracle of tests/oracle/oracle.hpp, evaluated on the current CUDA device.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "support/reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4bench {
 

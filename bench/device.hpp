@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "nf4/nf4.h"
-#include "support/reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4bench {
 

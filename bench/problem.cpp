@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "support/reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4bench {
 

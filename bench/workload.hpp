@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "device.hpp"
+#include "oracle.hpp"
 #include "problem.hpp"
-#include "support/reference.hpp"
 
 namespace nf4bench {
 

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "catch.hpp"
+#include "oracle.hpp"
 #include "pair_codebook.hpp"
-#include "support/reference.hpp"
 
 namespace nf4test {
 namespace {

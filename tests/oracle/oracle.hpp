@@ -2,8 +2,8 @@
 //
 // It shares no code with the library. Everything that touches one element can be called on the device too, so that the
 // benchmark checks large results there with the same words.
-#ifndef NF4_TESTS_SUPPORT_REFERENCE_HPP
-#define NF4_TESTS_SUPPORT_REFERENCE_HPP
+#ifndef NF4_ORACLE_HPP
+#define NF4_ORACLE_HPP
 
 #include <algorithm>
 #include <cfloat>
