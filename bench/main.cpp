@@ -8,13 +8,13 @@
 #include <exception>
 #include <stdexcept>
 
-#include "device.hpp"
-#include "model.hpp"
+#include "checkpoint/model.hpp"
+#include "device/device.hpp"
 #include "options.hpp"
-#include "report.hpp"
+#include "report/report.hpp"
 #include "status.hpp"
 #include "sweep.hpp"
-#include "tune.hpp"
+#include "tune/tune.hpp"
 
 namespace nf4bench {
 namespace {

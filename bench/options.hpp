@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "contender.hpp"
+#include "contenders/contender.hpp"
 #include "layers.hpp"
 #include "nf4/nf4.h"
 

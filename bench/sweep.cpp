@@ -7,8 +7,8 @@
 #include <stdexcept>
 
 #include "measure.hpp"
-#include "problems.hpp"
-#include "progress.hpp"
+#include "report/progress.hpp"
+#include "suite.hpp"
 
 namespace nf4bench {
 namespace {

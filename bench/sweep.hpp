@@ -1,9 +1,9 @@
 // All problems that the options name, each by all contenders.
 #pragma once
 
-#include "contender.hpp"
+#include "contenders/contender.hpp"
 #include "options.hpp"
-#include "report.hpp"
+#include "report/report.hpp"
 
 namespace nf4bench {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "device.hpp"
+#include "device/device.hpp"
 #include "oracle.hpp"
 #include "problem.hpp"
 

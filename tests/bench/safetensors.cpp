@@ -1,4 +1,4 @@
-#include "safetensors.hpp"
+#include "checkpoint/safetensors.hpp"
 
 #include <fmt/format.h>
 
