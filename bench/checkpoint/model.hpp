@@ -1,4 +1,4 @@
-// Real weights: packs, unpacks and multiplies the matrices of a safetensors file.
+// Real weights: packs, unpacks and multiplies the matrices of a checkpoint.
 #pragma once
 
 #include "device/device.hpp"
@@ -6,7 +6,8 @@
 
 namespace nf4bench {
 
-// Prints what the matrices become and how fast and exact each variant is. Returns how many results were wrong.
-size_t measure_model(Device& device, nf4_handle_t handle, const Options& options);
+// Prints what the matrices become, or are, packed, and how fast and exact each variant is. Returns how many results
+// were wrong.
+size_t measure_model(Device& device, nf4_handle_t handle, const ModelOptions& options);
 
 }  // namespace nf4bench

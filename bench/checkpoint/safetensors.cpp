@@ -2,9 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <filesystem>
+#include <iterator>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <unordered_set>
+#include <utility>
 
 namespace nf4bench {
 namespace {
@@ -19,176 +25,147 @@ constexpr DtypeSize kDtypes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3"
                                  {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
                                  {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8}};
 
-// Walks over the JSON that such headers are made of: objects, arrays, strings and integers. No value nests deeper than
-// the format says, so nothing here recurses.
-class Cursor {
+[[noreturn]] void fail(const std::string& what) { throw std::runtime_error("safetensors header: " + what); }
+
+// Takes the header's JSON event by event: it keeps nothing but the tensors, however long or deep the text is.
+class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Cursor(std::string_view text) : text_(text) {}
+  explicit HeaderReader(uint64_t data_bytes) : data_bytes_(data_bytes) {}
 
-  [[noreturn]] void fail(const std::string& what) const {
-    throw std::runtime_error(fmt::format("safetensors header, byte {}: {}", position_, what));
-  }
+  std::vector<Tensor> tensors() { return std::move(tensors_); }
 
-  void expect(char wanted) {
-    if (!accept(wanted)) fail(fmt::format("expected '{}'", wanted));
-  }
-
-  bool accept(char wanted) {
-    skip_space();
-    if (position_ == text_.size() || text_[position_] != wanted) return false;
-    ++position_;
+  bool start_object(size_t) override {
+    if (place_ == Place::start) {
+      place_ = Place::names;
+    } else if (place_ == Place::names) {
+      place_ = tensor_.name == kMetadata ? Place::metadata : Place::tensor;
+      keys_.clear();
+    } else {
+      unexpected("object");
+    }
     return true;
   }
 
-  void expect_end() {
-    skip_space();
-    if (position_ != text_.size()) fail("text after the end of the object");
-  }
-
-  std::string string() {
-    expect('"');
-    std::string out;
-    while (true) {
-      const char c = next();
-      if (c == '"') return out;
-      if (static_cast<unsigned char>(c) < 0x20) fail("control character in a string");
-      if (c == '\\') {
-        append_escape(out);
-      } else {
-        out += c;
-      }
+  bool key(std::string& name) override {
+    if (place_ == Place::names) {
+      if (!names_.insert(name).second) fail(fmt::format("there are two tensors {}", printable(name)));
+      tensor_ = Tensor{};
+      tensor_.name = name;
+      offsets_.clear();
+      return true;
     }
+    if (!keys_.insert(name).second) fail(fmt::format("{} has two {}", here(), printable(name)));
+    if (place_ == Place::metadata) return true;
+    const auto known = std::find_if(std::begin(kKeys), std::end(kKeys), [&](auto& key) { return key.first == name; });
+    if (known == std::end(kKeys)) fail(fmt::format("{}: unexpected key {}", here(), printable(name)));
+    place_ = known->second;
+    return true;
   }
 
-  uint64_t integer() {
-    skip_space();
-    constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
-    const size_t start = position_;
-    uint64_t value = 0;
-    while (position_ < text_.size() && text_[position_] >= '0' && text_[position_] <= '9') {
-      const auto digit = static_cast<uint64_t>(text_[position_] - '0');
-      if (value > (kMost - digit) / 10) fail("number too large");
-      value = value * 10 + digit;
-      ++position_;
+  bool end_object() override {
+    if (place_ == Place::tensor) {
+      finish_tensor();
+      tensors_.push_back(std::move(tensor_));
     }
-    if (position_ == start) fail("expected a number of 0 or more");
-    return value;
+    place_ = Place::names;
+    return true;
   }
 
-  // Calls item() for each item up to `close`, which follows an opening bracket that was read.
-  template <typename Item>
-  void items(char close, const Item& item) {
-    if (accept(close)) return;
-    do item();
-    while (accept(','));
-    expect(close);
+  bool start_array(size_t) override {
+    if ((place_ != Place::shape && place_ != Place::offsets) || in_array_) unexpected("array");
+    in_array_ = true;
+    return true;
+  }
+
+  bool end_array() override {
+    in_array_ = false;
+    place_ = Place::tensor;
+    return true;
+  }
+
+  bool number_unsigned(uint64_t value) override {
+    if (!in_array_) unexpected("number");
+    if (value > uint64_t{std::numeric_limits<int64_t>::max()}) no_size();
+    if (place_ == Place::shape) {
+      tensor_.shape.push_back(static_cast<int64_t>(value));
+    } else {
+      offsets_.push_back(value);
+    }
+    return true;
+  }
+
+  bool string(std::string& value) override {
+    if (place_ == Place::metadata) return true;
+    if (place_ != Place::dtype) unexpected("string");
+    tensor_.dtype = value;
+    place_ = Place::tensor;
+    return true;
+  }
+
+  bool number_integer(int64_t) override { no_size(); }  // which is negative
+  bool number_float(double, const std::string&) override { no_size(); }
+  bool null() override { unexpected("null"); }
+  bool boolean(bool) override { unexpected("boolean"); }
+  bool binary(nlohmann::json::binary_t&) override { unexpected("binary value"); }
+
+  bool parse_error(size_t byte, const std::string&, const nlohmann::detail::exception& error) override {
+    constexpr size_t kLongest = 200;  // the message holds the text where it went wrong
+    const std::string_view what = error.what();
+    const std::string_view after_place = what.substr(what.find(": ") + 2);
+    fail(fmt::format("byte {}: {}", byte, printable(after_place.substr(0, kLongest))));
   }
 
  private:
-  void skip_space() {
-    while (position_ < text_.size() && std::string_view(" \t\r\n").find(text_[position_]) != std::string_view::npos) {
-      ++position_;
+  // What comes next: the whole object, a name and its tensor, a key of a tensor, or the value of one.
+  enum class Place { start, names, metadata, tensor, dtype, shape, offsets };
+  static constexpr std::string_view kMetadata = "__metadata__";
+  static constexpr std::pair<std::string_view, Place> kKeys[] = {
+      {"dtype", Place::dtype}, {"shape", Place::shape}, {"data_offsets", Place::offsets}};
+
+  std::string here() const { return tensor_.name == kMetadata ? tensor_.name : "tensor " + printable(tensor_.name); }
+
+  [[noreturn]] void unexpected(const char* what) const {
+    if (place_ == Place::start) fail("expected an object");
+    fail(fmt::format("{}: unexpected {}", here(), what));
+  }
+
+  [[noreturn]] void no_size() const {
+    if (!in_array_) unexpected("number");
+    fail(here() + ": expected whole numbers of 0 or more, below 2^63");
+  }
+
+  void finish_tensor() {
+    Tensor& tensor = tensor_;
+    if (tensor.dtype.empty()) fail(here() + ": no dtype");
+    if (offsets_.size() != 2) fail(here() + ": expected two data_offsets");
+    tensor.begin = offsets_[0];
+    tensor.end = offsets_[1];
+    for (const int64_t size : tensor.shape) {
+      if (__builtin_mul_overflow(tensor.elements, size, &tensor.elements))
+        fail(here() + ": the sizes of its shape come to 2^63 or more");
+    }
+    if (tensor.begin > tensor.end || tensor.end > data_bytes_) {
+      fail(fmt::format("{}: data_offsets {} to {} are not within the file's {} bytes of data", here(), tensor.begin,
+                       tensor.end, data_bytes_));
+    }
+    for (const DtypeSize& dtype : kDtypes) {
+      if (tensor.dtype != dtype.name) continue;
+      if (tensor.bytes() % dtype.bytes == 0 && tensor.bytes() / dtype.bytes == static_cast<uint64_t>(tensor.elements))
+        continue;
+      fail(fmt::format("{}: its shape has {} elements of {} bytes, but its data_offsets span {} bytes", here(),
+                       tensor.elements, dtype.bytes, tensor.bytes()));
     }
   }
 
-  char next() {
-    if (position_ == text_.size()) fail("the text ends here");
-    return text_[position_++];
-  }
-
-  void append_escape(std::string& out) {
-    const char c = next();
-    constexpr std::string_view kEscapes = "\"\\/bfnrt";
-    constexpr std::string_view kMeanings = "\"\\/\b\f\n\r\t";
-    if (const size_t i = kEscapes.find(c); i != std::string_view::npos) {
-      out += kMeanings[i];
-    } else if (c == 'u') {
-      append_utf8(out, hex4());
-    } else {
-      fail("unknown escape");
-    }
-  }
-
-  unsigned hex4() {
-    unsigned value = 0;
-    for (int i = 0; i < 4; ++i) {
-      const size_t digit = std::string_view("0123456789abcdef").find(static_cast<char>(next() | 0x20));
-      if (digit == std::string_view::npos) fail("expected four hexadecimal digits");
-      value = value * 16 + static_cast<unsigned>(digit);
-    }
-    return value;
-  }
-
-  // Surrogates stay single: names only need to be told apart.
-  static void append_utf8(std::string& out, unsigned code) {
-    if (code < 0x80) {
-      out += static_cast<char>(code);
-    } else if (code < 0x800) {
-      out += static_cast<char>(0xc0 | code >> 6);
-      out += static_cast<char>(0x80 | (code & 63));
-    } else {
-      out += static_cast<char>(0xe0 | code >> 12);
-      out += static_cast<char>(0x80 | (code >> 6 & 63));
-      out += static_cast<char>(0x80 | (code & 63));
-    }
-  }
-
-  std::string_view text_;
-  size_t position_ = 0;
+  uint64_t data_bytes_;
+  Place place_ = Place::start;
+  bool in_array_ = false;
+  Tensor tensor_;                         // the one that is being read
+  std::vector<uint64_t> offsets_;         // of it
+  std::unordered_set<std::string> keys_;  // of it
+  std::unordered_set<std::string> names_;
+  std::vector<Tensor> tensors_;
 };
-
-void skip_metadata(Cursor& cursor) {
-  cursor.expect('{');
-  cursor.items('}', [&] {
-    cursor.string();
-    cursor.expect(':');
-    cursor.string();
-  });
-}
-
-void check_tensor(const Cursor& cursor, const Tensor& tensor, uint64_t data_bytes) {
-  if (tensor.begin > tensor.end || tensor.end > data_bytes) {
-    cursor.fail(fmt::format("tensor {}: data_offsets {} to {} are not within the file's {} bytes of data", tensor.name,
-                            tensor.begin, tensor.end, data_bytes));
-  }
-  const uint64_t bytes = tensor.end - tensor.begin;
-  for (const DtypeSize& dtype : kDtypes) {
-    if (tensor.dtype != dtype.name) continue;
-    if (bytes % dtype.bytes != 0 || bytes / dtype.bytes != static_cast<uint64_t>(tensor.elements)) {
-      cursor.fail(fmt::format("tensor {}: its shape has {} elements of {} bytes, but its data_offsets span {} bytes",
-                              tensor.name, tensor.elements, dtype.bytes, bytes));
-    }
-  }
-}
-
-Tensor parse_tensor(Cursor& cursor, std::string name) {
-  Tensor tensor;
-  tensor.name = std::move(name);
-  int offsets = 0;
-  cursor.expect('{');
-  cursor.items('}', [&] {
-    const std::string key = cursor.string();
-    cursor.expect(':');
-    if (key == "dtype") {
-      tensor.dtype = cursor.string();
-    } else if (key == "shape") {
-      cursor.expect('[');
-      cursor.items(']', [&] { tensor.shape.push_back(static_cast<int64_t>(cursor.integer())); });
-    } else if (key == "data_offsets") {
-      cursor.expect('[');
-      cursor.items(']', [&] { (offsets++ == 0 ? tensor.begin : tensor.end) = cursor.integer(); });
-    } else {
-      cursor.fail("unexpected key " + key);
-    }
-  });
-  if (tensor.dtype.empty()) cursor.fail("tensor " + tensor.name + ": no dtype");
-  if (offsets != 2) cursor.fail("tensor " + tensor.name + ": expected two data_offsets");
-  for (const int64_t size : tensor.shape) {
-    if (__builtin_mul_overflow(tensor.elements, size, &tensor.elements))
-      cursor.fail("tensor " + tensor.name + ": the sizes of its shape come to 2^63 or more");
-  }
-  return tensor;
-}
 
 uint64_t little_endian(const std::array<unsigned char, 8>& bytes) {
   uint64_t value = 0;
@@ -199,21 +176,34 @@ uint64_t little_endian(const std::array<unsigned char, 8>& bytes) {
 }  // namespace
 
 std::vector<Tensor> parse_safetensors_header(std::string_view header, uint64_t data_bytes) {
-  Cursor cursor(header);
-  std::vector<Tensor> tensors;
-  cursor.expect('{');
-  cursor.items('}', [&] {
-    std::string name = cursor.string();
-    cursor.expect(':');
-    if (name == "__metadata__") return skip_metadata(cursor);
-    tensors.push_back(parse_tensor(cursor, std::move(name)));
-    check_tensor(cursor, tensors.back(), data_bytes);
-  });
-  cursor.expect_end();
-  return tensors;
+  // The parser would take a NUL for the end.
+  if (header.find('\0') != std::string_view::npos) fail(fmt::format("byte {}: NUL", header.find('\0')));
+  HeaderReader reader(data_bytes);
+  nlohmann::json::sax_parse(header, &reader);
+  return reader.tensors();
 }
 
-Safetensors::Safetensors(const std::string& path) : path_(path), file_(path, std::ios::binary | std::ios::ate) {
+std::string printable(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F are control characters too.
+    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if (byte >= 0x20 && byte != 0x7f && !c1) {
+      out += text[i];
+    } else if (c1) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text[++i]));
+    } else {
+      out += fmt::format("\\x{:02x}", byte);
+    }
+  }
+  return out;
+}
+
+Safetensors::Safetensors(const std::string& path) : path_(path) {
+  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path))
+    throw std::runtime_error(path + " is no regular file; expected a safetensors file");
+  file_.open(path, std::ios::binary | std::ios::ate);
   if (!file_) throw std::runtime_error("cannot open " + path);
   const std::streamoff size = file_.tellg();
   std::array<unsigned char, 8> length_bytes{};
@@ -231,15 +221,19 @@ Safetensors::Safetensors(const std::string& path) : path_(path), file_(path, std
   std::string header(length, '\0');
   if (!file_.read(header.data(), static_cast<std::streamsize>(length))) throw std::runtime_error("cannot read " + path);
   data_start_ = length_bytes.size() + length;
-  tensors_ = parse_safetensors_header(header, rest - length);
+  try {
+    tensors_ = parse_safetensors_header(header, rest - length);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(path + ": " + error.what());
+  }
 }
 
 std::vector<unsigned char> Safetensors::read(const Tensor& tensor) {
-  std::vector<unsigned char> data(tensor.end - tensor.begin);
+  std::vector<unsigned char> data(tensor.bytes());
   file_.clear();
   file_.seekg(static_cast<std::streamoff>(data_start_ + tensor.begin));
   if (!file_.read(reinterpret_cast<char*>(data.data()), static_cast<std::streamsize>(data.size()))) {
-    throw std::runtime_error(fmt::format("{}: cannot read tensor {}", path_, tensor.name));
+    throw std::runtime_error(fmt::format("{}: cannot read tensor {}", path_, printable(tensor.name)));
   }
   return data;
 }

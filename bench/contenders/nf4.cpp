@@ -6,6 +6,7 @@
 
 #include "contenders/contender.hpp"
 #include "status.hpp"
+#include "variants.hpp"
 
 namespace nf4bench {
 namespace {
@@ -42,41 +43,17 @@ void call(nf4_handle_t handle, Workload& workload, int set, const nf4_options_t&
     case NF4_OP_PACK_ABSMAX:
       return check(nf4_pack_absmax(handle, static_cast<uint8_t*>(workload.scales(set)), workload.scales2(set),
                                    workload.offset(), workload.absmax(set), p.blocks(), workload.map(),
-                                   kAbsmaxBlocksize, &options, stream));
+                                   p.absmax_blocksize, &options, stream));
     default:
       return check(nf4_unpack_absmax(handle, workload.absmax(set), &weight, &options, stream));
   }
 }
 
-nf4_variant_info_t variant_info(nf4_handle_t handle, nf4_op_t op, size_t index) {
-  nf4_variant_info_t info = {};
-  info.struct_size = sizeof info;
-  check(nf4_variant_info(handle, op, index, &info));
-  return info;
-}
-
-size_t variant_count(nf4_handle_t handle, nf4_op_t op) {
-  size_t count = 0;
-  check(nf4_variant_count(handle, op, &count));
-  return count;
-}
-
-double accuracy_g_of(nf4_handle_t handle, std::string_view variant, const Problem& problem) {
-  for (size_t i = 0; i < variant_count(handle, problem.op); ++i) {
-    const nf4_variant_info_t info = variant_info(handle, problem.op, i);
-    if (info.name == variant) return nf4ref::accuracy_g(info.accuracy, problem.dtype, problem.k);
+double accuracy_g_of(nf4_handle_t handle, std::string_view name, const Problem& problem) {
+  for (const Variant& variant : variants_of(handle, problem.op)) {
+    if (variant.name == name) return nf4ref::accuracy_g(variant.accuracy, problem.dtype, problem.k);
   }
   throw std::logic_error("the library selected a variant that it does not list");
-}
-
-// What the library selects for a problem if it has workspace enough.
-nf4_selection_t select(nf4_handle_t handle, const Problem& problem, nf4_options_t options) {
-  nf4_selection_t selection = {};
-  selection.struct_size = sizeof selection;
-  options.workspace_size = SIZE_MAX;
-  const nf4_problem_t asked = descriptor(problem);
-  check(nf4_select(handle, &asked, &options, &selection));
-  return selection;
 }
 
 // Calls the library with a forced variant and config, or with neither.
@@ -97,10 +74,7 @@ class Nf4 final : public Contender {
   bool supports(const Problem& problem) const override {
     if (problem.op != op_) return false;
     if (selects()) return true;
-    const nf4_problem_t asked = descriptor(problem);
-    int32_t supported = 0;
-    check(nf4_variant_supports(handle_, variant_.c_str(), &asked, &supported, nullptr, 0));
-    return supported != 0;
+    return unsupported(handle_, variant_, problem).empty();
   }
 
   double accuracy_g(const Problem& problem) const override {
@@ -108,7 +82,7 @@ class Nf4 final : public Contender {
   }
 
   void prepare(Workload& workload) override {
-    selection_ = select(handle_, workload.problem(), options());
+    selection_ = select(handle_, workload.problem(), SIZE_MAX, options());
     if (selection_.workspace_size > 0) workspace_ = Buffer(workload.device(), selection_.workspace_size);
   }
 
@@ -159,7 +133,7 @@ class OneByOne final : public Contender {
     for (const int64_t rows : workload.problem().parts) {
       Problem part = workload.problem();
       part.n = rows;
-      const nf4_selection_t selection = select(handle_, part, nf4_options_t NF4_OPTIONS_INIT);
+      const nf4_selection_t selection = select(handle_, part, SIZE_MAX);
       if (std::find(variants.begin(), variants.end(), selection.variant) == variants.end())
         variants.emplace_back(selection.variant);
       workspace = std::max(workspace, selection.workspace_size);
@@ -198,14 +172,10 @@ Contenders nf4_contenders(nf4_handle_t handle, nf4_op_t op, const std::vector<st
     out.push_back(std::make_unique<Nf4>(handle, op));
     if (op == NF4_OP_GEMM) out.push_back(std::make_unique<OneByOne>(handle));
   }
-  for (size_t i = 0; i < variant_count(handle, op); ++i) {
-    const nf4_variant_info_t info = variant_info(handle, op, i);
-    if (!wanted(info.name)) continue;
-    for (int32_t c = 0; c < info.configs; ++c) {
-      char config[64];
-      check(nf4_variant_config(handle, info.name, static_cast<size_t>(c), config, sizeof config));
-      out.push_back(std::make_unique<Nf4>(handle, op, info.name, config));
-    }
+  for (const Variant& variant : variants_of(handle, op)) {
+    if (!wanted(variant.name)) continue;
+    for (const std::string& config : variant.configs)
+      out.push_back(std::make_unique<Nf4>(handle, op, variant.name, config));
   }
   return out;
 }

@@ -1,21 +1,19 @@
 #include "tune/state.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <span>
 #include <stdexcept>
-#include <type_traits>
 #include <utility>
+
+#include "report/output.hpp"
 
 namespace nf4bench {
 namespace {
@@ -23,6 +21,7 @@ namespace {
 constexpr std::string_view kColumns =
     "op,dtype,m,n,k,blocksize,variant,config,workspace,before,microseconds,outcome,lines_left\n";
 constexpr size_t kFields = 13;
+using Outcome = Trial::Outcome;
 constexpr std::string_view kOutcomes[] = {"timed", "dropped", "failed"};
 
 std::string head_line(std::string_view device, std::string_view commit) {
@@ -61,8 +60,7 @@ bool read_number(std::string_view text, Number& value) {
 
 // The one of `values` whose name is `text`.
 template <typename T, typename Name>
-bool read_name(std::string_view text, std::initializer_list<std::type_identity_t<T>> values, const Name& name,
-               T& value) {
+bool read_name(std::string_view text, std::span<const T> values, const Name& name, T& value) {
   const auto found = std::find_if(values.begin(), values.end(), [&](T candidate) { return text == name(candidate); });
   if (found == values.end()) return false;
   value = *found;
@@ -80,21 +78,19 @@ std::optional<Line> parse(std::string_view text) {
   if (!fields) return std::nullopt;
   const auto& [op, dtype, m, n, k, blocksize, variant, config, workspace, before, microseconds, outcome, left] =
       *fields;
-  using Outcome = Trial::Outcome;
+  constexpr Outcome kAllOutcomes[] = {Outcome::timed, Outcome::dropped, Outcome::failed};
   const auto outcome_name = [](Outcome value) { return kOutcomes[static_cast<size_t>(value)]; };
   Line line;
   Problem& p = line.problem;
   line.trial.choice = {std::string(variant), std::string(config)};
   line.trial.workspace = workspace == "1";
   line.trial.before = before == "1";
-  const bool valid =
-      read_name(op, {NF4_OP_PACK, NF4_OP_UNPACK, NF4_OP_GEMM, NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX}, op_name,
-                p.op) &&
-      read_name(dtype, {NF4_F32, NF4_F16, NF4_BF16}, dtype_name, p.dtype) && read_number(m, p.m) &&
-      read_number(n, p.n) && read_number(k, p.k) && read_number(blocksize, p.blocksize) &&
-      read_number(microseconds, line.trial.microseconds) &&
-      read_name(outcome, {Outcome::timed, Outcome::dropped, Outcome::failed}, outcome_name, line.trial.outcome) &&
-      read_number(left, line.left);
+  const bool valid = read_name<nf4_op_t>(op, kAllOps, op_name, p.op) &&
+                     read_name<nf4_dtype_t>(dtype, kAllDtypes, dtype_name, p.dtype) && read_number(m, p.m) &&
+                     read_number(n, p.n) && read_number(k, p.k) && read_number(blocksize, p.blocksize) &&
+                     read_number(microseconds, line.trial.microseconds) &&
+                     read_name<Outcome>(outcome, kAllOutcomes, outcome_name, line.trial.outcome) &&
+                     read_number(left, line.left);
   return valid ? std::optional(line) : std::nullopt;
 }
 
@@ -107,14 +103,18 @@ Problem nameless(Problem problem) {
 }  // namespace
 
 TuneState::TuneState(std::string path, std::string_view device, std::string_view commit) : path_(std::move(path)) {
+  namespace fs = std::filesystem;
+  if (fs::exists(path_) && !fs::is_regular_file(path_)) {
+    throw std::runtime_error(path_ + " is no regular file; expected one, since a later run reads it");
+  }
   const std::string head = head_line(device, commit);
   std::ifstream file(path_, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const OutputFile writable(path_, OutputFile::Mode::append);
   // A run that ends while it starts the file leaves a part of its first lines.
   const std::string start = head + std::string(kColumns);
   if (start.starts_with(text)) {
-    std::ofstream fresh(path_, std::ios::binary | std::ios::trunc);
-    if (!(fresh << start << std::flush)) throw std::runtime_error("cannot write " + path_);
+    OutputFile(path_).write(start);
     return;
   }
   if (!text.starts_with(start)) {
@@ -149,12 +149,9 @@ bool TuneState::has(const Problem& problem) const {
 }
 
 void TuneState::append(const Measured& measured) {
-  const std::string text = lines_of(measured);
-  const int file = open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  const bool written = file >= 0 && write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  const int error = errno;
-  if (file >= 0) close(file);
-  if (!written) throw std::runtime_error(fmt::format("cannot write {}: {}", path_, std::strerror(error)));
+  OutputFile file(path_, OutputFile::Mode::append);
+  file.write(lines_of(measured));
+  file.close();
   measured_.push_back({nameless(measured.problem), measured.trials});
 }
 

@@ -1,21 +1,25 @@
 #include "tune/tune.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 
 #include "measure.hpp"
+#include "report/output.hpp"
 #include "report/progress.hpp"
 #include "report/statistics.hpp"
 #include "status.hpp"
 #include "suite.hpp"
 #include "tune/state.hpp"
 #include "tune/table.hpp"
+#include "variants.hpp"
 
 namespace nf4bench {
 namespace {
@@ -27,12 +31,7 @@ constexpr double kHopeless = 4;
 constexpr double kWhile = 1e-3;  // seconds
 
 Choice selected(nf4_handle_t handle, const Problem& problem, size_t workspace_size) {
-  const nf4_problem_t asked = descriptor(problem);
-  nf4_options_t options = NF4_OPTIONS_INIT;
-  options.workspace_size = workspace_size;
-  nf4_selection_t selection = {};
-  selection.struct_size = sizeof selection;
-  check(nf4_select(handle, &asked, &options, &selection));
+  const nf4_selection_t selection = select(handle, problem, workspace_size);
   return {selection.variant, selection.config};
 }
 
@@ -63,17 +62,13 @@ double fastest(const std::vector<Trial>& trials, bool modest) {
 // behind, be it among all or among those that need no workspace, and what was selected before.
 class Tryout {
  public:
-  Tryout(Device& device, nf4_handle_t handle, const Problem& problem, const Options& options)
-      : workload_(device, handle, problem, options.hot, options.pending),
-        before_(selected(handle, problem, SIZE_MAX)) {}
+  // Of cold, constant weights.
+  Tryout(Device& device, nf4_handle_t handle, const Problem& problem)
+      : workload_(device, handle, problem, false, false), before_(selected(handle, problem, SIZE_MAX)) {}
 
   Measured run(const Contenders& contenders) {
-    std::vector<Contender*> running;
-    for (const auto& contender : contenders) {
-      if (contender->supports(workload_.problem())) running.push_back(contender.get());
-    }
     std::vector<Trial> trials;
-    for (Contender* contender : running) {
+    for (const auto& contender : contenders) {
       Pace pace = kGlance;
       if (const double best = fastest(trials, false); best > 0) {
         pace.hopeless_seconds = std::max(kHopeless * best * 1e-6, kWhile);
@@ -86,7 +81,7 @@ class Tryout {
       if (trials[i].outcome == Trial::Outcome::failed) continue;
       const double limit = kDropped * (trials[i].workspace ? best : std::max(best, best_modest));
       if (trials[i].microseconds <= limit || trials[i].before) {
-        trials[i] = measured(*running[i], kBrisk);
+        trials[i] = measured(*contenders[i], kBrisk);
       } else {
         trials[i].outcome = Trial::Outcome::dropped;
       }
@@ -113,25 +108,34 @@ class Tryout {
   Choice before_;
 };
 
-void print(const Measured& measured) {
+// The variants to try on `problem`.
+Contenders variants_for(nf4_handle_t handle, const std::vector<std::string>& names, const Problem& problem) {
+  Contenders out = nf4_contenders(handle, problem.op, names);
+  std::erase_if(out, [&](auto& contender) { return !contender->is_variant() || !contender->supports(problem); });
+  return out;
+}
+
+std::string outcome_text(const Measured& measured) {
+  std::string out;
   const double best = fastest(measured.trials, false);
   for (const Trial& trial : measured.trials) {
     if (trial.before && trial.outcome != Trial::Outcome::failed) {
-      fmt::print("{}: {:.2f} us selected", describe(measured.problem), trial.microseconds);
+      out += fmt::format("{}: {:.2f} us selected", describe(measured.problem), trial.microseconds);
     }
   }
   for (const Trial& trial : measured.trials) {
     if (trial.microseconds != best || trial.outcome == Trial::Outcome::failed) continue;
-    fmt::print(", {:.2f} us {} {}\n", best, trial.choice.variant, trial.choice.config);
+    out += fmt::format(", {:.2f} us {} {}\n", best, trial.choice.variant, trial.choice.config);
     break;
   }
-  std::fflush(stdout);
+  return out;
 }
 
 // Measures what `state` lacks of `problems`; false if the limit came first.
-bool measure_missing(Device& device, nf4_handle_t handle, const Options& options, TuneState& state) {
+bool measure_missing(Device& device, nf4_handle_t handle, const TuneOptions& options,
+                     const std::vector<Problem>& problems, TuneState& state) {
   std::vector<Problem> missing;
-  for (const Problem& problem : problems_of(device, options)) {
+  for (const Problem& problem : problems) {
     if (!state.has(problem)) missing.push_back(problem);
   }
   Progress progress(missing.size());
@@ -139,32 +143,46 @@ bool measure_missing(Device& device, nf4_handle_t handle, const Options& options
     const Problem& problem = missing[i];
     if (progress.seconds() > options.limit) {
       progress.clear();
-      fmt::print("{} problems are left; the same command goes on with them\n", missing.size() - i);
+      say("{} problems are left; the same command goes on with them\n", missing.size() - i);
       return false;
     }
     if (state.has(problem)) continue;  // its shape is that of another layer
     progress.next(describe(problem));
-    Contenders contenders;
-    for (auto& contender : nf4_contenders(handle, problem.op, options.variants)) {
-      if (contender->is_variant()) contenders.push_back(std::move(contender));
-    }
-    const Measured measured = Tryout(device, handle, problem, options).run(contenders);
+    const Contenders contenders = variants_for(handle, options.variants, problem);
+    const Measured measured = Tryout(device, handle, problem).run(contenders);
     progress.clear();
-    print(measured);
     state.append(measured);
+    write_stdout(outcome_text(measured));
   }
   return true;
 }
 
-void write(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  if (!(file << text << std::flush)) throw std::runtime_error("cannot write " + path);
-}
+// A file of this process alone, for what takes a path.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::string_view text) {
+    const int file = mkstemp(path_.data());
+    if (file < 0) throw std::runtime_error(fmt::format("cannot write {}: {}", path_, std::strerror(errno)));
+    close(file);
+    OutputFile(path_).write(text);
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+
+  const char* path() const { return path_.c_str(); }
+
+ private:
+  std::string path_ = (std::filesystem::temp_directory_path() / "nf4-tuning.XXXXXX").string();
+};
 
 // Loads the table as a user would, and holds what is selected against what was meant.
-void verify(nf4_handle_t handle, const std::string& path, const std::vector<TableRow>& table,
+void verify(nf4_handle_t handle, std::string_view text, const std::vector<TableRow>& table,
             const std::vector<Measured>& measured, const std::string& device) {
-  check(nf4_tuning_load(handle, path.c_str()));
+  check(nf4_tuning_load(handle, TemporaryFile(text).path()));
   for (const Measured& one : measured) {
     for (const size_t workspace_size : {SIZE_MAX, size_t{0}}) {
       const TableRow* const meant = find_row(table, one.problem, device, workspace_size > 0);
@@ -178,35 +196,43 @@ void verify(nf4_handle_t handle, const std::string& path, const std::vector<Tabl
   }
 }
 
-void print_gains(const std::vector<TableRow>& table, const std::vector<Measured>& measured, const std::string& device) {
-  fmt::print("\n{:>6} {:>8}  row\n", "gain", "problems");
+std::string gains_text(const std::vector<TableRow>& table, const std::vector<Measured>& measured,
+                       const std::string& device) {
+  std::string out = fmt::format("\n{:>6} {:>8}  row\n", "gain", "problems");
   for (const TableRow& row : table) {
-    if (row.microseconds > 0) fmt::print("{:>5.2f}x {:>8}  {}\n", row.gain, row.problems.size(), table_line(row));
+    if (row.microseconds > 0)
+      out += fmt::format("{:>5.2f}x {:>8}  {}\n", row.gain, row.problems.size(), table_line(row));
   }
-  fmt::print("{} rows. At worst a measured problem takes {:.3f} times as long as with the best choice.\n", table.size(),
-             worst_loss(table, measured, device));
+  return out + fmt::format("{} rows. At worst a measured problem takes {:.3f} times as long as with the best choice.\n",
+                           table.size(), worst_loss(table, measured, device));
 }
 
 }  // namespace
 
-bool tune(Device& device, nf4_handle_t handle, const Options& options, const std::string& commit) {
+bool tune(Device& device, nf4_handle_t handle, const TuneOptions& options) {
   const auto [name, class_name] = device_names(handle);
-  TuneState state(options.state, name, commit);
-  if (!measure_missing(device, handle, options, state)) return false;
+  // What can be refused is refused before anything is measured.
+  check_variants(handle, options.suite.ops, options.variants, false);
+  std::vector<Problem> problems = suite(device, options.suite);
+  std::erase_if(problems, [&](auto& problem) { return variants_for(handle, options.variants, problem).empty(); });
+  if (problems.empty()) throw std::invalid_argument("none of the variants supports any of the problems");
+  check_writable(options.table);
+  if (!options.builtin.empty()) check_writable(options.builtin);
+  TuneState state(options.state, name, options.commit);
+  if (!measure_missing(device, handle, options, problems, state)) return false;
 
   std::vector<TableRow> table = make_table(name, state.measured());
-  const std::string comment = fmt::format("{}, commit {}, by nf4-bench tune", name, commit);
-  const std::string unverified = options.table + ".part";
-  write(unverified, table_text(table, comment));
-  verify(handle, unverified, table, state.measured(), name);
-  std::filesystem::rename(unverified, options.table);
-  print_gains(table, state.measured(), name);
+  const std::string comment = fmt::format("{}, commit {}, by nf4-bench tune", name, options.commit);
+  const std::string text = table_text(table, comment);
+  verify(handle, text, table, state.measured(), name);
+  replace_file(options.table, text);
+  write_stdout(gains_text(table, state.measured(), name));
   if (!options.builtin.empty()) {
     // What was measured on one device is nearer to its kin than the rows for all others are.
     for (TableRow& row : table) row.device = row.device == name ? class_name : row.device;
-    write(options.builtin, table_header(table, comment));
+    replace_file(options.builtin, table_header(table, comment));
   }
-  fmt::print("{}\n", options.table);
+  say("{}\n", options.table);
   return std::none_of(state.measured().begin(), state.measured().end(), [](const Measured& one) {
     return std::any_of(one.trials.begin(), one.trials.end(),
                        [](const Trial& trial) { return trial.outcome == Trial::Outcome::failed; });
