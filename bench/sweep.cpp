@@ -107,6 +107,8 @@ size_t sweep(Device& device, nf4_handle_t handle, const SweepOptions& options) {
   if (std::none_of(problems.begin(), problems.end(), has_supporters)) {
     throw std::invalid_argument("none of the variants supports any of the problems");
   }
+  check_writable(options.csv);
+  check_writable(options.json);
   OutputFile csv(options.csv);
   OutputFile json(options.json);
 

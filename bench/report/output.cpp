@@ -91,6 +91,7 @@ void OutputFile::close() {
 }
 
 void check_writable(const std::string& path) {
+  if (path.empty()) return;
   const fs::path target = behind_links(path);
   const fs::file_status status = fs::status(target);
   if (fs::is_directory(status)) fail(path, EISDIR);

@@ -46,7 +46,7 @@ class OutputFile {
   int file_ = -1;
 };
 
-// Throws if replace_file(path, ...) could not write.
+// Throws if `path` could not be written, and leaves it as it is; "" is no file.
 void check_writable(const std::string& path);
 
 // Writes all of `path`: a regular file whole or not at all, through symbolic links and with the permissions that it

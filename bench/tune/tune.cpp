@@ -217,7 +217,7 @@ bool tune(Device& device, nf4_handle_t handle, const TuneOptions& options) {
   std::erase_if(problems, [&](auto& problem) { return variants_for(handle, options.variants, problem).empty(); });
   if (problems.empty()) throw std::invalid_argument("none of the variants supports any of the problems");
   check_writable(options.table);
-  if (!options.builtin.empty()) check_writable(options.builtin);
+  check_writable(options.builtin);
   TuneState state(options.state, name, options.commit);
   if (!measure_missing(device, handle, options, problems, state)) return false;
 
