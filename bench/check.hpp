@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "contender.hpp"
+#include "contenders/contender.hpp"
 
 namespace nf4bench {
 

@@ -2,7 +2,7 @@
 
 #include <exception>
 
-#include "statistics.hpp"
+#include "report/statistics.hpp"
 
 namespace nf4bench {
 

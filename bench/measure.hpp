@@ -4,7 +4,7 @@
 #include <string>
 
 #include "check.hpp"
-#include "contender.hpp"
+#include "contenders/contender.hpp"
 
 namespace nf4bench {
 

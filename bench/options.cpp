@@ -1,59 +1,26 @@
 #include "options.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
-#include <functional>
-#include <limits>
-#include <map>
 #include <numeric>
+#include <span>
 #include <stdexcept>
 
+#include "build.hpp"
+
 namespace nf4bench {
-
-const char* const kHelp = R"(nf4-bench: checks and times the operations of libnf4 and of its peers
-
-  nf4-bench [options]                    sweep over shapes
-  nf4-bench --sweep full [options]       what the library selects and its peers, on all that matters; takes minutes
-  nf4-bench tune [options]               tries every variant and config, and writes a tuning table of the fastest
-  nf4-bench model FILE.safetensors       pack, unpack and multiply a file's weights (takes --blocksize and --device)
-
-What to measure
-  --op LIST           gemm, unpack, pack, pack_absmax, unpack_absmax    (gemm,unpack,pack)
-  --model LIST        llama, qwen, gemma or all: linear layers of Llama-3.3-70B, Qwen3-32B, Gemma-3-27B
-                      (all on a GPU; on the host one layer of 1024x4096)
-  --shape N,K         W has N rows and K columns; may be repeated. N1+N2,K: two W that multiply the same x
-  --groups            the models' layers that multiply the same x (q+k+v, gate+up) in place of single layers
-  --m LIST            rows of x in a gemm                               (1; with tune and --sweep full 1 to 1024)
-  --dtype LIST        f32, f16, bf16                                    (bf16; with --sweep full bf16,f16)
-  --blocksize LIST    32 to 4096                                        (64)
-  --nested            8-bit scales with second-level scales
-  --variant LIST      these variants alone; "selected" is what the library chooses
-  --hot               the same weights in every launch; without it, launches rotate through more memory than caches hold
-  --pending           weights not marked NF4_WEIGHT_CONSTANT, as if the stream might still write them
-  --limit SECONDS     begin no other problem after that long
-
-What tune makes
-  --state FILE        measurements, by which a later run goes on        (nf4-tune.csv)
-  --table FILE        the table                                         (nf4-tuning.csv)
-  --builtin FILE      the table as src/tuning_builtin.hpp
-
-Where and beside whom
-  --device N|host     (CUDA device 0 if there is one, else the host)
-  --peer PATH         libbitsandbytes_cuda*.so
-  --cublas PATH       libcublas.so.*, if the loader does not find it
-
-Results (a table on the terminal; progress on stderr)
-  --csv FILE
-  --json FILE
-  --commit TEXT       recorded with the results                         (the commit that was built)
-
-Every result is checked against a float64 reference, or bit for bit, before it is timed. A wrong one is reported as
-FAILED and makes the exit status 1.
-)";
-
 namespace {
+
+constexpr const char* kAbout = "nf4-bench: checks and times the operations of libnf4 and of its peers";
+constexpr const char* kPromise =
+    R"(Every result is checked against a float64 reference, or bit for bit, before it is timed. A wrong one is reported as
+FAILED and makes the exit status 1; what cannot be done makes it 2.)";
+
+// ---- values ---------------------------------------------------------------------------------------------------------
 
 std::vector<std::string> split(const std::string& text, char separator = ',') {
   std::vector<std::string> out;
@@ -67,141 +34,318 @@ std::vector<std::string> split(const std::string& text, char separator = ',') {
 }
 
 [[noreturn]] void reject(const std::string& option, const std::string& value, std::string_view expected) {
-  throw std::invalid_argument(fmt::format("{} {}: expected {}", option, value, expected));
+  throw std::invalid_argument(fmt::format("{} is {}; expected {}", option, value.empty() ? "''" : value, expected));
+}
+
+std::string path(const std::string& option, const std::string& text) {
+  if (text.empty()) reject(option, text, "a path");
+  return text;
 }
 
 int64_t number(const std::string& option, const std::string& text, int64_t least, int64_t most) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
-    reject(option, text, fmt::format("numbers of {} to {}", least, most));
+    reject(option, text, fmt::format("a number from {} to {}", least, most));
   }
   return value;
 }
 
-template <typename T>
-std::vector<T> numbers(const std::string& option, const std::string& text, int64_t least, int64_t most) {
-  std::vector<T> out;
-  for (const std::string& item : split(text)) out.push_back(static_cast<T>(number(option, item, least, most)));
-  return out;
+int64_t rows_of_x(const std::string& option, const std::string& text) { return number(option, text, 1, 65535); }
+
+int32_t blocksize(const std::string& option, const std::string& text) {
+  const int64_t value = number(option, text, 32, 4096);
+  if ((value & (value - 1)) != 0) reject(option, text, "a power of two from 32 to 4096");
+  return static_cast<int32_t>(value);
 }
 
-// Looks each item of a list up by its name.
+// Looks a value up by its name.
 template <typename T>
-std::vector<T> named(const std::string& option, const std::string& text, std::initializer_list<T> values,
-                     std::string_view (*name)(T)) {
-  std::vector<T> out;
-  for (const std::string& item : split(text)) {
-    std::string known;
-    const size_t before = out.size();
-    for (const T value : values) {
-      if (item == name(value)) out.push_back(value);
-      known += (known.empty() ? "" : ", ") + std::string(name(value));
-    }
-    if (out.size() == before) reject(option, item, known);
+T named(const std::string& option, const std::string& text, std::span<const T> values, std::string_view (*name)(T)) {
+  std::vector<std::string_view> known;
+  for (const T value : values) {
+    if (text == name(value)) return value;
+    known.push_back(name(value));
   }
-  return out;
+  reject(option, text, fmt::format("{}", fmt::join(known, ", ")));
 }
 
+nf4_dtype_t dtype(const std::string& option, const std::string& text) {
+  return named<nf4_dtype_t>(option, text, kAllDtypes, dtype_name);
+}
+
+nf4_op_t any_op(const std::string& option, const std::string& text) {
+  return named<nf4_op_t>(option, text, kAllOps, op_name);
+}
+
+// Rows of the table hold for plain weights, of which the scales' operations know nothing.
+nf4_op_t tuned_op(const std::string& option, const std::string& text) {
+  constexpr nf4_op_t kTuned[] = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK};
+  return named<nf4_op_t>(option, text, kTuned, op_name);
+}
+
+std::string model(const std::string& option, const std::string& text) {
+  const auto layers_of_it = [&](const Layer& layer) { return layer.model == text; };
+  if (text != "all" && std::none_of(layers().begin(), layers().end(), layers_of_it)) {
+    reject(option, text, "llama, qwen, gemma or all");
+  }
+  return text;
+}
+
+// "N,K" or "N1+N2,K"
 Layer shape(const std::string& option, const std::string& text) {
-  constexpr int64_t kMost = int64_t{1} << 31;
+  constexpr int64_t kMostSize = int64_t{1} << 31;
+  constexpr int64_t kMostParts = 1024;
+  constexpr int64_t kMostWeights = int64_t{1} << 40;
   const std::vector<std::string> sizes = split(text);
   if (sizes.size() != 2) reject(option, text, "N,K");
-  std::vector<int64_t> parts;
-  for (const std::string& rows : split(sizes[0], '+')) parts.push_back(number(option, rows, 1, kMost));
-  const int64_t n = std::accumulate(parts.begin(), parts.end(), int64_t{0});
-  if (parts.size() == 1) parts.clear();
-  return {"", "", n, number(option, sizes[1], 1, kMost), parts};
+  Layer layer{"", "", 0, number(option, sizes[1], 1, kMostSize)};
+  for (const std::string& rows : split(sizes[0], '+')) layer.parts.push_back(number(option, rows, 1, kMostSize));
+  if (layer.parts.size() > kMostParts) reject(option, text, fmt::format("{} parts at most", kMostParts));
+  layer.n = std::accumulate(layer.parts.begin(), layer.parts.end(), int64_t{0});
+  if (layer.n > kMostWeights / layer.k) reject(option, text, "2^40 weights at most");
+  if (layer.parts.size() == 1) layer.parts.clear();
+  return layer;
 }
 
-std::vector<std::string> models(const std::string& option, const std::string& text) {
-  std::vector<std::string> out = split(text);
-  for (const std::string& item : out) {
-    bool known = item == "all";
-    for (const Layer& layer : layers()) known = known || layer.model == item;
-    if (!known) reject(option, item, "llama, qwen, gemma or all");
+std::string variant(const std::string& option, const std::string& text) {
+  if (text.empty()) reject(option, text, "names; nf4-bench variants lists them");
+  return text;
+}
+
+// ---- options, as several commands take them -------------------------------------------------------------------------
+
+constexpr const char* kWhat = "What to measure";
+constexpr const char* kWhere = "Where and beside whom";
+constexpr const char* kResults = "Results";
+
+template <typename T>
+using Reader = T (*)(const std::string& option, const std::string& text);
+
+// An option of one value. If it is given again, the last one counts.
+template <typename T, typename Target>
+CLI::Option* add_value(CLI::App& app, const std::string& name, const char* type, Target& target, Reader<T> read,
+                       const char* about) {
+  const auto take = [name, &target, read](const std::string& text) { target = read(name, text); };
+  return app.add_option_function<std::string>(name, take, about)
+      ->type_name(type)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+// An option of values with commas between them.
+template <typename T>
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& target, Reader<T> read,
+                      const char* about) {
+  const auto take = [name, &target, read](const std::string& text) {
+    target.clear();
+    for (const std::string& item : split(text)) target.push_back(read(name, item));
+  };
+  return app.add_option_function<std::string>(name, take, about)
+      ->type_name("LIST")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+CLI::Option* add_path(CLI::App& app, const std::string& name, std::string& target, const char* about) {
+  return add_value<std::string>(app, name, "FILE", target, path, about);
+}
+
+void add_device(CLI::App& app, DeviceOption& target) {
+  const auto read = [](const std::string& option, const std::string& text) {
+    return text == "host" ? NF4_HOST_DEVICE : static_cast<int32_t>(number(option, text, 0, 1023));
+  };
+  add_value<int32_t>(app, "--device", "N|host", target, read, "(CUDA device 0 if there is one, else the host)")
+      ->group(kWhere);
+}
+
+void add_variants(CLI::App& app, std::vector<std::string>& target, const char* about) {
+  add_list(app, "--variant", target, variant, about)->group(kWhat);
+}
+
+void add_shapes(CLI::App& app, SuiteOptions& suite) {
+  const auto take = [&suite](const std::vector<std::string>& texts) {
+    for (const std::string& text : texts) suite.shapes.push_back(shape("--shape", text));
+  };
+  app.add_option_function<std::vector<std::string>>(
+         "--shape", take, "W has N rows and K columns; may be repeated. N1+N2,K: two W that multiply the same x")
+      ->type_name("N,K")
+      ->allow_extra_args(false)
+      ->group(kWhat);
+}
+
+void add_suite(CLI::App& app, SuiteOptions& suite) {
+  add_list(app, "--model", suite.models, model,
+           "llama, qwen, gemma or all: linear layers of Llama-3.3-70B, Qwen3-32B,\n"
+           "Gemma-3-27B (all on a GPU; on the host one layer of 1024x4096)")
+      ->group(kWhat);
+  add_shapes(app, suite);
+  app.add_flag("--groups", suite.groups,
+               "the models' layers that multiply the same x (q+k+v, gate+up) in place of single layers")
+      ->group(kWhat);
+  add_list(app, "--m", suite.m, rows_of_x, "rows of x in a gemm (1; with tune and --sweep full 1 to 1024)")
+      ->group(kWhat);
+  add_list(app, "--dtype", suite.dtypes, dtype, "f32, f16, bf16 (bf16; with --sweep full bf16,f16)")->group(kWhat);
+  add_list(app, "--blocksize", suite.blocksizes, blocksize, "32 to 4096 (64)")->group(kWhat);
+}
+
+void add_limit(CLI::App& app, double& target) {
+  const auto read = [](const std::string& option, const std::string& text) {
+    return static_cast<double>(number(option, text, 0, 1000000));
+  };
+  add_value<double>(app, "--limit", "SECONDS", target, read, "begin no other problem after that long")->group(kWhat);
+}
+
+void add_commit(CLI::App& app, std::string& target) {
+  target = built_commit();
+  const auto read = [](const std::string&, const std::string& text) { return text; };
+  add_value<std::string>(app, "--commit", "TEXT", target, read, "recorded with the results (the commit that was built)")
+      ->group(kResults);
+}
+
+// ---- commands -------------------------------------------------------------------------------------------------------
+
+void add_sweep(CLI::App& app, SweepOptions& options) {
+  const auto full = [](const std::string& option, const std::string& text) {
+    if (text != "full") reject(option, text, "full");
+    return true;
+  };
+  add_value<bool>(app, "--sweep", "full", options.suite.full, full,
+                  "what the library selects and its peers, on all that matters; takes minutes")
+      ->group(kWhat);
+  add_list(app, "--op", options.suite.ops, any_op, "gemm, unpack, pack, pack_absmax, unpack_absmax (gemm,unpack,pack)")
+      ->group(kWhat);
+  add_suite(app, options.suite);
+  app.add_flag("--nested", options.suite.nested, "8-bit scales with second-level scales")->group(kWhat);
+  add_variants(app, options.variants, "these variants alone; \"selected\" is what the library chooses");
+  app.add_flag("--hot", options.hot,
+               "the same weights in every launch; without it, launches rotate through\n"
+               "more memory than caches hold")
+      ->group(kWhat);
+  app.add_flag("--pending", options.pending,
+               "weights not marked NF4_WEIGHT_CONSTANT, as if the stream might still write them")
+      ->group(kWhat);
+  add_limit(app, options.limit);
+  add_device(app, options.device);
+  add_path(app, "--peer", options.peers.bitsandbytes, "libbitsandbytes_cuda*.so")->group(kWhere);
+  add_path(app, "--cublas", options.peers.cublas, "libcublas.so.*, if the loader does not find it")->group(kWhere);
+  add_path(app, "--csv", options.csv, "a row for each result; facts about the run in comments")->group(kResults);
+  add_path(app, "--json", options.json, "JSON Lines: an object about the run, then one for each result as it comes")
+      ->group(kResults);
+  add_commit(app, options.commit);
+}
+
+void add_tune(CLI::App& app, TuneOptions& options) {
+  constexpr const char* kMade = "What it makes";
+  add_list(app, "--op", options.suite.ops, tuned_op, "gemm, unpack, pack (all)")->group(kWhat);
+  add_suite(app, options.suite);
+  add_variants(app, options.variants, "these variants alone");
+  add_limit(app, options.limit);
+  add_path(app, "--state", options.state, "measurements, by which a later run goes on (nf4-tune.csv)")->group(kMade);
+  add_path(app, "--table", options.table, "the table (nf4-tuning.csv)")->group(kMade);
+  add_path(app, "--builtin", options.builtin, "the table as src/tuning_builtin.hpp")->group(kMade);
+  add_device(app, options.device);
+  add_commit(app, options.commit);
+}
+
+void add_model(CLI::App& app, ModelOptions& options) {
+  add_value<std::string>(app, "path", "PATH", options.path, path,
+                         "a safetensors file, a model.safetensors.index.json, or a folder that holds one")
+      ->required();
+  add_value<int32_t>(app, "--blocksize", "N", options.blocksize, blocksize, "of what is packed, 32 to 4096 (64)")
+      ->group(kWhat);
+  add_variants(app, options.variants, "these variants alone; \"selected\" is what the library chooses");
+  add_device(app, options.device);
+}
+
+void add_variants_command(CLI::App& app, VariantsOptions& options, Problem& problem) {
+  add_list(app, "--op", options.ops, any_op, "gemm, unpack, pack, pack_absmax, unpack_absmax (all)")->group(kWhat);
+  const auto take = [&problem](const std::string& text) {
+    const Layer layer = shape("--shape", text);
+    problem.n = layer.n;
+    problem.k = layer.k;
+  };
+  CLI::Option* const of_shape = app.add_option_function<std::string>(
+      "--shape", take, "tells of each variant whether the device can run it on W of N rows and K columns");
+  of_shape->type_name("N,K")->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->group(kWhat);
+  for (CLI::Option* option :
+       {add_value<int64_t>(app, "--m", "M", problem.m, rows_of_x, "rows of x in a gemm (1)"),
+        add_value<nf4_dtype_t>(app, "--dtype", "TYPE", problem.dtype, dtype, "f32, f16 or bf16 (bf16)"),
+        add_value<int32_t>(app, "--blocksize", "N", problem.blocksize, blocksize, "32 to 4096 (64)"),
+        app.add_flag("--nested", problem.nested, "8-bit scales with second-level scales")}) {
+    option->needs(of_shape)->group(kWhat);
   }
+  add_device(app, options.device);
+}
+
+// `nf4-bench [options]` is `nf4-bench sweep [options]`. In the order that CLI11 wants, the last one first.
+std::vector<std::string> arguments_of(const CLI::App& app, int argc, const char* const* argv) {
+  std::vector<std::string> out(argv + std::min(argc, 1), argv + argc);
+  const bool of_program = !out.empty() && (out[0] == "--help" || out[0] == "-h" || out[0] == "--version");
+  const bool names_command = !out.empty() && !out[0].starts_with('-');
+  const auto named = [&](const CLI::App* command) { return command->get_name() == out[0]; };
+  if (names_command && app.get_subcommands(named).empty()) {
+    reject("the command", out[0], "sweep, tune, model or variants");
+  }
+  if (!of_program && !names_command) out.insert(out.begin(), "sweep");
+  std::reverse(out.begin(), out.end());
   return out;
 }
 
 }  // namespace
 
-Options parse_options(int argc, const char* const* argv) {
-  Options options;
-  const std::map<std::string, std::function<void()>> flags = {
-      {"--help", [&] { options.help = true; }},       {"-h", [&] { options.help = true; }},
-      {"--nested", [&] { options.nested = true; }},   {"--hot", [&] { options.hot = true; }},
-      {"--pending", [&] { options.pending = true; }}, {"--groups", [&] { options.groups = true; }},
-  };
-  using Setter = std::function<void(const std::string& option, const std::string& value)>;
-  const std::map<std::string, Setter> settings = {
-      {"--op",
-       [&](auto& option, auto& value) {
-         options.ops = named<nf4_op_t>(
-             option, value, {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK, NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX},
-             op_name);
-       }},
-      {"--model", [&](auto& option, auto& value) { options.models = models(option, value); }},
-      {"--shape", [&](auto& option, auto& value) { options.shapes.push_back(shape(option, value)); }},
-      {"--m", [&](auto& option, auto& value) { options.m = numbers<int64_t>(option, value, 1, 65535); }},
-      {"--dtype",
-       [&](auto& option, auto& value) {
-         options.dtypes = named<nf4_dtype_t>(option, value, {NF4_F32, NF4_F16, NF4_BF16}, dtype_name);
-       }},
-      {"--blocksize",
-       [&](auto& option, auto& value) { options.blocksizes = numbers<int32_t>(option, value, 32, 4096); }},
-      {"--variant", [&](auto&, auto& value) { options.variants = split(value); }},
-      {"--sweep",
-       [&](auto& option, auto& value) {
-         if (value != "full") reject(option, value, "full");
-         options.sweep = Options::Sweep::full;
-       }},
-      {"--limit",
-       [&](auto& option, auto& value) { options.limit = static_cast<double>(number(option, value, 0, 1000000)); }},
-      {"--state", [&](auto&, auto& value) { options.state = value; }},
-      {"--table", [&](auto&, auto& value) { options.table = value; }},
-      {"--builtin", [&](auto&, auto& value) { options.builtin = value; }},
-      {"--device",
-       [&](auto& option, auto& value) {
-         options.device = value == "host" ? NF4_HOST_DEVICE : static_cast<int32_t>(number(option, value, 0, 1023));
-       }},
-      {"--peer", [&](auto&, auto& value) { options.peers.bitsandbytes = value; }},
-      {"--cublas", [&](auto&, auto& value) { options.peers.cublas = value; }},
-      {"--csv", [&](auto&, auto& value) { options.csv = value; }},
-      {"--json", [&](auto&, auto& value) { options.json = value; }},
-      {"--commit", [&](auto&, auto& value) { options.commit = value; }},
-  };
+Command parse_command(int argc, const char* const* argv) {
+  SweepOptions sweep;
+  TuneOptions tune;
+  ModelOptions model;
+  VariantsOptions variants;
+  Problem problem;
 
-  int i = 1;
-  if (argc > 1 && std::string(argv[1]) == "model") {
-    if (argc < 3) throw std::invalid_argument("model: expected a safetensors file");
-    options.model_file = argv[2];
-    i = 3;
-  } else if (argc > 1 && std::string(argv[1]) == "tune") {
-    options.tune = true;
-    i = 2;
+  CLI::App app(kAbout, "nf4-bench");
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.set_version_flag("--version", fmt::format("nf4-bench {}, commit {}", library_version(), built_commit()));
+  CLI::App& for_sweep =
+      *app.add_subcommand("sweep", "measures shapes by variants and peers; the command if none is named");
+  CLI::App& for_tune =
+      *app.add_subcommand("tune", "tries every variant and config, and writes a tuning table of the fastest");
+  CLI::App& for_model = *app.add_subcommand("model", "packs, unpacks and multiplies the weights of a checkpoint");
+  CLI::App& for_variants = *app.add_subcommand("variants", "lists the library's variants, and what they can run");
+  add_sweep(for_sweep, sweep);
+  add_tune(for_tune, tune);
+  add_model(for_model, model);
+  add_variants_command(for_variants, variants, problem);
+
+  for (CLI::App* command : {&for_sweep, &for_tune, &for_model}) command->footer(kPromise);
+
+  try {
+    app.parse(arguments_of(app, argc, argv));
+  } catch (const CLI::CallForHelp&) {
+    const std::string of_default = app.get_subcommands().empty() ? "\n" + for_sweep.help(app.get_name()) : "";
+    return Text{app.help() + of_default};
+  } catch (const CLI::CallForVersion& version) {
+    return Text{version.what() + std::string("\n")};
+  } catch (const CLI::ExtrasError&) {
+    const CLI::App& command = *app.get_subcommands().front();
+    throw std::invalid_argument(fmt::format("{0} takes no {1}; nf4-bench {0} --help tells what it takes",
+                                            command.get_name(), command.remaining().front()));
+  } catch (const CLI::ParseError& error) {
+    throw std::invalid_argument(error.what());
   }
-  for (; i < argc; ++i) {
-    const std::string option = argv[i];
-    if (const auto flag = flags.find(option); flag != flags.end()) {
-      flag->second();
-    } else if (const auto setting = settings.find(option); setting != settings.end()) {
-      if (i + 1 == argc) throw std::invalid_argument(option + ": expected a value");
-      setting->second(option, argv[++i]);
-    } else {
-      throw std::invalid_argument(option + ": unknown option; see --help");
-    }
+
+  if (for_tune.parsed()) {
+    if (for_tune.count("--m") == 0) tune.suite.m = kAllM;
+    return tune;
   }
-  const bool full = options.sweep == Options::Sweep::full;
-  if (full && options.variants.empty()) options.variants = {"selected"};
-  if (options.tune && (options.nested || options.hot || options.pending)) {
-    throw std::invalid_argument("tune: rows are by cold, constant weights with fp32 scales; see --help");
+  if (for_model.parsed()) return model;
+  if (for_variants.parsed()) {
+    if (for_variants.count("--shape") > 0) variants.problem = problem;
+    return variants;
   }
-  const bool of_absmax = std::any_of(options.ops.begin(), options.ops.end(), [](nf4_op_t op) {
-    return op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX;
-  });
-  if (options.tune && of_absmax) throw std::invalid_argument("tune: expected --op gemm, unpack or pack");
-  return options;
+  if (sweep.suite.full) {
+    if (for_sweep.count("--m") == 0) sweep.suite.m = kAllM;
+    if (for_sweep.count("--dtype") == 0) sweep.suite.dtypes = {NF4_BF16, NF4_F16};
+    if (sweep.variants.empty()) sweep.variants = {kSelected};
+  }
+  return sweep;
 }
 
 }  // namespace nf4bench

@@ -1,54 +1,70 @@
-// The command line.
+// The command line: a command, and the options that it takes.
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
-#include "contender.hpp"
+#include "contenders/contender.hpp"
 #include "layers.hpp"
-#include "nf4/nf4.h"
+#include "suite.hpp"
 
 namespace nf4bench {
 
-struct Options {
-  enum class Sweep { named, full };
+// What to print in place of a run: help or a version.
+struct Text {
+  std::string text;
+};
 
-  bool help = false;
-  std::string model_file;  // `model FILE`: measure a file's weights in place of a sweep
-  bool tune = false;       // `tune`: make a tuning table
+// NF4_HOST_DEVICE for the host; without a value, CUDA device 0 if there is one.
+using DeviceOption = std::optional<int32_t>;
 
-  Sweep sweep = Sweep::named;  // the problems that the options name, or a list that covers everything
-
-  std::vector<nf4_op_t> ops = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK};
-  std::vector<std::string> models;  // of layers.hpp; with no shape and no model, the device's default
-  std::vector<Layer> shapes;
-  std::vector<int64_t> m;           // empty: see problems_of
-  std::vector<nf4_dtype_t> dtypes;  // the same
-  std::vector<int32_t> blocksizes = {64};
-  bool nested = false;
-  bool groups = false;  // the models' groups in place of their layers
-  std::vector<std::string> variants;
+struct SweepOptions {
+  SuiteOptions suite;
+  std::vector<std::string> variants;  // all, if empty
   bool hot = false;
   bool pending = false;
-
   double limit = std::numeric_limits<double>::infinity();  // seconds; what is not begun by then is not measured
-  std::string state = "nf4-tune.csv";                      // of tune: what was measured so far
-  std::string table = "nf4-tuning.csv";                    // the table that it makes
-  std::string builtin;                                     // and the same as a C++ header; "" for none
 
-  std::optional<int32_t> device;  // NF4_HOST_DEVICE for the host; without it, CUDA device 0 if there is one
+  DeviceOption device;
   PeerPaths peers;
   std::string csv;
   std::string json;
   std::string commit;
 };
 
-// Throws std::invalid_argument that names the option and what it takes.
-Options parse_options(int argc, const char* const* argv);
+struct TuneOptions {
+  SuiteOptions suite;
+  std::vector<std::string> variants;
+  double limit = std::numeric_limits<double>::infinity();
 
-extern const char* const kHelp;
+  DeviceOption device;
+  std::string state = "nf4-tune.csv";    // what was measured so far
+  std::string table = "nf4-tuning.csv";  // the table that it makes
+  std::string builtin;                   // and the same as a C++ header; "" for none
+  std::string commit;
+};
+
+struct ModelOptions {
+  std::string path;
+  int32_t blocksize = 64;  // of what is packed
+  std::vector<std::string> variants;
+  DeviceOption device;
+};
+
+struct VariantsOptions {
+  std::vector<nf4_op_t> ops{std::begin(kAllOps), std::end(kAllOps)};
+  std::optional<Problem> problem;  // whose op is each of ops
+  DeviceOption device;
+};
+
+using Command = std::variant<Text, SweepOptions, TuneOptions, ModelOptions, VariantsOptions>;
+
+// Throws std::invalid_argument that names the option, its value and what it takes.
+Command parse_command(int argc, const char* const* argv);
 
 }  // namespace nf4bench

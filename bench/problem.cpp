@@ -3,11 +3,22 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "support/reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4bench {
 
-int64_t Problem::groups() const { return (blocks() + kAbsmaxBlocksize - 1) / kAbsmaxBlocksize; }
+int64_t Problem::groups() const { return (blocks() + absmax_blocksize - 1) / absmax_blocksize; }
+
+Problem with_op(Problem problem, nf4_op_t op) {
+  problem.op = op;
+  if (op != NF4_OP_GEMM) problem.m = 1;
+  if (op == NF4_OP_PACK) problem.nested = false;
+  if (op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX) {
+    problem.dtype = NF4_F32;
+    problem.nested = true;
+  }
+  return problem;
+}
 
 nf4_problem_t descriptor(const Problem& problem) {
   nf4_problem_t out = NF4_PROBLEM_INIT;
@@ -21,7 +32,7 @@ nf4_problem_t descriptor(const Problem& problem) {
   if (problem.op == NF4_OP_PACK_ABSMAX) {
     out.n = 1;
     out.k = problem.blocks();
-    out.blocksize = kAbsmaxBlocksize;
+    out.blocksize = problem.absmax_blocksize;
   }
   return out;
 }

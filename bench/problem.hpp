@@ -18,8 +18,9 @@ struct Problem {
   int64_t k = 0;
   int32_t blocksize = 64;
   bool nested = false;
-  std::string layer;           // where the shape comes from, "" if it was given by hand
-  std::vector<int64_t> parts;  // several products of an x: the rows of each one's W, n in all
+  int32_t absmax_blocksize = 256;  // of nested: blocks that share a second-level scale; 256 in bitsandbytes
+  std::string layer;               // where the shape comes from, "" if it was given by hand
+  std::vector<int64_t> parts;      // several products of an x: the rows of each one's W, n in all
 
   int64_t elements() const { return n * k; }
   int64_t code_bytes() const { return (elements() + 1) / 2; }
@@ -29,8 +30,8 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
-// Blocks that share a second-level scale: bitsandbytes' value.
-inline constexpr int32_t kAbsmaxBlocksize = 256;
+// The same by another operation. Only products have an M, and the operations on scales are there for nested ones.
+Problem with_op(Problem problem, nf4_op_t op);
 
 nf4_problem_t descriptor(const Problem& problem);
 
@@ -40,7 +41,10 @@ double minimal_bytes(const Problem& problem);
 // Bytes of the scales of a weight, as the problem stores them.
 int64_t scale_bytes(const Problem& problem);
 
+inline constexpr nf4_op_t kAllOps[] = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK, NF4_OP_PACK_ABSMAX,
+                                       NF4_OP_UNPACK_ABSMAX};
 std::string_view op_name(nf4_op_t op);
+inline constexpr nf4_dtype_t kAllDtypes[] = {NF4_F32, NF4_F16, NF4_BF16};
 std::string_view dtype_name(nf4_dtype_t dtype);
 
 // "8192+1024+1024"

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "support/reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4bench {
 

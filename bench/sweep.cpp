@@ -1,49 +1,122 @@
 #include "sweep.hpp"
 
-#include <optional>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
 #include <stdexcept>
 
+#include "build.hpp"
 #include "measure.hpp"
-#include "problems.hpp"
-#include "progress.hpp"
+#include "report/progress.hpp"
+#include "suite.hpp"
+#include "variants.hpp"
 
 namespace nf4bench {
+namespace {
 
-void sweep(Device& device, nf4_handle_t handle, const Options& options, const Contenders& contenders, Report& report) {
-  const std::vector<Problem> problems = problems_of(device, options);
-  struct Entry {
-    const Problem* problem;
-    Contender* contender;
-    bool last_of_problem;
-  };
-  std::vector<Entry> entries;
-  for (const Problem& problem : problems) {
-    const size_t before = entries.size();
-    for (const auto& contender : contenders) {
-      if (contender->supports(problem)) entries.push_back({&problem, contender.get(), false});
-    }
-    if (entries.size() > before) entries.back().last_of_problem = true;
+std::string now() {
+  const std::time_t time = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&time));
+  return text;
+}
+
+// Takes seconds, for the ceilings.
+Context describe_run(Device& device, const SweepOptions& options, const Contenders& contenders) {
+  Context context;
+  context.facts = device.description();
+  context.facts.emplace_back("libnf4", library_version());
+  context.facts.emplace_back("commit", options.commit);
+  context.facts.emplace_back("date", now());
+  context.facts.emplace_back(
+      "cache", options.hot ? "hot: the same weights in every launch"
+                           : fmt::format("cold: launches rotate through {} MB or more", device.cold_bytes() / 1000000));
+  context.facts.emplace_back("weights", options.pending ? "pending" : "constant");
+  context.ceilings = device.ceilings();
+  for (const auto& contender : contenders) {
+    std::vector<std::string>& peers = context.peers;
+    const bool named = std::find(peers.begin(), peers.end(), contender->name()) != peers.end();
+    if (contender->is_peer() && !named) peers.push_back(contender->name());
   }
-  if (entries.empty()) throw std::invalid_argument("none of the variants supports any of the problems");
+  return context;
+}
 
-  const Pace& pace = options.sweep == Options::Sweep::full ? kBrisk : kThorough;
-  Progress progress(entries.size());
-  std::optional<Workload> workload;
-  std::vector<Row> rows;
-  for (const Entry& entry : entries) {
-    if (!workload && progress.seconds() > options.limit) {
-      if (entry.last_of_problem) report.add_not_measured(*entry.problem);
+// The library's contenders for all operations asked for, and the peers.
+Contenders contenders_of(Device& device, nf4_handle_t handle, const SweepOptions& options, std::string& note) {
+  check_variants(handle, options.suite.ops, options.variants, true);
+  Contenders out;
+  for (const nf4_op_t op : options.suite.ops) {
+    for (auto& contender : nf4_contenders(handle, op, options.variants)) out.push_back(std::move(contender));
+  }
+  if (!device.is_host()) {
+    for (auto& peer : cuda_peers(device, handle, options.peers, note)) out.push_back(std::move(peer));
+    return out;
+  }
+  for (const auto& [option, path] :
+       {std::pair("--peer", options.peers.bitsandbytes), std::pair("--cublas", options.peers.cublas)}) {
+    if (!path.empty()) throw std::invalid_argument(fmt::format("{} is {}; expected none on the host", option, path));
+  }
+  return out;
+}
+
+std::vector<Contender*> supporters(const Contenders& contenders, const Problem& problem) {
+  std::vector<Contender*> out;
+  for (const auto& contender : contenders) {
+    if (contender->supports(problem)) out.push_back(contender.get());
+  }
+  return out;
+}
+
+std::string title(const Problem& problem, const Contender& contender) {
+  return describe(problem) + ", " + contender.name() + " " + contender.config();
+}
+
+}  // namespace
+
+void measure_all(Device& device, nf4_handle_t handle, const SweepOptions& options, const std::vector<Problem>& problems,
+                 const Contenders& contenders, Report& report) {
+  size_t steps = 0;
+  for (const Problem& problem : problems) steps += supporters(contenders, problem).size();
+  Progress progress(steps);
+  for (const Problem& problem : problems) {
+    const std::vector<Contender*> running = supporters(contenders, problem);
+    if (running.empty()) continue;
+    if (progress.seconds() > options.limit) {
+      report.add_not_measured(problem);
       continue;
     }
-    progress.next(describe(*entry.problem) + ", " + entry.contender->name() + " " + entry.contender->config());
-    if (!workload) workload.emplace(device, handle, *entry.problem, options.hot, options.pending);
-    rows.push_back(measure(*workload, *entry.contender, pace));
-    if (!entry.last_of_problem) continue;
+    Workload workload(device, handle, problem, options.hot, options.pending);
+    std::vector<Row> rows;
+    for (Contender* contender : running) {
+      progress.next(title(problem, *contender));
+      rows.push_back(measure(workload, *contender, options.suite.full ? kBrisk : kThorough));
+    }
     progress.clear();
     report.add(rows);
-    rows.clear();
-    workload.reset();
   }
+}
+
+size_t sweep(Device& device, nf4_handle_t handle, const SweepOptions& options) {
+  // What can be refused is refused before anything is measured.
+  std::string note;
+  const Contenders contenders = contenders_of(device, handle, options, note);
+  const std::vector<Problem> problems = suite(device, options.suite);
+  const auto has_supporters = [&](const Problem& problem) { return !supporters(contenders, problem).empty(); };
+  if (std::none_of(problems.begin(), problems.end(), has_supporters)) {
+    throw std::invalid_argument("none of the variants supports any of the problems");
+  }
+  check_writable(options.csv);
+  check_writable(options.json);
+  OutputFile csv(options.csv);
+  OutputFile json(options.json);
+
+  Report report(describe_run(device, options, contenders), std::move(csv), std::move(json));
+  if (!note.empty()) say("without cuBLAS: {}\n", note);
+  measure_all(device, handle, options, problems, contenders, report);
+  report.finish();
+  return report.failures();
 }
 
 }  // namespace nf4bench

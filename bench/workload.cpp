@@ -19,8 +19,7 @@ bool has_codes(nf4_op_t op) { return op == NF4_OP_GEMM || op == NF4_OP_PACK || o
 Pool::Pool(Device& device, int64_t piece_bytes, int64_t pieces)
     : stride_(aligned(piece_bytes)), pieces_(pieces), buffer_(device, static_cast<size_t>(stride_ * pieces)) {}
 
-Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending,
-                   const void* source)
+Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending)
     : device_(device), handle_(handle), problem_(problem), pending_(pending), sets_(count_sets(hot)) {
   const nf4_op_t op = problem.op;
   const int64_t element = nf4ref::size_of(problem.dtype);
@@ -41,7 +40,6 @@ Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, 
     y_ = Buffer(device, static_cast<size_t>(problem.m * problem.n * element));
     device.fill_uniform(x_.get(), problem.dtype, problem.m * problem.k, -1.0f, 1.0f, 4);
   }
-  if (source != nullptr) take(source);
 }
 
 int Workload::count_sets(bool hot) const {
@@ -71,8 +69,7 @@ void Workload::make_scales() {
   device_.copy_in(offset_.get(), &offset, sizeof offset);
 }
 
-// Every set becomes `source`, dense as the input of pack, packed elsewhere.
-void Workload::take(const void* source) {
+void Workload::take_dense(const void* source) {
   const Problem& p = problem_;
   const auto bytes = static_cast<size_t>(p.elements() * nf4ref::size_of(p.dtype));
   if (p.op == NF4_OP_PACK) {
@@ -89,9 +86,21 @@ void Workload::take(const void* source) {
           nf4_pack(handle_, codes(i), first_level, input.get(), p.k, p.dtype, p.n, p.k, p.blocksize, nullptr, stream));
       if (!p.nested) return;
       check(nf4_pack_absmax(handle_, scales_.at<uint8_t>(i), scales2(i), offset(), first_level, p.blocks(), map(),
-                            kAbsmaxBlocksize, nullptr, stream));
+                            p.absmax_blocksize, nullptr, stream));
     });
   }
+}
+
+void Workload::take_packed(const nf4_weight_t& source) {
+  const Problem& p = problem_;
+  for (int i = 0; i < sets_; ++i) {
+    device_.copy_in(codes(i), source.codes, static_cast<size_t>(p.code_bytes()));
+    device_.copy_in(scales(i), source.absmax, static_cast<size_t>(p.blocks() * (p.nested ? 1 : 4)));
+    if (p.nested) device_.copy_in(scales2(i), source.absmax2, static_cast<size_t>(p.groups() * 4));
+  }
+  if (!p.nested) return;
+  device_.copy_in(map(), source.absmax_map, 256 * sizeof(float));
+  device_.copy_in(offset(), source.absmax_offset, sizeof(float));
 }
 
 nf4_weight_t Workload::weight(int set) const {
@@ -107,7 +116,7 @@ nf4_weight_t Workload::weight(int set) const {
     out.absmax_map = map();
     out.absmax2 = scales2(set);
     out.absmax_offset = offset();
-    out.absmax_blocksize = kAbsmaxBlocksize;
+    out.absmax_blocksize = problem_.absmax_blocksize;
   }
   return out;
 }
@@ -141,7 +150,7 @@ std::vector<Product> Workload::products(int set) const {
     part.rows = rows;
     part.codes = whole.codes + element / 2;
     part.absmax = static_cast<const uint8_t*>(whole.absmax) + block * nf4ref::size_of(whole.absmax_dtype);
-    if (p.nested) part.absmax2 = whole.absmax2 + block / kAbsmaxBlocksize;
+    if (p.nested) part.absmax2 = whole.absmax2 + block / p.absmax_blocksize;
     out.push_back({part, first, y_.as<uint8_t>() + p.m * first * nf4ref::size_of(p.dtype)});
     first += rows;
   }
@@ -198,7 +207,7 @@ const Packed& Workload::expected() {
       packed.codes.resize(static_cast<size_t>(p.blocks()));
       packed.absmax.resize(static_cast<size_t>(p.groups()));
       check(nf4_pack_absmax(host.get(), packed.codes.data(), packed.absmax.data(), &packed.offset, input.data(),
-                            p.blocks(), map_values.data(), kAbsmaxBlocksize, nullptr, nullptr));
+                            p.blocks(), map_values.data(), p.absmax_blocksize, nullptr, nullptr));
     }
     expected_ = std::move(packed);
   }

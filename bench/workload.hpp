@@ -5,9 +5,9 @@
 #include <optional>
 #include <vector>
 
-#include "device.hpp"
+#include "device/device.hpp"
+#include "oracle.hpp"
 #include "problem.hpp"
-#include "support/reference.hpp"
 
 namespace nf4bench {
 
@@ -48,10 +48,13 @@ struct Product {
 
 class Workload {
  public:
-  // With `hot` there is one set; without `pending` weights are marked constant. `source`, if not NULL, holds the
-  // weights [N, K] in the problem's dtype, in host memory.
-  Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending,
-           const void* source = nullptr);
+  // With `hot` there is one set; without `pending` weights are marked constant.
+  Workload(Device& device, nf4_handle_t handle, const Problem& problem, bool hot, bool pending);
+
+  // Given weights in place of random ones, in host memory: dense [N, K] of the problem's dtype, which every set holds
+  // as the input of pack, and packed for the other operations; or packed as the problem says.
+  void take_dense(const void* source);
+  void take_packed(const nf4_weight_t& source);
 
   Device& device() const { return device_; }
   const Problem& problem() const { return problem_; }
@@ -84,7 +87,6 @@ class Workload {
  private:
   int count_sets(bool hot) const;
   void make_scales();
-  void take(const void* source);
 
   Device& device_;
   nf4_handle_t handle_;

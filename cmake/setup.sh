@@ -19,8 +19,11 @@ command_from clang++ clang
 command_from clang-format clang-format
 command_from clang-tidy clang-tidy
 package catch2
+package libbenchmark-dev
+package libcli11-dev
 package libfmt-dev
 package mypy
+package nlohmann-json3-dev
 package python3-numpy
 package python3-pip
 package python3-venv

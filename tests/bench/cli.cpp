@@ -1,6 +1,11 @@
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 
+#include "checkpoint.hpp"
 #include "support/harness.hpp"
 
 namespace nf4test {
@@ -11,12 +16,29 @@ struct Outcome {
   std::string output;
 };
 
+// Runs a shell command in `directory`, with the program as $bench.
+Outcome shell(const Directory& directory, const std::string& command) {
+  write_file(directory / "command", "bench='" NF4_BENCH "'\n" + command + "\n");
+  const int status = std::system(("cd '" + (directory / "") + "' && bash ./command >out 2>&1").c_str());
+  return {WEXITSTATUS(status), read_file(directory / "out")};
+}
+
 // Runs nf4-bench in `directory`.
 Outcome bench(const Directory& directory, const std::string& arguments, const std::string& device = "host") {
-  const std::string command =
-      "cd '" + (directory / "") + "' && '" NF4_BENCH "' " + arguments + " --device " + device + " >out 2>&1";
-  const int status = std::system(command.c_str());
-  return {WEXITSTATUS(status), read_file(directory / "out")};
+  return shell(directory, "\"$bench\" " + arguments + " --device " + device);
+}
+
+// Holds that these arguments are refused, in one line that holds `part`, before anything is measured.
+void check_refused(const std::string& arguments, const std::string& part) {
+  const Directory directory;
+  const Outcome outcome = shell(directory, "\"$bench\" " + arguments);
+  CAPTURE(arguments, part, outcome.output);
+  CHECK(outcome.status == 2);
+  CHECK(holds(outcome.output, "nf4-bench: "));
+  CHECK(holds(outcome.output, part));
+  CHECK_FALSE(holds(outcome.output, "ceilings"));
+  CHECK_FALSE(holds(outcome.output, " us "));
+  CHECK(std::count(outcome.output.begin(), outcome.output.end(), '\n') == 1);
 }
 
 const std::string kTiny = "tune --shape 8,64 --shape 24,96 --m 1,3 --commit test";
@@ -70,19 +92,6 @@ TEST_CASE("nf4-bench tune: measurements of another commit are refused") {
   CHECK(holds(other.output, "holds no measurements of this device and commit"));
 }
 
-TEST_CASE("nf4-bench tune: what its rows could not tell apart is refused") {
-  const Directory directory;
-  for (const char* option : {"--nested", "--hot", "--pending"}) {
-    CAPTURE(option);
-    const Outcome outcome = bench(directory, kTiny + " " + option);
-    CHECK(outcome.status == 2);
-    CHECK(holds(outcome.output, "tune: rows are by cold, constant weights with fp32 scales"));
-  }
-  const Outcome absmax = bench(directory, kTiny + " --op pack_absmax");
-  CHECK(absmax.status == 2);
-  CHECK(holds(absmax.output, "tune: expected --op gemm, unpack or pack"));
-}
-
 TEST_CASE("nf4-bench: the full sweep measures what is selected, on every kind of problem") {
   const Directory directory;
   const Outcome outcome = bench(directory, "--sweep full --shape 8,64 --m 1,3 --csv out.csv");
@@ -111,7 +120,7 @@ TEST_CASE("nf4-bench: products of the same x, together and one by one") {
   }
   const Outcome straddling = bench(directory, "--op gemm --shape 1+2,64 --blocksize 128");
   CHECK(straddling.status == 2);
-  CHECK(holds(straddling.output, "--shape 1+2,64: expected parts of a multiple of 128 weights"));
+  CHECK(holds(straddling.output, "--shape is 1+2,64; expected parts of a multiple of 128 weights"));
 }
 
 TEST_CASE("nf4-bench: what there is no time for is told") {
@@ -129,5 +138,246 @@ TEST_CASE("nf4-bench: what there is no time for is told") {
   CHECK(read_file(directory / "table").empty());
   CHECK(bench(directory, kTiny + " --table table").status == 0);
 }
+
+TEST_CASE("nf4-bench: help and versions") {
+  const Directory directory;
+  for (const char* command : {"", "sweep", "tune", "model", "variants"}) {
+    CAPTURE(command);
+    const Outcome help = shell(directory, std::string("\"$bench\" ") + command + " --help");
+    CHECK(help.status == 0);
+    CHECK(holds(help.output, "--device N|host"));
+    CHECK(holds(help.output, std::string("Usage: nf4-bench ") + (*command ? command : "sweep")));
+    CHECK(holds(help.output, "--csv") == (!*command || std::string(command) == "sweep"));
+  }
+  const Outcome version = shell(directory, "\"$bench\" --version");
+  CHECK(version.status == 0);
+  CHECK(version.output.compare(0, 10, "nf4-bench ") == 0);
+  CHECK(
+      holds(version.output, fmt::format("{}.{}.{}, commit ", NF4_VERSION_MAJOR, NF4_VERSION_MINOR, NF4_VERSION_PATCH)));
+}
+
+TEST_CASE("nf4-bench: an option or a value that a command does not take is refused at once") {
+  check_refused("tune --csv x", "tune takes no --csv");
+  for (const char* option : {"--nested", "--hot", "--pending", "--json x", "--peer x"}) {
+    check_refused(std::string("tune ") + option, std::string("tune takes no ") + std::string(option).substr(0, 6));
+  }
+  check_refused("model x --m 4", "model takes no --m");
+  check_refused("model x --limit 4", "model takes no --limit");
+  check_refused("model x y", "model takes no y");
+  check_refused("model", "path is required");
+  check_refused("variants --csv x", "variants takes no --csv");
+  check_refused("variants --m 4", "--m requires --shape");
+  check_refused("--state x", "sweep takes no --state");
+  check_refused("--m 4 tune", "sweep takes no tune");
+  check_refused("tunee", "the command is tunee; expected sweep, tune, model or variants");
+  check_refused("--bogus", "sweep takes no --bogus");
+  check_refused("--csv", "--csv");
+  check_refused("--m 0", "--m is 0; expected a number from 1 to 65535");
+  check_refused("--m=1,x", "--m is x; expected a number");
+  check_refused("--op=gemv", "--op is gemv; expected gemm, unpack, pack, pack_absmax, unpack_absmax");
+  check_refused("tune --op pack_absmax", "--op is pack_absmax; expected gemm, unpack, pack");
+  check_refused("--dtype f8", "--dtype is f8; expected f32, f16, bf16");
+  check_refused("--blocksize 48", "--blocksize is 48; expected a power of two from 32 to 4096");
+  check_refused("--model gpt", "--model is gpt; expected llama, qwen, gemma or all");
+  check_refused("--shape 8", "--shape is 8; expected N,K");
+  check_refused("--shape 0,8", "--shape is 0; expected a number from 1 to 2147483648");
+  check_refused("--shape 2147483648+2147483648,2147483648", "; expected 2^40 weights at most");
+  check_refused("--sweep half", "--sweep is half; expected full");
+  check_refused("--limit -1", "--limit");
+  check_refused("--device 1000", "--device is 1000; there is no such CUDA device");
+}
+
+TEST_CASE("nf4-bench: what cannot be done is refused before anything is measured") {
+  const std::string host = " --device host";
+  check_refused("--variant gemm.none" + host,
+                "--variant is gemm.none; expected selected, gemm.host, unpack.host, pack.host");
+  check_refused("tune --variant gemm.none" + host, "--variant is gemm.none; expected gemm.host, ");
+  check_refused("tune --variant selected" + host, "--variant is selected; expected gemm.host, ");
+  check_refused("model x --variant gemm.none" + host, "--variant is gemm.none; expected selected, ");
+  check_refused("--peer /nonexistent.so" + host, "--peer is /nonexistent.so; expected none on the host");
+  check_refused("--shape 1+2,64 --blocksize 128 --op gemm" + host, "expected parts of a multiple of 128 weights");
+  check_refused("--op unpack --shape 64+64,64" + host, "none of the variants supports any of the problems");
+  check_refused("--csv none/x" + host, "cannot write none/x: No such file or directory");
+  check_refused("--json ." + host, "cannot write .: Is a directory");
+  check_refused("tune --table none/x" + host, "cannot write none/x: No such file or directory");
+  check_refused("tune --builtin ." + host, "cannot write .: Is a directory");
+  check_refused("tune --state none/x" + host, "cannot write none/x: No such file or directory");
+  check_refused("tune --state /dev/full" + host, "/dev/full is no regular file");
+  check_refused("model none" + host, "cannot open none");
+  check_refused("model ." + host, ". has neither model.safetensors nor model.safetensors.index.json");
+  check_refused("model /dev/full" + host, "/dev/full is no regular file");
+}
+
+TEST_CASE("nf4-bench: a run that is refused leaves the files of the last one") {
+  const Directory directory;
+  write_file(directory / "out.csv", "before");
+  CHECK(bench(directory, "--csv out.csv --json none/x").status == 2);
+  CHECK(bench(directory, "--csv out.csv --variant gemm.none").status == 2);
+  CHECK(read_file(directory / "out.csv") == "before");
+}
+
+TEST_CASE("nf4-bench: full disks and closed outputs are told, with status 2") {
+  const Directory directory;
+  const std::string sweep = "\"$bench\" --shape 8,64 --op gemm --limit 0 --device host ";
+  const std::string tune = "\"$bench\" tune --shape 8,64 --op gemm --m 1 --device host ";
+  const std::string no_space = "No space left on device";
+  for (const auto& [command, said] :
+       {std::pair(sweep + ">/dev/full", "cannot write stdout: " + no_space),
+        std::pair(sweep + ">&-", std::string("cannot write stdout: Bad file descriptor")),
+        std::pair(sweep + "| true; exit ${PIPESTATUS[0]}", std::string("cannot write stdout: Broken pipe")),
+        std::pair(sweep + "--csv /dev/full", "cannot write /dev/full: " + no_space),
+        std::pair(sweep + "--json /dev/full", "cannot write /dev/full: " + no_space),
+        std::pair(tune + ">/dev/full", "cannot write stdout: " + no_space),
+        std::pair(tune + "--table /dev/full", "cannot write /dev/full: " + no_space),
+        std::pair(tune + "--builtin /dev/full", "cannot write /dev/full: " + no_space),
+        std::pair("(trap '' XFSZ; ulimit -f 0; " + tune + " --state new) 2>&1 | cat; exit ${PIPESTATUS[0]}",
+                  std::string("cannot write new: File too large")),
+        std::pair(std::string("\"$bench\" variants --device host >/dev/full"), "cannot write stdout: " + no_space),
+        std::pair(std::string("\"$bench\" --help >/dev/full"), "cannot write stdout: " + no_space)}) {
+    const Outcome outcome = shell(directory, command);
+    CAPTURE(command, outcome.output);
+    CHECK(outcome.status == 2);
+    CHECK(holds(outcome.output, "nf4-bench: " + said + "\n"));
+    CHECK(std::filesystem::is_character_file("/dev/full"));
+  }
+}
+
+TEST_CASE("nf4-bench: no file takes the place of a stream that is closed") {
+  const Directory directory;
+  const Outcome outcome =
+      shell(directory, "\"$bench\" --shape 8,64 --op gemm --limit 0 --device host --csv out.csv <&- 2>&-");
+  CHECK(outcome.status == 0);
+  CHECK(holds(read_file(directory / "out.csv"), ",status,note\n"));
+}
+
+TEST_CASE("nf4-bench: values after an equals sign, lists, and the last of a value that is given twice") {
+  const Directory directory;
+  const Outcome outcome =
+      bench(directory, "sweep --op=gemm --shape=8,64 --shape 16,64 --m 7 --m=1,3 --csv=out.csv --json=out.json --hot");
+  CAPTURE(outcome.output);
+  REQUIRE(outcome.status == 0);
+  const std::string csv = read_file(directory / "out.csv");
+  for (const char* part : {",1,8,64,", ",3,8,64,", ",1,16,64,", ",3,16,64,"}) CHECK(holds(csv, part));
+  CHECK_FALSE(holds(csv, ",7,8,64,"));
+
+  std::istringstream lines(read_file(directory / "out.json"));
+  std::vector<nlohmann::json> objects;
+  for (std::string line; std::getline(lines, line);) objects.push_back(nlohmann::json::parse(line));
+  REQUIRE(objects.size() == 1 + 4 * 2);
+  CHECK(objects[0]["context"]["device"] == "host");
+  for (size_t i = 1; i < objects.size(); ++i) {
+    CHECK(objects[i]["ok"] == true);
+    CHECK(objects[i]["median_us"] > 0);
+  }
+}
+
+TEST_CASE("nf4-bench variants: lists them, and what they can run") {
+  const Directory directory;
+  const Outcome all = bench(directory, "variants");
+  CHECK(all.status == 0);
+  CHECK(holds(all.output, "gemm\n  gemm.host, exact: "));
+  CHECK(holds(all.output, "    configs: none\n"));
+  CHECK_FALSE(holds(all.output, "can run it"));
+  const Outcome judged = bench(directory, "variants --op gemm,pack --shape 8,64 --m 3 --nested");
+  CHECK(judged.status == 0);
+  CHECK(holds(judged.output, "gemm, N=8 K=64, M=3, bf16, blocksize 64, nested: gemm.host (default"));
+  CHECK(holds(judged.output, "pack, N=8 K=64, bf16, blocksize 64: pack.host (default"));
+  CHECK(holds(judged.output, "    can run it\n"));
+  CHECK_FALSE(holds(judged.output, "unpack.host"));
+}
+
+#if NF4_HAVE_CUDA
+TEST_CASE("nf4-bench variants: on a GPU, why a variant cannot run a problem", "[gpu]") {
+  REQUIRE_GPU();
+  const Directory directory;
+  const Outcome outcome = bench(directory, "variants --op gemm --shape 64,64 --m 200", "0");
+  CHECK(outcome.status == 0);
+  CHECK(holds(outcome.output, "    can run it\n"));
+  CHECK(holds(outcome.output, "    cannot run it: "));
+}
+#endif
+
+TEST_CASE("nf4-bench model: a folder of shards, layers across them, experts, and what is packed") {
+  const Directory directory;
+  const std::vector<Part> plain = packed_parts("model.layers.0.q.weight", {64, 64}, false);
+  const std::vector<Part> nested = packed_parts("model.layers.1.q.weight", {64, 64}, true);
+  std::vector<Part> shards[2] = {{dense_part("model.layers.0.k.weight", {64, 64}), dense_part("norm", {64}),
+                                  dense_part("model.layers.0.experts.up", {2, 64, 64})},
+                                 {dense_part("model.layers.1.k.weight", {64, 64})}};
+  for (size_t i = 0; i < plain.size(); ++i) shards[i % 2].push_back(plain[i]);
+  for (size_t i = 0; i < nested.size(); ++i) shards[i % 2].push_back(nested[i]);
+  for (Part& part : packed_parts("model.layers.1.experts.up", {2, 64, 64}, false)) shards[1].push_back(part);
+  std::string map;
+  for (int i = 0; i < 2; ++i) {
+    write_file(directory / fmt::format("shard{}.safetensors", i), safetensors_of(shards[i]));
+    for (const Part& part : shards[i])
+      map += fmt::format(R"({}"{}":"shard{}.safetensors")", map.empty() ? "" : ",", part.name, i);
+  }
+  write_file(directory / "model.safetensors.index.json", R"({"weight_map":{)" + map + "}}");
+  const Outcome outcome = bench(directory, "model . --variant selected");
+  CAPTURE(outcome.output);
+  REQUIRE(outcome.status == 0);
+  const auto has_line = [&](const std::string& name, const std::string& rest) {
+    std::istringstream lines(outcome.output);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.compare(0, name.size() + 1, name + " ") == 0 && holds(line, rest)) return true;
+    }
+    return false;
+  };
+  const auto has_packing = [&](const std::string& name, const std::string& count, const std::string& shape,
+                               const std::string& form, const std::string& sizes) {
+    return has_line(name, fmt::format(" {} {:>14} {:>11} {}", count, shape, form, sizes));
+  };
+  CHECK(has_packing("model.layers.*.k.weight", "x2", "64x64", "f32", "        32768          4608          6288 "));
+  CHECK(has_packing("model.layers.0.q.weight", "x1", "64x64", "nf4 f32", "        16384          2304             - "));
+  CHECK(has_packing("model.layers.1.q.weight", "x1", "64x64", "nested f32",
+                    "        16384             -          3140 "));
+  CHECK(has_packing("model.layers.0.experts.up", "x1", "2x64x64", "f32", "        32768          4608          5256 "));
+  CHECK(has_packing("model.layers.1.experts.up", "x1", "2x64x64", "nf4 f32",
+                    "        32768          4608             - "));
+  // Two dense matrices and two packed ones are multiplied; experts, and all, are unpacked.
+  CHECK(has_line("gemm M=1", "selected                            4 "));
+  CHECK(has_line("gemm M=8", "selected                            4 "));
+  CHECK(has_line("unpack", "selected                            6 "));
+  CHECK(has_line("pack", "selected                            3 "));
+}
+
+#if !NF4_SANITIZED
+TEST_CASE("nf4-bench: wrong results are told, each way of being wrong, with status 1") {
+  const Directory directory;
+  const std::string wrong = "export LD_PRELOAD='" NF4_WRONG_LIBRARY "'; ";
+  const Outcome sweep =
+      shell(directory, wrong +
+                           "\"$bench\" --op gemm,unpack,pack,pack_absmax,unpack_absmax --shape 8,64 --csv out.csv "
+                           "--json out.json --hot --device host");
+  CAPTURE(sweep.output);
+  CHECK(sweep.status == 1);
+  CHECK(holds(sweep.output, "FAILED: 1 of 8 outputs are outside the bound; output 0 is "));
+  CHECK(holds(sweep.output, "FAILED: 1 of 512 elements differ from fp32 arithmetic"));
+  CHECK(holds(sweep.output, "FAILED: 2 of 512 codes differ"));
+  CHECK(holds(sweep.output, "FAILED: 1 values differ from the host backend's"));
+  CHECK(holds(sweep.output, "FAILED: 8 of 8 scales differ"));
+  CHECK(holds(sweep.output, "10 results are wrong"));
+  CHECK(holds(read_file(directory / "out.csv"), ",FAILED,\"2 of 512 codes differ\""));
+  CHECK(holds(read_file(directory / "out.json"), R"("ok":false,"note":"2 of 512 codes differ")"));
+
+  const Outcome tune =
+      shell(directory, wrong + "\"$bench\" tune --op gemm --shape 8,64 --m 1 --table table --device host");
+  CAPTURE(tune.output);
+  CHECK(tune.status == 1);
+  CHECK(holds(tune.output, "FAILED: gemm, N=8 K=64, M=1, bf16, blocksize 64, gemm.host : 1 of 8 outputs"));
+  CHECK_FALSE(holds(read_file(directory / "table"), "gemm.host"));
+
+  Part w = dense_part("w", {64, 64});
+  w.dtype = "BF16";
+  w.shape = {64, 128};
+  write_file(directory / "model", safetensors_of({w}));
+  const Outcome model = shell(directory, wrong + "\"$bench\" model model --variant selected --device host");
+  CAPTURE(model.output);
+  CHECK(model.status == 1);
+  CHECK(holds(model.output, "FAILED: 1 of 64 outputs are outside the bound"));
+  CHECK(holds(model.output, "4 results are wrong"));
+}
+#endif
 
 }  // namespace nf4test

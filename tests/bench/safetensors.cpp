@@ -1,4 +1,4 @@
-#include "safetensors.hpp"
+#include "checkpoint/safetensors.hpp"
 
 #include <fmt/format.h>
 
@@ -69,12 +69,43 @@ TEST_CASE("safetensors: a shape whose elements cannot be counted is refused") {
 }
 
 TEST_CASE("safetensors: what is no header is refused with its place") {
-  CHECK(holds(refusal(""), "byte 0: expected '{'"));
-  CHECK(holds(refusal("{} x"), "byte 3: text after the end of the object"));
+  CHECK(holds(refusal(""), "byte 1: syntax error"));
+  CHECK(holds(refusal("{} x"), "byte 4: syntax error"));
+  CHECK(holds(refusal(std::string("{}\0{}", 5)), "byte 2: NUL"));
+  CHECK(holds(refusal("[]"), "expected an object"));
+  CHECK(holds(refusal(R"({"w":[]})"), "tensor w: unexpected array"));
   CHECK(holds(refusal(R"({"w":{"shape":[1],"data_offsets":[0,4]}})"), "tensor w: no dtype"));
+  CHECK(holds(refusal(R"({"w":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})"), "tensor w: unexpected array"));
+  CHECK(holds(refusal(R"({"w":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})"), "tensor w: unexpected number"));
+  CHECK(holds(refusal(R"({"w":{"dtype":"F32","shape":"1","data_offsets":[0,4]}})"), "tensor w: unexpected string"));
+  CHECK(holds(refusal(R"({"w":{"dtype":"F32","extra":1}})"), "tensor w: unexpected key extra"));
+  CHECK(holds(refusal(R"({"__metadata__":{"a":null}})"), "__metadata__: unexpected null"));
   CHECK(holds(refusal(tensor("F32", "1", "0")), "tensor w: expected two data_offsets"));
-  CHECK(holds(refusal(tensor("F32", "-1", "0,4")), "expected a number of 0 or more"));
-  CHECK(holds(refusal(tensor("F32", "9223372036854775808", "0,4")), "number too large"));
+  CHECK(holds(refusal(tensor("F32", "1", "0,4,4")), "tensor w: expected two data_offsets"));
+  for (const char* size : {"-1", "9223372036854775808", "18446744073709551616", "1.0", "1e0"}) {
+    CAPTURE(size);
+    CHECK(holds(refusal(tensor("F32", size, "0,4")), "tensor w: expected whole numbers of 0 or more, below 2^63"));
+  }
+}
+
+TEST_CASE("safetensors: what is there twice is refused") {
+  const std::string one = R"("w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
+  CHECK(refusal("{" + one + "}").empty());
+  CHECK(holds(refusal("{" + one + "," + one + "}"), "there are two tensors w"));
+  CHECK(holds(refusal(R"({"w":{"dtype":"F32","dtype":"F16","shape":[1],"data_offsets":[0,4]}})"),
+              "tensor w has two dtype"));
+  CHECK(holds(refusal(R"({"__metadata__":{"a":"1","a":"2"}})"), "__metadata__ has two a"));
+}
+
+TEST_CASE("safetensors: a header as deep as it is long is refused at its second level") {
+  constexpr size_t kLong = 10'000'000;
+  CHECK(holds(refusal(R"({"w":{"shape":)" + std::string(kLong, '[')), "tensor w: unexpected array"));
+  CHECK(holds(refusal(std::string(kLong, '[')), "expected an object"));
+}
+
+TEST_CASE("safetensors: names reach the terminal without their control characters") {
+  CHECK(printable("a\x1b[31m\xc3\xa9\xc2\x9b\n") == "a\\x1b[31m\xc3\xa9\\u009b\\x0a");
+  CHECK(holds(refusal("{\"\\u001b[2J\":5}"), "tensor \\x1b[2J: unexpected number"));
 }
 
 }  // namespace nf4test

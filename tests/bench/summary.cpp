@@ -1,6 +1,6 @@
-#include "summary.hpp"
+#include "report/summary.hpp"
 
-#include "progress.hpp"
+#include "report/progress.hpp"
 #include "support/harness.hpp"
 
 namespace nf4test {

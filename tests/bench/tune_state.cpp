@@ -1,4 +1,4 @@
-#include "tune_state.hpp"
+#include "tune/state.hpp"
 
 #include "support/harness.hpp"
 

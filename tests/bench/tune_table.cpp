@@ -1,4 +1,4 @@
-#include "tune_table.hpp"
+#include "tune/table.hpp"
 
 #include <fmt/format.h>
 

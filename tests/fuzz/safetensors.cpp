@@ -1,6 +1,6 @@
 // The bench's reader of safetensors files: any file is read or refused with std::runtime_error; the tensors that it
 // tells of lie within the file and have the size that their shape says.
-#include "safetensors.hpp"
+#include "checkpoint/safetensors.hpp"
 
 #include <limits>
 #include <stdexcept>

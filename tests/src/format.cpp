@@ -2,8 +2,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "oracle.hpp"
 #include "support/harness.hpp"
-#include "support/reference.hpp"
 
 namespace nf4test {
 

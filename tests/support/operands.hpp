@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "arena.hpp"
-#include "reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4test {
 

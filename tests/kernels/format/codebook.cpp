@@ -6,7 +6,7 @@
 
 #include "catch.hpp"
 #include "gemm/pair_codebook.hpp"
-#include "support/reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4test {
 namespace {

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "support/reference.hpp"
+#include "oracle.hpp"
 #if NF4_HAVE_CUDA
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "catch.hpp"
-#include "support/reference.hpp"
+#include "oracle.hpp"
 
 namespace nf4test {
 namespace {

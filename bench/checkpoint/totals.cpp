@@ -1,0 +1,58 @@
+#include "checkpoint/totals.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "contenders/contender.hpp"
+
+namespace nf4bench {
+
+void Totals::add(const Row& row) {
+  Total& total = of(row);
+  ++total.matrices;
+  total.microseconds += row.median;
+  total.bytes += row.bytes;
+  total.worst = std::max(total.worst, row.check.worst);
+  total.relative_error = std::max(total.relative_error, row.check.relative_error);
+  if (row.check.ok) return;
+  ++failures_;
+  if (total.failure.empty()) total.failure = row.check.what;
+}
+
+Totals::Total& Totals::of(const Row& row) {
+  const std::string config = row.contender == kSelected ? "" : row.config;
+  const auto same = [&](const Total& total) {
+    return total.op == row.problem.op && total.m == row.problem.m && total.contender == row.contender &&
+           total.config == config;
+  };
+  const auto found = std::find_if(totals_.begin(), totals_.end(), same);
+  if (found != totals_.end()) return *found;
+  Total total;
+  total.op = row.problem.op;
+  total.m = row.problem.m;
+  total.contender = row.contender;
+  total.config = config;
+  return totals_.emplace_back(std::move(total));
+}
+
+std::string Totals::text() const {
+  std::string out = fmt::format("\n{:<12} {:<28} {:>8} {:>12} {:>8} {:>10} {:>10}\n", "operation", "variant",
+                                "matrices", "us in all", "GB/s", "err/bound", "rel.err");
+  for (const Total& total : totals_) {
+    const bool gemm = total.op == NF4_OP_GEMM;
+    out += fmt::format("{:<12} {:<28} {:>8} ",
+                       fmt::format("{}{}", op_name(total.op), gemm ? fmt::format(" M={}", total.m) : ""),
+                       total.contender + (total.config.empty() ? "" : " ") + total.config, total.matrices);
+    if (!total.failure.empty()) {
+      out += fmt::format("FAILED: {}\n", total.failure);
+      continue;
+    }
+    out += fmt::format("{:>12.1f} {:>8.1f} ", total.microseconds, total.bytes / total.microseconds * 1e-3);
+    out += gemm ? fmt::format("{:>10.3f} {:>10.2e}\n", total.worst, total.relative_error)
+                : fmt::format("{:>10} {:>10}\n", "exact", "-");
+  }
+  return out;
+}
+
+}  // namespace nf4bench

@@ -1,0 +1,50 @@
+#include "report/csv.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace nf4bench {
+namespace {
+
+std::string column_name(std::string text) {
+  for (char& c : text) {
+    if (c == ' ' || c == '+') c = '_';
+  }
+  text.erase(std::unique(text.begin(), text.end(), [](char a, char b) { return a == '_' && b == '_'; }), text.end());
+  return text;
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c == '\n' ? ' ' : c);
+  return out + "\"";
+}
+
+}  // namespace
+
+std::string csv_head(const Context& context) {
+  std::string out;
+  for (const auto& [name, value] : context.facts) out += fmt::format("# {}: {}\n", name, value);
+  out += fmt::format("# ceilings: {}\n", ceilings_text(context.ceilings));
+  out +=
+      "op,contender,config,peer,layer,dtype,blocksize,nested,m,n,k,median_us,p5_us,p95_us,tb_per_s,ceiling,"
+      "fraction_of_ceiling,error_over_bound,relative_error,differences,status";
+  for (const std::string& peer : context.peers) out += ",speedup_over_" + column_name(peer);
+  return out + ",note\n";
+}
+
+std::string csv_line(const Line& line) {
+  const Row& row = line.row;
+  const Problem& p = row.problem;
+  std::string out =
+      fmt::format("{},{},{},{},{},{},{},{},{},{},{},", op_name(p.op), quoted(row.contender), quoted(row.config),
+                  int{row.is_peer}, p.layer, dtype_name(p.dtype), p.blocksize, int{p.nested}, p.m, p.n, p.k);
+  out += fmt::format("{:.3f},{:.3f},{:.3f},{:.4f},{},{:.4f},{:.4g},{:.4g},{},{}", row.median, row.p5, row.p95,
+                     row.rate() * 1e-12, ceiling_name(p.op), line.fraction, row.check.worst, row.check.relative_error,
+                     row.check.differences, row.check.ok ? "ok" : "FAILED");
+  for (const double speedup : line.speedups) out += speedup > 0 ? fmt::format(",{:.3f}", speedup) : ",";
+  return out + "," + quoted(row.check.what) + "\n";
+}
+
+}  // namespace nf4bench

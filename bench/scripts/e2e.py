@@ -1,0 +1,488 @@
+#!/usr/bin/env python3
+"""Whole models of transformers, decoding and prefill: libnf4 and bitsandbytes in turns, in one process, and dense bf16.
+
+    python3 bench/scripts/e2e.py --model qwen --batch 1,8 --mode graph,compiled,prefill --csv bench/results/e2e.csv
+
+The models have their full size and random weights, made as NF4 on the GPU layer by layer, so nothing is downloaded and
+no dense copy exists. Needs torch with CUDA, transformers, bitsandbytes, and the package nf4 (docs/huggingface.md).
+
+Modes: graph is one CUDA graph per decoding step with a static cache; compiled is that too, of a step that torch.compile
+made one graph of; eager is generate() with a dynamic cache; prefill is one pass over --prompt tokens. Each result is
+the median of --rounds, in which the contenders take turns. A speed-up is the median of the ratios within a round, so
+that a clock that drifts, or a CPU that is slow for a while, is the same for both; its range is that of the ratios.
+"""
+
+import argparse
+import contextlib
+import copy
+import csv
+import gc
+import os
+import statistics
+import time
+import types
+
+import bitsandbytes as bnb
+import bitsandbytes.functional as F
+import torch
+import transformers
+from transformers.initialization import no_init_weights
+
+import nf4
+
+CONFIGS = {
+    "llama": ("Llama-3.3-70B", lambda: transformers.LlamaConfig(
+        hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8,
+        vocab_size=128256, max_position_embeddings=131072, rms_norm_eps=1e-5, tie_word_embeddings=False)),
+    "qwen": ("Qwen3-32B", lambda: transformers.Qwen3Config(
+        hidden_size=5120, intermediate_size=25600, num_hidden_layers=64, num_attention_heads=64, num_key_value_heads=8,
+        head_dim=128, vocab_size=151936, max_position_embeddings=40960, tie_word_embeddings=False)),
+    "gemma": ("Gemma-3-27B", lambda: transformers.Gemma3TextConfig(
+        hidden_size=5376, intermediate_size=21504, num_hidden_layers=62, num_attention_heads=32, num_key_value_heads=16,
+        head_dim=128, vocab_size=262208, max_position_embeddings=131072, query_pre_attn_scalar=168, sliding_window=1024,
+        tie_word_embeddings=True)),
+}  # fmt: skip
+
+CONTEXT = 128  # tokens in the cache when decoding begins
+
+
+# ---- models
+
+
+def random_nf4(rows, cols, device):
+    """Codes and quant state of a random matrix whose products keep the size of their input."""
+    count = rows * cols
+    codes = torch.randint(0, 256, (count // 2, 1), dtype=torch.uint8, device=device)
+    absmax = torch.empty(count // 64, dtype=torch.float32, device=device).uniform_(1, 2).mul_(cols**-0.5)
+    code = F.get_4bit_type("nf4", device=device).float()  # models are built with another default dtype
+    state = F.QuantState(
+        absmax=absmax, shape=torch.Size((rows, cols)), code=code, blocksize=64,
+        quant_type="nf4", dtype=torch.bfloat16,
+    )  # fmt: skip
+    return codes, state
+
+
+def packed_linear(vocabulary, device):
+    """A class in the place of nn.Linear, whose objects are Linear4bit; the output embedding stays dense."""
+    dense = torch.nn.Linear
+
+    class Packed(bnb.nn.Linear4bit):
+        def __new__(cls, in_features, out_features, bias=True, **_):
+            if out_features == vocabulary:
+                return dense(in_features, out_features, bias=bias)
+            return super().__new__(cls)
+
+        def __init__(self, in_features, out_features, bias=True, **_):
+            with torch.device("meta"):
+                super().__init__(
+                    in_features, out_features, bias=bias, compute_dtype=torch.bfloat16, compress_statistics=False,
+                    quant_type="nf4",
+                )  # fmt: skip
+            codes, state = random_nf4(out_features, in_features, device)
+            self.weight = bnb.nn.Params4bit(codes, requires_grad=False, quant_state=state, quant_type="nf4",
+                                            bnb_quantized=True, module=self)  # fmt: skip
+            self.quant_state = state
+            self.compute_type_is_set = True
+
+    return Packed
+
+
+def build(config, device, packed):
+    """A model of `config` with random weights on `device`."""
+    torch.manual_seed(1)
+    dense = torch.nn.Linear
+    try:
+        if packed:
+            torch.nn.Linear = packed_linear(config.vocab_size, device)
+        with torch.device(device), no_init_weights():
+            model = transformers.AutoModelForCausalLM.from_config(
+                config, dtype=torch.bfloat16, attn_implementation="sdpa"
+            )
+    finally:
+        torch.nn.Linear = dense
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                if parameter.dim() > 1:
+                    parameter.normal_(0, parameter.shape[-1] ** -0.5)
+                else:
+                    parameter.fill_(1)
+    return model.eval().requires_grad_(False)
+
+
+# ---- contenders
+
+
+@contextlib.contextmanager
+def contender(name):
+    """nf4, bitsandbytes (as it is by itself) or dense."""
+    (nf4.enable if name == "nf4" else nf4.disable)()
+    try:
+        yield
+    finally:
+        nf4.enable()
+
+
+def synchronize(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def milliseconds(device, function, repeat=1):
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(repeat):
+        function()
+    synchronize(device)
+    return (time.perf_counter() - start) * 1e3 / repeat
+
+
+# ---- modes: each gives {contender: function that takes one sample, in ms per step}
+
+
+def decoding_step(model, batch, arguments):
+    """A function that decodes one token, with CONTEXT others before it in a static cache, and one that takes the cache
+    back there."""
+    cache = transformers.StaticCache(config=model.config, max_cache_len=arguments.cache)
+    model(torch.ones(batch, CONTEXT, dtype=torch.long, device=model.device), past_key_values=cache)
+    token = torch.ones(batch, 1, dtype=torch.long, device=model.device)
+
+    def step():
+        token.copy_(model(token, past_key_values=cache).logits[:, -1:].argmax(-1))
+
+    def rewind():
+        for layer in cache.layers:
+            layer.cumulative_length.fill_(CONTEXT)
+
+    return step, rewind
+
+
+def capture(step):
+    """A CUDA graph of `step`."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph
+
+
+def graph_samples(model, batch, names, arguments):
+    step, rewind = decoding_step(model, batch, arguments)
+    return replays("graph", lambda _: step, rewind, batch, names, arguments)
+
+
+def compiled_samples(model, batch, names, arguments):
+    """The step is what torch.compile makes of it in fullgraph and with static shapes, once for each contender, since
+    nf4.enable() adds a pass to Inductor. What was compiled is known by the code object, so each has one of its own, and
+    needs no guards: they would compile each step of Gemma anew, whose sliding caches count tokens in Python.
+
+    generate() compiles by itself for a static cache, but not a model that was loaded in 4 bits:
+    _valid_auto_compile_criteria of transformers 5.17 asks hf_quantizer.is_compileable, which is False for bitsandbytes.
+    Its users call torch.compile themselves."""
+    step, rewind = decoding_step(model, batch, arguments)
+
+    def compiled(name):
+        own = types.FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
+        own = torch.compile(own, fullgraph=True, dynamic=False,
+                            options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})  # fmt: skip
+        print(f"  {name}: compiled in {milliseconds(model.device, own) / 1e3:.1f} s", flush=True)
+        return own
+
+    return replays("compiled", compiled, rewind, batch, names, arguments)
+
+
+def replays(mode, step_of, rewind, batch, names, arguments):
+    """Samples of a CUDA graph of the step that `step_of` makes for each contender."""
+    samples = {}
+    for name in names:
+        with contender(name):
+            graph = capture(step_of(name))
+
+        def sample(graph=graph):
+            rewind()
+            return milliseconds(torch.device("cuda"), graph.replay, arguments.steps)
+
+        samples[name] = sample
+        if arguments.breakdown:
+            breakdown(f"{mode}, batch {batch}, {name}", graph.replay)
+    return samples
+
+
+def eager_samples(model, batch, names, arguments):
+    device = model.device
+    prompt = torch.ones(batch, CONTEXT, dtype=torch.long, device=device)
+
+    def generate(tokens):
+        model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=tokens, min_new_tokens=tokens,
+                       do_sample=False, pad_token_id=0)  # fmt: skip
+
+    def sample(name):
+        with contender(name):
+            first = milliseconds(device, lambda: generate(1))  # the prefill
+            return (milliseconds(device, lambda: generate(1 + arguments.steps)) - first) / arguments.steps
+
+    for name in names:
+        sample(name)
+    return {name: (lambda name=name: sample(name)) for name in names}
+
+
+def prefill_samples(model, batch, names, arguments):
+    prompt = torch.ones(batch, arguments.prompt, dtype=torch.long, device=model.device)
+
+    def sample(name):
+        with contender(name):
+            return milliseconds(model.device, lambda: model(prompt, use_cache=False, logits_to_keep=1), 2)
+
+    for name in names:
+        sample(name)
+    return {name: (lambda name=name: sample(name)) for name in names}
+
+
+MODES = {"graph": graph_samples, "compiled": compiled_samples, "eager": eager_samples, "prefill": prefill_samples}
+
+KINDS = (  # what a kernel's name says that it is; the first that fits
+    ("all else", ("triton_",)),  # torch.compile's own, which it names after what they were fused from
+    ("nf4", ("nf4",)),
+    ("bitsandbytes", ("4bit", "kDequantize", "kgemm", "kGemm")),
+    ("attention", ("flash", "fmha", "attention", "softmax")),
+    ("dense products", ("gemm", "gemv", "cublas", "nvjet", "cutlass", "splitK")),
+)
+
+
+def breakdown(title, function):
+    """Where the GPU's time of one step goes."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        function()
+        torch.cuda.synchronize()
+    times = {}
+    for event in profiler.key_averages():
+        kind = next((kind for kind, words in KINDS if any(word in event.key for word in words)), "all else")
+        times[kind] = times.get(kind, 0) + event.self_device_time_total / 1e3
+    print(f"  {title}: " + ", ".join(f"{kind} {ms:.2f} ms" for kind, ms in sorted(times.items(), key=lambda x: -x[1])))
+
+
+# ---- checks
+
+
+def relative(y, exact):
+    return ((y.double() - exact).norm() / exact.norm()).item()
+
+
+def check_layers(model):
+    """Relative errors against float64 on each kind of layer, before anything is timed."""
+    seen = set()
+    for name, layer in model.named_modules():
+        if not isinstance(layer, bnb.nn.Linear4bit) or layer.quant_state.shape in seen:
+            continue
+        seen.add(layer.quant_state.shape)
+        state = copy.copy(layer.quant_state)
+        state.dtype = torch.float32  # weights rounded to bf16 would favour who multiplies those
+        w = F.dequantize_4bit(layer.weight.data, state)
+        rows = torch.arange(0, w.shape[0], max(1, w.shape[0] // 512), device=w.device)
+        for m in (1, 8):
+            x = torch.randn(m, w.shape[1], dtype=torch.bfloat16, device=w.device)
+            exact = x.double() @ w[rows].double().T
+            errors = {}
+            for contender_name in ("nf4", "bitsandbytes"):
+                with contender(contender_name):
+                    errors[contender_name] = relative(layer(x)[:, rows], exact)
+            print(f"  {name.rpartition('.')[2]} {tuple(w.shape)}, M = {m}: error {errors['nf4']:.2e}, "
+                  f"bitsandbytes {errors['bitsandbytes']:.2e}")  # fmt: skip
+            if errors["nf4"] > 4e-3:  # bf16 alone rounds by 1.7e-3
+                raise SystemExit(f"{name}: the products of libnf4 are less exact than they should be")
+
+
+def call_overhead(device):
+    """The CPU's time for one call of a layer, so small that the GPU waits for it."""
+    layer = bnb.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4").to(device)
+    x = torch.randn(1, 1, 64, dtype=torch.bfloat16, device=device)
+    with torch.no_grad():
+        for name in ("bitsandbytes", "nf4") * 2:
+            with contender(name):
+                milliseconds(device, lambda: layer(x), 200)
+                print(f"  {name}: {1e3 * milliseconds(device, lambda: layer(x), 2000):.1f} us a call")
+
+
+def check_trained(path, device):
+    """How far the sentence embeddings of all-MiniLM-L6-v2, a small trained encoder, are apart, and from dense ones."""
+    from safetensors.torch import load_file
+
+    config = transformers.BertConfig(
+        hidden_size=384, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=12
+    )
+    model = transformers.BertModel(config, add_pooling_layer=False).eval().to(device)
+    missing, _ = model.load_state_dict(load_file(path), strict=False)
+    if missing:
+        raise SystemExit(f"{path}: lacks {missing[:3]}; expected all-MiniLM-L6-v2")
+    torch.manual_seed(1)
+    tokens = torch.randint(1000, 30000, (16, 32), device=device)
+
+    def embed():
+        return torch.nn.functional.normalize(model(tokens).last_hidden_state.mean(1).float(), dim=-1)
+
+    dense = embed()
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, torch.nn.Linear):
+            packed = bnb.nn.Linear4bit(layer.in_features, layer.out_features, compute_dtype=torch.bfloat16,
+                                       quant_type="nf4")  # fmt: skip
+            packed.load_state_dict(layer.state_dict())
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, packed.to(device))
+    outputs = {}
+    for name in ("nf4", "bitsandbytes"):
+        with contender(name):
+            outputs[name] = embed()
+    between = {"nf4 to bitsandbytes": (outputs["nf4"], outputs["bitsandbytes"]),
+               "nf4 to dense": (outputs["nf4"], dense),
+               "bitsandbytes to dense": (outputs["bitsandbytes"], dense)}  # fmt: skip
+    for title, (a, b) in between.items():
+        print(f"  {title}: least cosine {(a * b).sum(-1).min().item():.5f}")
+
+
+# ---- the run
+
+
+def measure(model, title, names, arguments, facts, rows):
+    for mode in arguments.mode:
+        for batch in [1] if mode == "prefill" else arguments.batch:
+            release()
+            try:
+                samples = MODES[mode](model, batch, names, arguments)
+            except (RuntimeError, ValueError) as error:  # one mode that fails leaves the others their results
+                print(f"{title} {mode} batch {batch}: FAILED: {error}")
+                continue
+            times = {name: [] for name in names}
+            for turn in range(arguments.rounds):
+                for name in reversed(names) if turn % 2 else names:
+                    times[name].append(samples[name]())
+            tokens = arguments.prompt if mode == "prefill" else batch
+            for name, values in times.items():
+                ms = statistics.median(values)
+                ratios = [base / own for base, own in zip(times.get("bitsandbytes", ()), values)]
+                speedup = f"{statistics.median(ratios):.2f}" if ratios else ""
+                ratio_range = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else ""
+                rows.append({
+                    "model": title, "mode": mode, "batch": batch, "contender": name, "ms": f"{ms:.3f}",
+                    "tokens_per_s": f"{1e3 * tokens / ms:.1f}", "speedup": speedup, "speedup_range": ratio_range,
+                    "memory_gb": f"{memory(model.device):.1f}", "spread": f"{max(values) / min(values):.3f}",
+                })  # fmt: skip
+                print(f"{title:14} {mode:8} batch {batch:3} {name:13} {ms:9.2f} ms {1e3 * tokens / ms:9.1f} tokens/s"
+                      + (f" {speedup:>6}x ({ratio_range})" if ratios else ""), flush=True)  # fmt: skip
+            write_csv(arguments.csv, facts, rows)
+            del samples
+
+
+def write_csv(path, facts, rows):
+    """All rows so far, so that a run that is cut off leaves them."""
+    if not path:
+        return
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", newline="") as file:
+        file.writelines(f"# {name}: {value}\n" for name, value in facts.items())
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def release():
+    """Frees what the last mode or model left. Compiled code holds the tensors that it was compiled for."""
+    torch.compiler.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def memory(device):
+    return torch.cuda.memory_allocated() / 1e9 if device.type == "cuda" else 0.0
+
+
+def fits(config, device):
+    """Whether a dense model of `config` fits, with a tenth to spare."""
+    if device.type != "cuda":
+        return True
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    need = 2 * sum(parameter.numel() for parameter in model.parameters())
+    return need < 0.9 * torch.cuda.get_device_properties(device).total_memory
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    words = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("--model", type=words, default=list(CONFIGS), help="of " + ", ".join(CONFIGS))
+    parser.add_argument("--batch", type=lambda text: list(map(int, text.split(","))), default=[1, 4, 8, 16])
+    parser.add_argument("--mode", type=words, default=list(MODES), help="of " + ", ".join(MODES))
+    parser.add_argument("--no-dense", action="store_true", help="leave dense bf16 out")
+    parser.add_argument("--layers", type=int, help="build so many layers only, to try something")
+    parser.add_argument("--cache", type=int, default=192, help="tokens that a static cache has room for; attention "
+                        f"reads all of it, and {CONTEXT} are there when decoding begins")  # fmt: skip
+    parser.add_argument("--steps", type=int, default=16, help="decoding steps in a sample")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prompt", type=int, default=1024, help="tokens of the prefill")
+    parser.add_argument("--breakdown", action="store_true", help="profile a step of each graph")
+    parser.add_argument("--trained", metavar="FILE", help="model.safetensors of all-MiniLM-L6-v2: compare its outputs")
+    parser.add_argument("--csv", metavar="FILE")
+    arguments = parser.parse_args()
+    for what, known in (("model", CONFIGS), ("mode", MODES)):
+        for name in getattr(arguments, what):
+            if name not in known:
+                parser.error(f"unknown {what} {name!r}; expected of {', '.join(known)}")
+    if 3 + CONTEXT + arguments.steps > arguments.cache:
+        parser.error(f"--cache is {arguments.cache}; expected {3 + CONTEXT + arguments.steps} or more")
+    return arguments
+
+
+@torch.no_grad()
+def main():
+    arguments = parse()
+    if not torch.cuda.is_available():
+        raise SystemExit("no CUDA device")
+    device = torch.device("cuda", 0)
+    status = nf4.enable()
+    if not status["enabled"]:
+        raise SystemExit(f"nf4 is not in use: {status['reason']}")
+    facts = {
+        "device": torch.cuda.get_device_name(device), "torch": torch.__version__,
+        "transformers": transformers.__version__, "bitsandbytes": status["bitsandbytes"],
+        "libnf4": ".".join(map(str, nf4.version())), "context": CONTEXT, "cache": arguments.cache,
+        "steps": arguments.steps, "rounds": arguments.rounds,
+    }  # fmt: skip
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    print("CPU time of a call:")
+    call_overhead(device)
+    if arguments.trained:
+        print("all-MiniLM-L6-v2, embeddings of 16 random texts:")
+        check_trained(arguments.trained, device)
+
+    rows = []
+    for key in arguments.model:
+        title, make = CONFIGS[key]
+        config = make()
+        if arguments.layers:
+            config.num_hidden_layers = arguments.layers
+            if getattr(config, "layer_types", None):
+                config.layer_types = config.layer_types[: arguments.layers]
+        start = time.perf_counter()
+        model = build(config, device, packed=True)
+        synchronize(device)
+        print(f"{title}: built in {time.perf_counter() - start:.1f} s, {memory(device):.1f} GB")
+        check_layers(model)
+        measure(model, title, ["bitsandbytes", "nf4"], arguments, facts, rows)
+        del model
+        release()
+        if not arguments.no_dense and fits(config, device):
+            model = build(config, device, packed=False)
+            measure(model, title, ["dense"], arguments, facts, rows)
+            del model
+            release()
+
+
+if __name__ == "__main__":
+    main()

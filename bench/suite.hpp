@@ -1,0 +1,33 @@
+// Which problems a run is about.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "device/device.hpp"
+#include "layers.hpp"
+#include "problem.hpp"
+
+namespace nf4bench {
+
+struct SuiteOptions {
+  bool full = false;  // a list that covers everything, in place of all combinations of what follows
+
+  std::vector<nf4_op_t> ops = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK};
+  std::vector<std::string> models;  // of layers.hpp; with no shape and no model, the device's default
+  std::vector<Layer> shapes;
+  bool groups = false;  // the models' groups in place of their layers
+  std::vector<int64_t> m = {1};
+  std::vector<nf4_dtype_t> dtypes = {NF4_BF16};
+  std::vector<int32_t> blocksizes = {64};
+  bool nested = false;
+};
+
+// One user, a few, and up to the tokens of a prompt.
+inline const std::vector<int64_t> kAllM = {1, 2, 4, 8, 16, 32, 64, 128, 256, 1024};
+
+// Throws std::invalid_argument that names the option if a group's parts could not be views of one weight.
+std::vector<Problem> suite(const Device& device, const SuiteOptions& options);
+
+}  // namespace nf4bench

@@ -1,0 +1,231 @@
+// Contenders that are wrong, each in one way: the checker must tell.
+#include "check.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+
+#include "report/csv.hpp"
+#include "report/table.hpp"
+#include "status.hpp"
+#include "support/harness.hpp"
+
+namespace nf4test {
+namespace {
+
+using namespace nf4bench;
+
+using Spoil = std::function<void(Workload&)>;
+
+// What the library selects, spoiled after each run.
+class Spoiled final : public Contender {
+ public:
+  Spoiled(nf4_handle_t handle, nf4_op_t op, Spoil spoil, bool is_peer)
+      : right_(std::move(nf4_contenders(handle, op, {kSelected}).front())), spoil_(std::move(spoil)), peer_(is_peer) {}
+
+  std::string name() const override { return "spoiled"; }
+  bool is_peer() const override { return peer_; }
+  bool supports(const Problem& problem) const override { return right_->supports(problem); }
+  double accuracy_g(const Problem& problem) const override { return right_->accuracy_g(problem); }
+  void prepare(Workload& workload) override { right_->prepare(workload); }
+  void run(Workload& workload, int set, nf4_stream_t stream) override {
+    right_->run(workload, set, stream);
+    spoil_(workload);
+  }
+
+ private:
+  std::unique_ptr<Contender> right_;
+  Spoil spoil_;
+  bool peer_;
+};
+
+Problem problem_of(nf4_op_t op, nf4_dtype_t dtype = NF4_F32) {
+  Problem problem;
+  problem.dtype = dtype;
+  problem.m = 3;
+  problem.n = 24;
+  problem.k = 96;
+  problem.nested = true;
+  if (op == NF4_OP_GEMM || op == NF4_OP_UNPACK) problem.nested = false;
+  return with_op(problem, op);
+}
+
+Row row_of(const Problem& problem, const Spoil& spoil, bool is_peer = false) {
+  const std::unique_ptr<Device> device = open_host_device();
+  const Handle handle = make_handle(NF4_HOST_DEVICE);
+  Workload workload(*device, handle.get(), problem, true, false);
+  Spoiled contender(handle.get(), problem.op, spoil, is_peer);
+  return measure(workload, contender, kGlance);
+}
+
+// Holds that such a result is told to be wrong, as `what`, in every report, and not timed.
+void check_failed(const Problem& problem, const Spoil& spoil, const std::string& what) {
+  const Row row = row_of(problem, spoil);
+  CAPTURE(describe(problem), what, row.check.what);
+  CHECK_FALSE(row.check.ok);
+  CHECK(holds(row.check.what, what));
+  CHECK(row.median == 0);
+  const std::vector<Line> lines = lines_of({}, {row});
+  CHECK(holds(table_of({}, lines), "FAILED: " + row.check.what));
+  CHECK(holds(csv_line(lines.front()), ",FAILED,\"" + row.check.what + "\"\n"));
+}
+
+void nothing(Workload&) {}
+
+Spoil next_float(std::function<float*(Workload&)> place) {
+  return [place](Workload& workload) {
+    float& value = *place(workload);
+    value = std::nextafter(value, std::numeric_limits<float>::infinity());
+  };
+}
+
+// A byte of 0xff in each place, as outputs begin.
+Spoil unwritten(std::function<void*(Workload&)> place, size_t bytes) {
+  return [place, bytes](Workload& workload) { std::memset(place(workload), 0xff, bytes); };
+}
+
+float* y_of(Workload& workload) { return static_cast<float*>(workload.y()); }
+float* dense_of(Workload& workload) { return static_cast<float*>(workload.dense(0)); }
+float* scales_of(Workload& workload) { return static_cast<float*>(workload.scales(0)); }
+uint8_t* scale_codes_of(Workload& workload) { return static_cast<uint8_t*>(workload.scales(0)); }
+
+}  // namespace
+
+TEST_CASE("check: what is right is right, and timed") {
+  for (const nf4_op_t op : kAllOps) {
+    for (const nf4_dtype_t dtype : kAllDtypes) {
+      const Row row = row_of(problem_of(op, dtype), nothing);
+      CAPTURE(describe(row.problem), row.check.what);
+      CHECK(row.check.ok);
+      CHECK(row.median > 0);
+      CHECK(row.check.differences == 0);
+      CHECK(row.check.worst <= 1);
+    }
+  }
+}
+
+TEST_CASE("check: a wrong output of a product, the first or the last") {
+  const Problem problem = problem_of(NF4_OP_GEMM);
+  for (const int64_t i : {int64_t{0}, problem.m * problem.n - 1}) {
+    CAPTURE(i);
+    const auto told = fmt::format("1 of {} outputs are outside the bound; output {} is ", problem.m * problem.n, i);
+    check_failed(
+        problem, [i](Workload& w) { y_of(w)[i] += 1e-3f; }, told);
+    check_failed(
+        problem, [i](Workload& w) { y_of(w)[i] = NAN; }, told + "nan");
+    check_failed(
+        problem, [i](Workload& w) { y_of(w)[i] = -INFINITY; }, told + "-inf");
+    check_failed(problem, unwritten([i](Workload& w) { return y_of(w) + i; }, 4), told);
+  }
+  check_failed(problem, unwritten(y_of, 4 * 3 * 24), "72 of 72 outputs are outside the bound; output 0 is ");
+}
+
+TEST_CASE("check: an output of a product that is just outside its bound, or just within") {
+  const Problem problem = problem_of(NF4_OP_GEMM);
+  const auto off_by = [](double bounds) {
+    return [bounds](Workload& w) {
+      const nf4ref::Reference& reference = w.references()[5];
+      const double g = nf4ref::accuracy_g("exact", NF4_F32, 96);
+      y_of(w)[5] = static_cast<float>(reference.y + bounds * nf4ref::bound(reference, NF4_F32, g));
+    };
+  };
+  check_failed(problem, off_by(2.5), "1 of 72 outputs are outside the bound; output 5 is ");
+  CHECK(row_of(problem, off_by(0)).check.ok);
+}
+
+TEST_CASE("check: a wrong output of the second product of a group") {
+  Problem problem = problem_of(NF4_OP_GEMM);
+  problem.parts = {16, 8};
+  CHECK(row_of(problem, nothing).check.ok);
+  // The first product's [3, 16] lies before the second's [3, 8].
+  check_failed(
+      problem, [](Workload& w) { y_of(w)[3 * 16 + 8 + 7] += 1e-3f; }, "1 of 72 outputs are outside the bound");
+}
+
+TEST_CASE("check: a wrong element of unpack") {
+  const Problem problem = problem_of(NF4_OP_UNPACK);
+  for (const int64_t i : {int64_t{0}, problem.elements() - 1}) {
+    CAPTURE(i);
+    const std::string told = "1 of 2304 elements differ from fp32 arithmetic";
+    check_failed(problem, next_float([i](Workload& w) { return dense_of(w) + i; }), told);
+    check_failed(
+        problem, [i](Workload& w) { dense_of(w)[i] = NAN; }, told);
+    check_failed(problem, unwritten([i](Workload& w) { return dense_of(w) + i; }, 4), told);
+  }
+  check_failed(problem, unwritten(dense_of, 4 * 2304), "2304 of 2304 elements differ");
+}
+
+TEST_CASE("check: a wrong code or scale of pack") {
+  const Problem problem = problem_of(NF4_OP_PACK);
+  for (const int64_t i : {int64_t{0}, problem.code_bytes() - 1}) {
+    CAPTURE(i);
+    check_failed(
+        problem, [i](Workload& w) { w.codes(0)[i] ^= 0x10; }, "1 of 2304 codes differ");
+    check_failed(
+        problem, [i](Workload& w) { w.codes(0)[i] ^= 0x01; }, "1 of 2304 codes differ");
+    check_failed(
+        problem, [i](Workload& w) { w.codes(0)[i] ^= 0x88; }, "2 of 2304 codes differ");
+  }
+  for (const int64_t i : {int64_t{0}, problem.blocks() - 1}) {
+    CAPTURE(i);
+    check_failed(problem, next_float([i](Workload& w) { return scales_of(w) + i; }), "1 of 36 absmax differ");
+    check_failed(
+        problem, [i](Workload& w) { scales_of(w)[i] = NAN; }, "1 of 36 absmax differ");
+    check_failed(problem, unwritten([i](Workload& w) { return scales_of(w) + i; }, 4), "1 of 36 absmax differ");
+  }
+  check_failed(problem, unwritten([](Workload& w) { return w.codes(0); }, 1152), " of 2304 codes differ");
+}
+
+TEST_CASE("check: a peer's pack may differ in a code of 10,000, and in no scale") {
+  Problem problem = problem_of(NF4_OP_PACK);
+  problem.k = 1024;  // 24576 weights
+  const auto codes_off = [](int count) {
+    return [count](Workload& w) {
+      for (int i = 0; i < count; ++i) w.codes(0)[i] ^= 1;
+    };
+  };
+  const Row allowed = row_of(problem, codes_off(2), true);
+  CHECK(allowed.check.ok);
+  CHECK(allowed.check.differences == 2);
+  CHECK_FALSE(row_of(problem, codes_off(3), true).check.ok);
+  CHECK_FALSE(row_of(problem, codes_off(1)).check.ok);
+  CHECK_FALSE(row_of(problem, next_float(scales_of), true).check.ok);
+}
+
+TEST_CASE("check: a wrong code, scale or offset of nested packing") {
+  const Problem problem = problem_of(NF4_OP_PACK_ABSMAX);
+  const std::string told = "1 values differ from the host backend's";
+  for (const int64_t i : {int64_t{0}, problem.blocks() - 1}) {
+    CAPTURE(i);
+    check_failed(
+        problem, [i](Workload& w) { scale_codes_of(w)[i] ^= 1; }, told);
+  }
+  check_failed(problem, next_float([](Workload& w) { return w.scales2(0); }), told);
+  check_failed(
+      problem, [](Workload& w) { *w.offset() = NAN; }, told);
+  check_failed(problem, unwritten([](Workload& w) { return w.offset(); }, 4), told);
+  check_failed(problem, unwritten([](Workload& w) { return w.scales2(0); }, 4), told);
+}
+
+TEST_CASE("check: a wrong scale of nested unpacking") {
+  const Problem problem = problem_of(NF4_OP_UNPACK_ABSMAX);
+  for (const int64_t i : {int64_t{0}, problem.blocks() - 1}) {
+    CAPTURE(i);
+    const std::string told = "1 of 36 scales differ";
+    check_failed(problem, next_float([i](Workload& w) { return w.absmax(0) + i; }), told);
+    check_failed(
+        problem, [i](Workload& w) { w.absmax(0)[i] = NAN; }, told);
+    check_failed(problem, unwritten([i](Workload& w) { return w.absmax(0) + i; }, 4), told);
+  }
+}
+
+TEST_CASE("check: an exception on the way is a wrong result") {
+  check_failed(
+      problem_of(NF4_OP_GEMM), [](Workload&) { throw std::runtime_error("no such thing"); }, "no such thing");
+}
+
+}  // namespace nf4test
