@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "host/host.hpp"
 #include "select.hpp"
 
 using namespace nf4;
@@ -34,6 +36,18 @@ Problem problem_of(const GemmArgs& args) {
       alignment.value(), strided};
 }
 
+using Scratch = std::unique_ptr<double[]>;
+
+// Scratch memory for the products on the host, which have it one after the other; none is needed on a CUDA device.
+Scratch take_scratch(const nf4_handle& handle, std::span<GemmArgs> products) {
+  if (!handle.on_host()) return nullptr;
+  int64_t count = 0;
+  for (const GemmArgs& args : products) count = std::max(count, host_gemm_scratch(args, handle.device));
+  Scratch scratch = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(count));
+  for (GemmArgs& args : products) args.workspace = scratch.get();
+  return scratch;
+}
+
 void gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m, nf4_dtype_t dtype,
           const nf4_weight_t* weight, const void* bias, const nf4_options_t* options, nf4_stream_t stream) {
   check_handle(handle);
@@ -42,7 +56,11 @@ void gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx,
   check_stream(*handle, stream);
   if (m == 0 || args.weight.rows == 0) return;
   args.workspace = checked.workspace;
-  run(*handle, problem_of(args), args, checked, stream);
+  const Problem problem = problem_of(args);
+  const Choice choice = select(*handle, problem, checked);
+  const Scratch scratch = take_scratch(*handle, {&args, 1});
+  start(*handle, problem, choice,
+        [&](const Variant& variant) { return variant.launch(&args, handle->device, choice.config, stream); });
 }
 
 // The checked arguments of product `i`. What is said of a wrong one names it.
@@ -115,7 +133,9 @@ void gemm_group(nf4_handle_t handle, const nf4_product_t* products, size_t count
     args.workspace = checked.workspace;
     if (m > 0 && args.weight.rows > 0) all.push_back(args);
   }
-  for (const Launch& launch : plan(*handle, all, checked)) {
+  const std::vector<Launch> launches = plan(*handle, all, checked);
+  const Scratch scratch = take_scratch(*handle, all);
+  for (const Launch& launch : launches) {
     const bool group = launch.products.size() > 1;
     start(*handle, launch.problem, launch.choice, [&](const Variant& variant) {
       return group ? variant.launch_group(launch.products, handle->device, launch.choice.config, stream)

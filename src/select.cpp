@@ -30,13 +30,15 @@ Choice forced(const nf4_handle& handle, const Problem& problem, const Options& o
   return choice;
 }
 
-void log(const nf4_handle& handle, const Problem& problem, const Choice& choice) {
+// A line that there is no memory for is left out: other products of the call may have begun.
+void log(const nf4_handle& handle, const Problem& problem, const Choice& choice) try {
   const std::string config = choice.variant->config_text(choice.config);
   const std::string line = fmt::format("nf4: {}: {} {} m={} n={} k={} blocksize={} absmax={}: {}{}{} ({})\n",
                                        handle.device.name, name_of(problem.op), name_of(problem.dtype), problem.m,
                                        problem.n, problem.k, problem.blocksize, name_of(problem.absmax_dtype),
                                        choice.variant->name, config.empty() ? "" : " ", config, choice.reason());
   std::fputs(line.c_str(), stderr);
+} catch (const std::bad_alloc&) {
 }
 
 }  // namespace
@@ -106,7 +108,8 @@ Choice select(const nf4_handle& handle, const Problem& problem, const Options& o
   if (const Variant* variant = handle.forced[static_cast<size_t>(problem.op)]) {
     return forced(handle, problem, options, *variant, 0, Choice::Why::environment);
   }
-  for (const TuningRow* row : handle.tuning().near(problem)) {
+  const auto tuning = handle.tuning();
+  for (const TuningRow* row : tuning->near(problem)) {
     if (row->matches(problem) && can_run(handle, problem, *row->variant, row->config, options.workspace_size)) {
       return {row->variant, row->config, Choice::Why::table, row->line};
     }

@@ -153,8 +153,9 @@ typedef struct nf4_handle* nf4_handle_t;
 
 /* Creates a handle for CUDA device `device`, or for the multi-threaded host backend if `device` is NF4_HOST_DEVICE.
  * Reads the environment: NF4_TUNING_FILE names a tuning table to use instead of the built-in one; NF4_FORCE_VARIANT
- * holds names of variants, separated by commas, that every call of their operation must use; NF4_LOG, if not empty or
- * 0, writes each call's selected variant to stderr.
+ * holds names of variants, separated by commas, that every call of their operation must use (an empty name is none);
+ * NF4_LOG, if not empty or 0, writes each call's selected variant to stderr. A program with more rights than its user
+ * (set-user-ID, file capabilities) reads none of them.
  * Errors: INVALID_ARGUMENT, NO_DEVICE, UNSUPPORTED (a device older than compute capability 7.5), UNKNOWN_VARIANT, IO,
  * PARSE, CUDA, OUT_OF_MEMORY; *handle is NULL then. */
 NF4_API nf4_status_t nf4_create(nf4_handle_t* handle, int32_t device);
@@ -328,7 +329,8 @@ NF4_API nf4_status_t nf4_variant_supports(nf4_handle_t handle, const char* varia
  * UNKNOWN_VARIANT) the table in use stays. Calls that run meanwhile use the one or the other. */
 NF4_API nf4_status_t nf4_tuning_load(nf4_handle_t handle, const char* path);
 
-/* Writes the handle's tuning table to `path`, whole or not at all. */
+/* Writes the handle's tuning table to the regular file at `path`, whole or not at all, with the mode of the file that
+ * was there. Errors: IO, OUT_OF_MEMORY. */
 NF4_API nf4_status_t nf4_tuning_save(nf4_handle_t handle, const char* path);
 
 /* Goes back to the built-in table. */
