@@ -37,7 +37,7 @@ What to measure
 What tune makes
   --state FILE        measurements, by which a later run goes on        (nf4-tune.csv)
   --table FILE        the table                                         (nf4-tuning.csv)
-  --builtin FILE      the table as src/tuning_builtin.hpp
+  --builtin FILE      the table for all of the device's compute capability, as src/tuning_builtin.csv
 
 Where and beside whom
   --device N|host     (CUDA device 0 if there is one, else the host)

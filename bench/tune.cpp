@@ -204,7 +204,7 @@ bool tune(Device& device, nf4_handle_t handle, const Options& options, const std
   if (!options.builtin.empty()) {
     // What was measured on one device is nearer to its kin than the rows for all others are.
     for (TableRow& row : table) row.device = row.device == name ? class_name : row.device;
-    write(options.builtin, table_header(table, comment));
+    write(options.builtin, table_text(table, comment));
   }
   fmt::print("{}\n", options.table);
   return std::none_of(state.measured().begin(), state.measured().end(), [](const Measured& one) {

@@ -46,21 +46,25 @@ std::optional<Number> parse_number(std::string_view text) {
   return value;
 }
 
-// "*", "8" or "2-16".
+// "*", "8", "2-16" or "257-".
 Range parse_range(const Line& line, const char* column, std::string_view text) {
   if (text == "*") return {};
   const size_t dash = text.find('-', 1);
+  const bool open = dash == text.size() - 1;
   const auto low = parse_number<int64_t>(text.substr(0, dash));
-  const auto high = dash == std::string_view::npos ? low : parse_number<int64_t>(text.substr(dash + 1));
+  const auto high = dash == std::string_view::npos ? low
+                    : open                         ? std::optional{INT64_MAX}
+                                                   : parse_number<int64_t>(text.substr(dash + 1));
   if (!low || !high || *low < 0 || *high < *low) {
-    line.fail("{} is '{}'; expected *, a number, or low-high", column, shown(text));
+    line.fail("{} is '{}'; expected *, a number, low-high, or low-", column, shown(text));
   }
   return {*low, *high};
 }
 
 std::string format_range(const Range& range) {
-  if (range.low == 0 && range.high == INT64_MAX) return "*";
-  return range.low == range.high ? fmt::format("{}", range.low) : fmt::format("{}-{}", range.low, range.high);
+  if (range.low == range.high) return fmt::format("{}", range.low);
+  if (range.high == INT64_MAX) return range.low == 0 ? "*" : fmt::format("{}-", range.low);
+  return fmt::format("{}-{}", range.low, range.high);
 }
 
 // The enumerator, counted from 0, whose name is `text`.

@@ -36,7 +36,7 @@ const std::string kTable = kHead +
                            "NVIDIA H200,unpack,f32,*,1-1099511627776,7,*,unpack.host,,0.001\n"
                            "*,pack,*,*,*,*,128,pack.host,,3e-05\n"
                            "*,pack_absmax,*,*,1,*,256,pack_absmax.host,,1000000000000\n"
-                           "*,unpack_absmax,*,*,5-9223372036854775807,*,*,unpack_absmax.host,,\n";
+                           "*,unpack_absmax,*,*,5-,*,*,unpack_absmax.host,,\n";
 
 std::string reformatted(const std::string& text) { return nf4::format_tuning(*nf4::parse_tuning(text, "test")); }
 
@@ -77,6 +77,9 @@ TEST_CASE("tuning: what may be spelled otherwise") {
   CHECK(reformatted("nf4-tuning 1\r\n*,pack,*,*,8,*,*,pack.host,,\r\n") == kHead + row);
   CHECK(reformatted("nf4-tuning 1\n\n# words\n*,pack,*,*,8,*,*,pack.host,,") == kHead + row);
   CHECK(reformatted("nf4-tuning 1\n*,pack,*,*,8-8,*,*,pack.host,,\n") == kHead + row);
+  CHECK(reformatted("nf4-tuning 1\n*,pack,*,0-,8,*,*,pack.host,,\n") == kHead + row);
+  CHECK(reformatted("nf4-tuning 1\n*,pack,*,5-9223372036854775807,8,*,*,pack.host,,\n") ==
+        kHead + "*,pack,*,5-,8,*,*,pack.host,,\n");
   CHECK(reformatted("nf4-tuning 1\n*,pack,*,0-9223372036854775807,8,*,*,pack.host,,\n") == kHead + row);
 }
 
@@ -98,11 +101,13 @@ TEST_CASE("tuning: each malformed field is told with its line") {
       {"*,,*,*,*,*,*,gemm.host,,", "op is ''"},
       {"*,gemm,u8,*,*,*,*,gemm.host,,", "dtype is 'u8'; expected f32, f16, bf16 or *"},
       {"*,gemm,,*,*,*,*,gemm.host,,", "dtype is ''"},
-      {"*,gemm,*,x,*,*,*,gemm.host,,", "m is 'x'; expected *, a number, or low-high"},
+      {"*,gemm,*,x,*,*,*,gemm.host,,", "m is 'x'; expected *, a number, low-high, or low-"},
       {"*,gemm,*,*,-1,*,*,gemm.host,,", "n is '-1'"},
       {"*,gemm,*,*,+1,*,*,gemm.host,,", "n is '+1'"},
       {"*,gemm,*,*,*,16-2,*,gemm.host,,", "k is '16-2'"},
-      {"*,gemm,*,*,*,2-,*,gemm.host,,", "k is '2-'"},
+      {"*,gemm,*,*,*,-,*,gemm.host,,", "k is '-'"},
+      {"*,gemm,*,*,*,2--,*,gemm.host,,", "k is '2--'"},
+      {"*,gemm,*,*,*,-64,*,gemm.host,,", "k is '-64'"},
       {"*,gemm,*,*,*,1-2-3,*,gemm.host,,", "k is '1-2-3'"},
       {"*,gemm,*,*,*,1- 2,*,gemm.host,,", "k is '1- 2'"},
       {"*,gemm,*,*,*,*,9223372036854775808,gemm.host,,", "blocksize is '9223372036854775808'"},
