@@ -79,8 +79,9 @@ nf4_status_t nf4_device_info(nf4_handle_t handle, nf4_device_info_t* info) {
   return guarded([&] {
     const Device& device = check_handle(handle).device;
     check_struct("info", info);
-    *info = {sizeof *info, device.ordinal, device.compute_capability, device.multiprocessors, 0, {}};
-    copy_text(info->name, device.name);
+    nf4_device_info_t told{0, device.ordinal, device.compute_capability, device.multiprocessors, 0, {}};
+    copy_text(told.name, device.name);
+    write_struct(info, told);
   });
 }
 

@@ -214,6 +214,13 @@ TEST_CASE("faults: functions that launch nothing do not call CUDA") {
   require_success(nf4_create(&host, NF4_HOST_DEVICE));
   require_success(nf4_destroy(host));
   CHECK(nf4_version() == NF4_VERSION);
+  CHECK(std::string(nf4_version_string()) == NF4_VERSION_STRING);
+  size_t bytes = 0;
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  nf4_product_t product = NF4_PRODUCT_INIT;
+  product.weight = &weight;
+  require_success(nf4_gemm_workspace(handle, 1, NF4_BF16, &weight, &bytes));
+  require_success(nf4_gemm_group_workspace(handle, &product, 1, 1, NF4_BF16, &bytes));
   CHECK(std::string(nf4_status_string(NF4_SUCCESS)) == "NF4_SUCCESS");
   CHECK(nf4_last_error_message() != nullptr);
 
