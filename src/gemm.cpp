@@ -23,9 +23,10 @@ Extent y_extent(const GemmArgs& args) {
 
 // What a product reads but for x.
 std::array<Extent, 6> factor_extents(const GemmArgs& args) {
-  const int64_t bias_bytes = args.weight.rows * static_cast<int64_t>(size_of(args.dtype));
+  const bool reads_bias = args.bias != nullptr && args.m > 0;
+  const int64_t bias_bytes = reads_bias ? args.weight.rows * static_cast<int64_t>(size_of(args.dtype)) : 0;
   const auto [codes, absmax, map, absmax2, offset] = weight_extents(args.weight);
-  return {codes, absmax, map, absmax2, offset, array_extent("bias", args.bias, args.bias != nullptr ? bias_bytes : 0)};
+  return {codes, absmax, map, absmax2, offset, array_extent("bias", args.bias, bias_bytes)};
 }
 
 GemmArgs check_gemm(void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m, nf4_dtype_t dtype,

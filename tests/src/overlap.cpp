@@ -70,6 +70,15 @@ TEST_CASE("overlap: the largest operands") {
   CHECK_FALSE(nf4::overlap(y, last));
 }
 
+TEST_CASE("overlap: of what has no elements nothing does, however many rows it has, host") {
+  const Backend backend(NF4_HOST_DEVICE);
+  float memory = 0;
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  weight.rows = INT64_MAX;
+  require_success(
+      nf4_gemm(backend.handle(), &memory, INT64_MAX, &memory, 0, 0, NF4_F32, &weight, &memory, nullptr, nullptr));
+}
+
 TEST_CASE("overlap: an output that overlaps anything is refused, and nothing is written, host") {
   const Backend backend(NF4_HOST_DEVICE);
   alignas(256) std::vector<unsigned char> memory(4096, 0x3c);
