@@ -1,3 +1,4 @@
+#include "overlap.hpp"
 #include "select.hpp"
 
 using namespace nf4;
@@ -14,6 +15,16 @@ nf4_status_t nf4_pack_absmax(nf4_handle_t handle, uint8_t* absmax_codes, float* 
     check_data("offset", offset, sizeof(float), 1);
     check_data("absmax", absmax, sizeof(float), count);
     check_data("map", map, sizeof(float), count > 0 ? 256 : 0);
+    constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+    const Extent operands[] = {
+        array_extent("absmax_codes", absmax_codes, count),
+        array_extent("absmax2", absmax2, ((count + blocksize - 1) >> log2_blocksize) * kFloat),
+        array_extent("offset", offset, kFloat),
+        array_extent("absmax", absmax, count * kFloat),
+        array_extent("map", map, count > 0 ? 256 * kFloat : 0),
+    };
+    for (size_t output = 0; output < 3; ++output)
+      check_apart(operands[output], std::span(operands).subspan(output + 1));
     const Options checked = check_options(options, false);
     Alignment alignment;
     alignment.add(absmax_codes).add(absmax2).add(absmax);
@@ -27,9 +38,12 @@ nf4_status_t nf4_unpack_absmax(nf4_handle_t handle, float* absmax, const nf4_wei
                                const nf4_options_t* options, nf4_stream_t stream) {
   return guarded([&] {
     check_handle(handle);
-    const Weight view = check_weight(weight, false);
-    const int64_t count = (view.rows * view.cols + weight->blocksize - 1) >> view.log2_blocksize;
+    const Weight view = check_weight(weight, Reads::scales);
+    const int64_t count = blocks_of(view);
     check_data("absmax", absmax, sizeof(float), count);
+    const auto codes_and_scales = weight_extents(view);
+    check_apart(array_extent("absmax", absmax, count * static_cast<int64_t>(sizeof(float))),
+                std::span(codes_and_scales).subspan(1));
     const Options checked = check_options(options, false);
     check_stream(*handle, stream);
     if (count == 0) return;

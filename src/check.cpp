@@ -1,5 +1,8 @@
 #include "check.hpp"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <bit>
 
 namespace nf4 {
@@ -9,10 +12,10 @@ const nf4_handle& check_handle(nf4_handle_t handle) {
   return *handle;
 }
 
-void check_struct_size(const char* name, size_t size, size_t expected) {
-  if (size != expected) {
+void check_struct_size(const char* name, size_t size, std::span<const size_t> known) {
+  if (std::find(known.begin(), known.end(), size) == known.end()) {
     fail(NF4_ERROR_STRUCT_SIZE, "{}->struct_size is {}; version {}.{} of libnf4 expects {}", name, size,
-         NF4_VERSION_MAJOR, NF4_VERSION_MINOR, expected);
+         NF4_VERSION_MAJOR, NF4_VERSION_MINOR, fmt::join(known, " or "));
   }
 }
 
@@ -79,66 +82,73 @@ void check_data(const char* name, const void* pointer, size_t alignment, int64_t
   }
 }
 
-Weight check_weight(const nf4_weight_t* weight, bool codes_used) {
-  check_struct("weight", weight);
-  const int64_t elements = check_matrix("weight->rows", weight->rows, "weight->cols", weight->cols);
-  const int log2_blocksize = check_blocksize("weight->blocksize", weight->blocksize);
-  const int64_t blocks = (elements + weight->blocksize - 1) >> log2_blocksize;
-  if ((weight->flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) != 0) {
-    fail(NF4_ERROR_INVALID_ARGUMENT, "weight->flags is {}; expected 0 or NF4_WEIGHT_CONSTANT (1)", weight->flags);
-  }
-  if (codes_used) check_data("weight->codes", weight->codes, 1, elements);
+namespace {
 
-  Absmax absmax{weight->absmax, Dtype::u8, nullptr, nullptr, nullptr, 0};
-  if (weight->absmax_dtype == NF4_U8) {
-    absmax.log2_blocksize = check_blocksize("weight->absmax_blocksize", weight->absmax_blocksize);
-    check_data("weight->absmax", weight->absmax, 1, blocks);
-    check_data("weight->absmax_map", weight->absmax_map, sizeof(float), blocks > 0 ? 256 : 0);
-    check_data("weight->absmax2", weight->absmax2, sizeof(float),
-               (blocks + weight->absmax_blocksize - 1) >> absmax.log2_blocksize);
-    check_data("weight->absmax_offset", weight->absmax_offset, sizeof(float), blocks > 0 ? 1 : 0);
-    absmax.map = weight->absmax_map;
-    absmax.absmax2 = weight->absmax2;
-    absmax.offset = weight->absmax_offset;
-  } else {
-    if (weight->absmax_dtype < 0 || weight->absmax_dtype > NF4_U8) {
-      fail(NF4_ERROR_UNSUPPORTED,
-           "weight->absmax_dtype is {}; expected NF4_F32 (0), NF4_F16 (1), NF4_BF16 (2), or NF4_U8 (3) for nested",
-           weight->absmax_dtype);
-    }
-    absmax.dtype = static_cast<Dtype>(weight->absmax_dtype);
-    check_data("weight->absmax", weight->absmax, size_of(absmax.dtype), blocks);
+void check_weight_data(const Weight& weight, bool codes_used) {
+  const Absmax& absmax = weight.absmax;
+  const int64_t blocks = blocks_of(weight);
+  if (codes_used) check_data("weight->codes", weight.codes, 1, weight.rows * weight.cols);
+  check_data("weight->absmax", absmax.values, size_of(absmax.dtype), blocks);
+  if (absmax.dtype != Dtype::u8) return;
+  check_data("weight->absmax_map", absmax.map, sizeof(float), blocks > 0 ? 256 : 0);
+  check_data("weight->absmax2", absmax.absmax2, sizeof(float),
+             (blocks + (int64_t{1} << absmax.log2_blocksize) - 1) >> absmax.log2_blocksize);
+  check_data("weight->absmax_offset", absmax.offset, sizeof(float), blocks > 0 ? 1 : 0);
+}
+
+}  // namespace
+
+Weight check_weight(const nf4_weight_t* weight, Reads reads) {
+  const nf4_weight_t view = read_struct("weight", weight);
+  check_matrix("weight->rows", view.rows, "weight->cols", view.cols);
+  const int log2_blocksize = check_blocksize("weight->blocksize", view.blocksize);
+  if ((view.flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) != 0) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "weight->flags is {}; expected 0 or NF4_WEIGHT_CONSTANT (1)", view.flags);
   }
-  return {weight->rows, weight->cols, weight->codes, absmax, log2_blocksize, weight->flags == NF4_WEIGHT_CONSTANT};
+  if (view.absmax_dtype < 0 || view.absmax_dtype > NF4_U8) {
+    fail(NF4_ERROR_UNSUPPORTED,
+         "weight->absmax_dtype is {}; expected NF4_F32 (0), NF4_F16 (1), NF4_BF16 (2), or NF4_U8 (3) for nested",
+         view.absmax_dtype);
+  }
+  Absmax absmax{view.absmax, static_cast<Dtype>(view.absmax_dtype), nullptr, nullptr, nullptr, 0};
+  if (absmax.dtype == Dtype::u8) {
+    absmax.log2_blocksize = check_blocksize("weight->absmax_blocksize", view.absmax_blocksize);
+    absmax.map = view.absmax_map;
+    absmax.absmax2 = view.absmax2;
+    absmax.offset = view.absmax_offset;
+  }
+  const bool constant = view.flags == NF4_WEIGHT_CONSTANT;
+  const Weight checked{view.rows, view.cols, view.codes, absmax, log2_blocksize, constant};
+  if (reads != Reads::nothing) check_weight_data(checked, reads == Reads::codes_and_scales);
+  return checked;
 }
 
 Problem check_problem(const nf4_problem_t* problem) {
-  check_struct("problem", problem);
+  const nf4_problem_t posed = read_struct("problem", problem);
   Problem checked{};
-  checked.op = check_op("problem->op", problem->op);
+  checked.op = check_op("problem->op", posed.op);
   const bool on_absmax = checked.op == Op::pack_absmax || checked.op == Op::unpack_absmax;
   const bool packs = checked.op == Op::pack || checked.op == Op::pack_absmax;
-  checked.dtype = on_absmax ? Dtype::f32 : check_dtype("problem->dtype", problem->dtype);
-  check_matrix("problem->n", problem->n, "problem->k", problem->k);
-  checked.n = problem->n;
-  checked.k = problem->k;
+  checked.dtype = on_absmax ? Dtype::f32 : check_dtype("problem->dtype", posed.dtype);
+  check_matrix("problem->n", posed.n, "problem->k", posed.k);
+  checked.n = posed.n;
+  checked.k = posed.k;
   checked.m = 1;
   if (checked.op == Op::gemm) {
-    check_matrix("problem->m", problem->m, "problem->k", problem->k);
-    check_matrix("problem->m", problem->m, "problem->n", problem->n);
-    checked.m = problem->m;
+    check_matrix("problem->m", posed.m, "problem->k", posed.k);
+    check_matrix("problem->m", posed.m, "problem->n", posed.n);
+    checked.m = posed.m;
   }
-  check_blocksize("problem->blocksize", problem->blocksize);
-  checked.blocksize = problem->blocksize;
-  checked.absmax_dtype = packs ? Dtype::f32
-                         : problem->absmax_dtype == NF4_U8
-                             ? Dtype::u8
-                             : check_dtype("problem->absmax_dtype", problem->absmax_dtype);
-  checked.alignment = problem->alignment == 0 ? 16 : problem->alignment;
+  check_blocksize("problem->blocksize", posed.blocksize);
+  checked.blocksize = posed.blocksize;
+  checked.absmax_dtype = packs                          ? Dtype::f32
+                         : posed.absmax_dtype == NF4_U8 ? Dtype::u8
+                                                        : check_dtype("problem->absmax_dtype", posed.absmax_dtype);
+  checked.alignment = posed.alignment == 0 ? 16 : posed.alignment;
   if (checked.alignment < 0 || !std::has_single_bit(static_cast<uint32_t>(checked.alignment))) {
-    fail(NF4_ERROR_INVALID_ARGUMENT, "problem->alignment is {}; expected 0 or a power of two", problem->alignment);
+    fail(NF4_ERROR_INVALID_ARGUMENT, "problem->alignment is {}; expected 0 or a power of two", posed.alignment);
   }
-  checked.strided = problem->strided != 0;
+  checked.strided = posed.strided != 0;
   return checked;
 }
 

@@ -1,8 +1,10 @@
 // Argument checks: each fails with a status and a message that names the argument, its value, and what was expected.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 #include "handle.hpp"
@@ -18,13 +20,46 @@ inline void check_not_null(const char* name, const void* pointer) {
   if (pointer == nullptr) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is null", name);
 }
 
-void check_struct_size(const char* name, size_t size, size_t expected);
+// Structs of the caller's may be those of an older release, and shorter. A struct grows at its end alone, by fields for
+// which 0 means what was so before; the size that it had goes here before today's. Nothing of a caller's struct is
+// read or written beyond its own size.
+template <class Struct>
+inline constexpr std::array kStructSizes = {sizeof(Struct)};
+
+void check_struct_size(const char* name, size_t size, std::span<const size_t> known);
 
 // A struct of the caller's: not null, and of a size that this version knows.
 template <class Struct>
 void check_struct(const char* name, const Struct* object) {
+  static_assert(kStructSizes<Struct>.back() == sizeof(Struct), "the last size is today's");
   check_not_null(name, object);
-  check_struct_size(name, object->struct_size, sizeof(Struct));
+  check_struct_size(name, object->struct_size, kStructSizes<Struct>);
+}
+
+// What the caller's struct holds, and 0 for the fields that it lacks.
+template <class Struct>
+Struct read_struct(const char* name, const Struct* object) {
+  check_struct(name, object);
+  Struct copy{};
+  std::memcpy(&copy, object, object->struct_size);
+  return copy;
+}
+
+// The same for an element of an array, in which the first one's size tells how far apart all are.
+template <class Struct>
+Struct read_element(const char* name, const Struct* array, size_t index) {
+  check_struct(name, array);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(array) + index * array->struct_size;
+  const auto* element = reinterpret_cast<const Struct*>(bytes);
+  check_struct_size(name, element->struct_size, std::array{array->struct_size});
+  return read_struct(name, element);
+}
+
+// Fills the caller's struct, which has been checked, as far as it goes.
+template <class Struct>
+void write_struct(Struct* object, Struct value) {
+  value.struct_size = object->struct_size;
+  std::memcpy(object, &value, object->struct_size);
 }
 
 Op check_op(const char* name, nf4_op_t op);
@@ -43,8 +78,17 @@ void check_leading(const char* name, int64_t ld, const char* cols_name, int64_t 
 // A data pointer: aligned to its element, and not null unless it points to no elements.
 void check_data(const char* name, const void* pointer, size_t alignment, int64_t elements);
 
-// A weight view in all its fields; `codes_used` tells whether its codes are to be read.
-Weight check_weight(const nf4_weight_t* weight, bool codes_used);
+// Which data of a weight view a call reads.
+enum class Reads { nothing, scales, codes_and_scales };
+
+// A weight view in all its fields, and the pointers to what is read.
+Weight check_weight(const nf4_weight_t* weight, Reads reads);
+
+// How many blocks, and so scales, W has.
+inline int64_t blocks_of(const Weight& weight) {
+  const int64_t blocksize = int64_t{1} << weight.log2_blocksize;
+  return (weight.rows * weight.cols + blocksize - 1) >> weight.log2_blocksize;
+}
 
 // A problem of the caller's, with its defaults filled in.
 Problem check_problem(const nf4_problem_t* problem);

@@ -18,12 +18,13 @@ Device host_device() {
   return {NF4_HOST_DEVICE, 0, static_cast<int>(std::max(1u, std::thread::hardware_concurrency())), "host"};
 }
 
-// Reads NF4_FORCE_VARIANT, names separated by commas.
+// Reads NF4_FORCE_VARIANT, names separated by commas; what is empty between them, or at an end, is no name.
 void force_variants(nf4_handle& handle, std::string_view names) {
   while (!names.empty()) {
     const size_t comma = std::min(names.find(','), names.size());
     const std::string_view name = names.substr(0, comma);
     names.remove_prefix(std::min(comma + 1, names.size()));
+    if (name.empty()) continue;
     const Variant* variant = find_variant(name);
     if (variant == nullptr) {
       fail(NF4_ERROR_UNKNOWN_VARIANT, "NF4_FORCE_VARIANT names '{}', which is no variant; there are {}", name,
@@ -38,8 +39,9 @@ void force_variants(nf4_handle& handle, std::string_view names) {
   }
 }
 
+// A program that runs with more rights than who started it takes nothing from that one's environment.
 const char* environment(const char* name) {
-  const char* value = std::getenv(name);
+  const char* value = secure_getenv(name);
   return value != nullptr && *value != '\0' ? value : nullptr;
 }
 
@@ -77,8 +79,9 @@ nf4_status_t nf4_device_info(nf4_handle_t handle, nf4_device_info_t* info) {
   return guarded([&] {
     const Device& device = check_handle(handle).device;
     check_struct("info", info);
-    *info = {sizeof *info, device.ordinal, device.compute_capability, device.multiprocessors, 0, {}};
-    copy_text(info->name, device.name);
+    nf4_device_info_t told{0, device.ordinal, device.compute_capability, device.multiprocessors, 0, {}};
+    copy_text(told.name, device.name);
+    write_struct(info, told);
   });
 }
 

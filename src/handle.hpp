@@ -3,12 +3,11 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <memory>
-#include <mutex>
-#include <vector>
+#include <utility>
 
 #include "nf4/nf4.h"
+#include "rcu.hpp"
 #include "tuning.hpp"
 #include "variant.hpp"
 
@@ -19,18 +18,12 @@ struct nf4_handle {
 
   bool on_host() const { return device.ordinal == NF4_HOST_DEVICE; }
 
-  const nf4::TuningIndex& tuning() const { return *current_.load(std::memory_order_acquire); }
+  nf4::Rcu<nf4::TuningIndex>::Reader tuning() const { return tuning_.read(); }
 
-  // Tables that were replaced live as long as the handle, since a call on another thread may still be reading one.
   void set_tuning(std::unique_ptr<nf4::TuningTable> table) {
-    auto index = std::make_unique<const nf4::TuningIndex>(std::move(table), device);
-    const std::lock_guard lock(mutex_);
-    tables_.push_back(std::move(index));
-    current_.store(tables_.back().get(), std::memory_order_release);
+    tuning_.replace(std::make_unique<const nf4::TuningIndex>(std::move(table), device));
   }
 
  private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<const nf4::TuningIndex>> tables_;
-  std::atomic<const nf4::TuningIndex*> current_{nullptr};
+  nf4::Rcu<nf4::TuningIndex> tuning_;
 };

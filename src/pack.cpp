@@ -1,3 +1,4 @@
+#include "overlap.hpp"
 #include "select.hpp"
 
 using namespace nf4;
@@ -12,8 +13,16 @@ nf4_status_t nf4_pack(nf4_handle_t handle, uint8_t* codes, float* absmax, const 
     check_leading("ldw", ldw, "cols", cols, rows);
     const int log2_blocksize = check_blocksize("blocksize", blocksize);
     check_data("codes", codes, 1, elements);
-    check_data("absmax", absmax, sizeof(float), (elements + blocksize - 1) >> log2_blocksize);
+    const int64_t blocks = (elements + blocksize - 1) >> log2_blocksize;
+    check_data("absmax", absmax, sizeof(float), blocks);
     check_data("w", w, size_of(type), elements);
+    const Extent operands[] = {
+        array_extent("codes", codes, (elements + 1) / 2),
+        array_extent("absmax", absmax, blocks * static_cast<int64_t>(sizeof(float))),
+        matrix_extent("w", w, rows, cols, ldw, size_of(type)),
+    };
+    for (size_t output = 0; output < 2; ++output)
+      check_apart(operands[output], std::span(operands).subspan(output + 1));
     const Options checked = check_options(options, false);
     check_stream(*handle, stream);
     if (elements == 0) return;

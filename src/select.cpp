@@ -30,13 +30,15 @@ Choice forced(const nf4_handle& handle, const Problem& problem, const Options& o
   return choice;
 }
 
-void log(const nf4_handle& handle, const Problem& problem, const Choice& choice) {
+// A line that there is no memory for is left out: other products of the call may have begun.
+void log(const nf4_handle& handle, const Problem& problem, const Choice& choice) try {
   const std::string config = choice.variant->config_text(choice.config);
   const std::string line = fmt::format("nf4: {}: {} {} m={} n={} k={} blocksize={} absmax={}: {}{}{} ({})\n",
                                        handle.device.name, name_of(problem.op), name_of(problem.dtype), problem.m,
                                        problem.n, problem.k, problem.blocksize, name_of(problem.absmax_dtype),
                                        choice.variant->name, config.empty() ? "" : " ", config, choice.reason());
   std::fputs(line.c_str(), stderr);
+} catch (const std::bad_alloc&) {
 }
 
 }  // namespace
@@ -54,24 +56,24 @@ std::string unsupported(const nf4_handle& handle, const Problem& problem, const 
 Options check_options(const nf4_options_t* options, bool dry) {
   Options checked;
   if (options == nullptr) return checked;
-  check_struct("options", options);
-  if (options->variant != nullptr) {
-    checked.variant = find_variant(options->variant);
+  const nf4_options_t asked = read_struct("options", options);
+  if (asked.variant != nullptr) {
+    checked.variant = find_variant(asked.variant);
     if (checked.variant == nullptr) {
-      fail(NF4_ERROR_UNKNOWN_VARIANT, "options->variant is '{}'; there are {}", options->variant, variant_names());
+      fail(NF4_ERROR_UNKNOWN_VARIANT, "options->variant is '{}'; there are {}", asked.variant, variant_names());
     }
-    if (options->config != nullptr) {
-      checked.config = find_config(*checked.variant, options->config);
+    if (asked.config != nullptr) {
+      checked.config = find_config(*checked.variant, asked.config);
       if (checked.config < 0) {
-        fail(NF4_ERROR_UNKNOWN_VARIANT, "options->config is '{}', which {} has not; its first is '{}'", options->config,
-             options->variant, checked.variant->config_text(0));
+        fail(NF4_ERROR_UNKNOWN_VARIANT, "options->config is '{}', which {} has not; its first is '{}'", asked.config,
+             asked.variant, checked.variant->config_text(0));
       }
     }
-  } else if (options->config != nullptr) {
-    fail(NF4_ERROR_INVALID_ARGUMENT, "options->config is '{}' without options->variant", options->config);
+  } else if (asked.config != nullptr) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "options->config is '{}' without options->variant", asked.config);
   }
-  checked.workspace = options->workspace;
-  checked.workspace_size = options->workspace_size;
+  checked.workspace = asked.workspace;
+  checked.workspace_size = asked.workspace_size;
   if (checked.workspace == nullptr && checked.workspace_size > 0 && !dry) {
     fail(NF4_ERROR_INVALID_ARGUMENT, "options->workspace is null, with options->workspace_size {}",
          checked.workspace_size);
@@ -106,7 +108,8 @@ Choice select(const nf4_handle& handle, const Problem& problem, const Options& o
   if (const Variant* variant = handle.forced[static_cast<size_t>(problem.op)]) {
     return forced(handle, problem, options, *variant, 0, Choice::Why::environment);
   }
-  for (const TuningRow* row : handle.tuning().near(problem)) {
+  const auto tuning = handle.tuning();
+  for (const TuningRow* row : tuning->near(problem)) {
     if (row->matches(problem) && can_run(handle, problem, *row->variant, row->config, options.workspace_size)) {
       return {row->variant, row->config, Choice::Why::table, row->line};
     }

@@ -21,6 +21,8 @@ extern "C" {
 
 int32_t nf4_version(void) { return NF4_VERSION; }
 
+const char* nf4_version_string(void) { return NF4_VERSION_STRING; }
+
 const char* nf4_last_error_message(void) { return nf4::last_message; }
 
 const char* nf4_status_string(nf4_status_t status) {

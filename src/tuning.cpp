@@ -1,18 +1,12 @@
 #include "tuning.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <cctype>
-#include <cerrno>
 #include <charconv>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 
 #include "check.hpp"
+#include "file.hpp"
 #include "registry.hpp"
 #include "tuning_builtin.hpp"
 
@@ -52,21 +46,25 @@ std::optional<Number> parse_number(std::string_view text) {
   return value;
 }
 
-// "*", "8" or "2-16".
+// "*", "8", "2-16" or "257-".
 Range parse_range(const Line& line, const char* column, std::string_view text) {
   if (text == "*") return {};
   const size_t dash = text.find('-', 1);
+  const bool open = dash == text.size() - 1;
   const auto low = parse_number<int64_t>(text.substr(0, dash));
-  const auto high = dash == std::string_view::npos ? low : parse_number<int64_t>(text.substr(dash + 1));
+  const auto high = dash == std::string_view::npos ? low
+                    : open                         ? std::optional{INT64_MAX}
+                                                   : parse_number<int64_t>(text.substr(dash + 1));
   if (!low || !high || *low < 0 || *high < *low) {
-    line.fail("{} is '{}'; expected *, a number, or low-high", column, shown(text));
+    line.fail("{} is '{}'; expected *, a number, low-high, or low-", column, shown(text));
   }
   return {*low, *high};
 }
 
 std::string format_range(const Range& range) {
-  if (range.low == 0 && range.high == INT64_MAX) return "*";
-  return range.low == range.high ? fmt::format("{}", range.low) : fmt::format("{}-{}", range.low, range.high);
+  if (range.low == range.high) return fmt::format("{}", range.low);
+  if (range.high == INT64_MAX) return range.low == 0 ? "*" : fmt::format("{}-", range.low);
+  return fmt::format("{}-{}", range.low, range.high);
 }
 
 // The enumerator, counted from 0, whose name is `text`.
@@ -132,12 +130,6 @@ TuningRow parse_row(const Line& line, std::string_view text) {
   return row;
 }
 
-[[noreturn]] void fail_io(const char* action, const char* path) {
-  fail(NF4_ERROR_IO, "{} '{}': {}", action, path, std::strerror(errno));
-}
-
-using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
-
 }  // namespace
 
 bool TuningRow::matches(const Device& on) const {
@@ -169,7 +161,8 @@ std::unique_ptr<TuningTable> parse_tuning(std::string_view text, std::string_vie
     text.remove_prefix(std::min(newline + 1, text.size()));
     if (!content.empty() && content.back() == '\r') content.remove_suffix(1);
     if (number == 1) {
-      if (content != kHeader) line.fail("it is '{}'; expected '{}'", shown(content), kHeader);
+      // What such a file holds is nobody's business: it may be anything, and messages end up in logs.
+      if (content != kHeader) line.fail("it is not '{}', so this is no tuning table", kHeader);
     } else if (!content.empty() && content.front() != '#') {
       table->rows.push_back(parse_row(line, content));
     }
@@ -188,37 +181,7 @@ std::string format_tuning(const TuningTable& table) {
   return text;
 }
 
-std::unique_ptr<TuningTable> read_tuning(const char* path) {
-  const File file(std::fopen(path, "rb"), std::fclose);
-  if (file == nullptr) fail_io("cannot open", path);
-  std::string text;
-  std::array<char, 65536> buffer;
-  while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), file.get())) {
-    text.append(buffer.data(), count);
-    if (text.size() > kMaxFileSize)
-      fail(NF4_ERROR_PARSE, "{} is larger than {} bytes: no tuning table", path, kMaxFileSize);
-  }
-  if (std::ferror(file.get()) != 0) fail_io("cannot read", path);
-  return parse_tuning(text, path);
-}
-
-void write_tuning(const TuningTable& table, const char* path) {
-  const std::string text = format_tuning(table);
-  // Renaming replaces the file in one step: a reader sees the old table or the new one.
-  std::string temporary = fmt::format("{}.XXXXXX", path);
-  const int descriptor = mkstemp(temporary.data());
-  if (descriptor < 0) fail_io("cannot create a file beside", path);
-  File file(fdopen(descriptor, "wb"), std::fclose);
-  const bool written = file != nullptr && fchmod(descriptor, 0644) == 0 &&
-                       std::fwrite(text.data(), 1, text.size(), file.get()) == text.size();
-  const bool closed = file != nullptr ? std::fclose(file.release()) == 0 : close(descriptor) == 0;
-  if (!written || !closed || std::rename(temporary.c_str(), path) != 0) {
-    const int error = errno;
-    std::remove(temporary.c_str());
-    errno = error;
-    fail_io("cannot write", path);
-  }
-}
+std::unique_ptr<TuningTable> read_tuning(const char* path) { return parse_tuning(read_file(path, kMaxFileSize), path); }
 
 std::unique_ptr<TuningTable> builtin_tuning() { return parse_tuning(kBuiltinTuning, "built-in tuning table"); }
 
@@ -238,9 +201,9 @@ nf4_status_t nf4_tuning_load(nf4_handle_t handle, const char* path) {
 
 nf4_status_t nf4_tuning_save(nf4_handle_t handle, const char* path) {
   return guarded([&] {
-    const TuningTable& table = check_handle(handle).tuning().table();
+    check_handle(handle);
     check_not_null("path", path);
-    write_tuning(table, path);
+    replace_file(path, format_tuning(handle->tuning()->table()));
   });
 }
 

@@ -76,8 +76,7 @@ std::unique_ptr<TuningTable> parse_tuning(std::string_view text, std::string_vie
 
 std::string format_tuning(const TuningTable& table);
 
-std::unique_ptr<TuningTable> read_tuning(const char* path);     // NF4_ERROR_IO too
-void write_tuning(const TuningTable& table, const char* path);  // NF4_ERROR_IO
+std::unique_ptr<TuningTable> read_tuning(const char* path);  // NF4_ERROR_IO too
 std::unique_ptr<TuningTable> builtin_tuning();
 
 }  // namespace nf4

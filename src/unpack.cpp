@@ -1,3 +1,4 @@
+#include "overlap.hpp"
 #include "select.hpp"
 
 using namespace nf4;
@@ -7,10 +8,11 @@ nf4_status_t nf4_unpack(nf4_handle_t handle, void* w, int64_t ldw, nf4_dtype_t d
   return guarded([&] {
     check_handle(handle);
     const Dtype type = check_dtype("dtype", dtype);
-    const Weight view = check_weight(weight, true);
+    const Weight view = check_weight(weight, Reads::codes_and_scales);
     check_leading("ldw", ldw, "weight->cols", view.cols, view.rows);
     const int64_t elements = view.rows * view.cols;
     check_data("w", w, size_of(type), elements);
+    check_apart(matrix_extent("w", w, view.rows, view.cols, ldw, size_of(type)), weight_extents(view));
     const Options checked = check_options(options, false);
     check_stream(*handle, stream);
     if (elements == 0) return;

@@ -25,10 +25,10 @@ nf4_status_t nf4_select(nf4_handle_t handle, const nf4_problem_t* problem, const
     const Problem checked = check_problem(problem);
     check_struct("selection", selection);
     const Choice choice = select(*handle, checked, check_options(options, true));
-    selection->variant = choice.variant->name;
-    selection->workspace_size = choice.workspace_size(checked, handle->device);
-    copy_text(selection->config, choice.variant->config_text(choice.config));
-    copy_text(selection->reason, choice.reason());
+    nf4_selection_t told{0, choice.variant->name, choice.workspace_size(checked, handle->device), {}, {}};
+    copy_text(told.config, choice.variant->config_text(choice.config));
+    copy_text(told.reason, choice.reason());
+    write_struct(selection, told);
   });
 }
 
@@ -50,7 +50,7 @@ nf4_status_t nf4_variant_info(nf4_handle_t handle, nf4_op_t op, size_t index, nf
            list.size());
     }
     const Variant& variant = *list[index];
-    *info = {sizeof *info, variant.name, variant.description, variant.accuracy, op, variant.configs};
+    write_struct(info, {0, variant.name, variant.description, variant.accuracy, op, variant.configs});
   });
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -120,7 +121,79 @@ std::vector<Group> groups_of(const std::vector<Measured>& measured) {
 
 std::string text_of(const Span& span) {
   if (span == Span{}) return "*";
+  if (span.high == Span{}.high) return fmt::format("{}-", span.low);
   return span.low == span.high ? std::to_string(span.low) : fmt::format("{}-{}", span.low, span.high);
+}
+
+// Whether some problem falls into both rows' boxes.
+bool overlap(const TableRow& a, const TableRow& b) {
+  const auto agree = [](const std::string& x, const std::string& y) { return x == y || x == kAny || y == kAny; };
+  for (size_t axis = 0; axis < a.box.size(); ++axis) {
+    if (std::max(a.box[axis].low, b.box[axis].low) > std::min(a.box[axis].high, b.box[axis].high)) return false;
+  }
+  return a.op == b.op && agree(a.device, b.device) && agree(a.dtype, b.dtype) && agree(a.blocksize, b.blocksize);
+}
+
+// The two spans as one, if they are side by side.
+std::optional<Span> joined(const Span& a, const Span& b) {
+  const auto& [first, second] = std::minmax(a, b, [](const Span& x, const Span& y) { return x.low < y.low; });
+  if (first.high == Span{}.high || first.high + 1 != second.low) return std::nullopt;
+  return Span{first.low, second.high};
+}
+
+// The boxes as one, if they are side by side along one axis and equal along the others.
+std::optional<Box> joined(const Box& a, const Box& b) {
+  std::optional<Box> out;
+  for (size_t axis = 0; axis < a.size(); ++axis) {
+    if (a[axis] == b[axis]) continue;
+    const std::optional<Span> span = joined(a[axis], b[axis]);
+    if (out || !span) return std::nullopt;
+    out = a;
+    (*out)[axis] = *span;
+  }
+  return out;
+}
+
+double geometric_mean(double a, size_t count_a, double b, size_t count_b) {
+  if (a == 0 || b == 0) return 0;
+  const auto weight = static_cast<double>(count_a) / static_cast<double>(count_a + count_b);
+  return std::exp(weight * std::log(a) + (1 - weight) * std::log(b));
+}
+
+// Both rows as one, if they say the same of boxes that are side by side.
+std::optional<TableRow> joined(const TableRow& a, const TableRow& b) {
+  const auto said = [](const TableRow& row) {
+    return std::tie(row.device, row.op, row.dtype, row.blocksize, row.choice);
+  };
+  const std::optional<Box> box = said(a) == said(b) ? joined(a.box, b.box) : std::nullopt;
+  if (!box) return std::nullopt;
+  TableRow out = a;
+  out.box = *box;
+  out.microseconds = geometric_mean(a.microseconds, a.problems.size(), b.microseconds, b.problems.size());
+  out.gain = geometric_mean(a.gain, a.problems.size(), b.gain, b.problems.size());
+  out.problems.insert(out.problems.end(), b.problems.begin(), b.problems.end());
+  return out;
+}
+
+// Joins one pair of rows, the later going up to the earlier or that down to it, past rows that are for other problems.
+bool join_a_pair(std::vector<TableRow>& rows) {
+  for (auto second = rows.begin(); second != rows.end(); ++second) {
+    for (auto first = rows.begin(); first != second; ++first) {
+      const std::optional<TableRow> both = joined(*first, *second);
+      if (!both) continue;
+      const auto may_pass = [&](const TableRow& moved) {
+        return std::none_of(first + 1, second, [&](const TableRow& passed) {
+          return overlap(passed, moved) && passed.choice != moved.choice;
+        });
+      };
+      const bool up = may_pass(*second);
+      if (!up && !may_pass(*first)) continue;
+      *(up ? first : second) = *both;
+      rows.erase(up ? second : first);
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -148,6 +221,7 @@ std::vector<TableRow> make_table(std::string_view device, const std::vector<Meas
   };
   add(device, RowMaker::kMeasured, timed);
   if (device != "host") add("*", RowMaker::kGeneral, right);
+  while (join_a_pair(out)) continue;
   return out;
 }
 
@@ -190,28 +264,6 @@ std::string table_text(const std::vector<TableRow>& table, std::string_view comm
   out += "# device,op,dtype,m,n,k,blocksize,variant,config,microseconds\n";
   for (const TableRow& row : table) out += table_line(row) + "\n";
   return out;
-}
-
-std::string table_header(const std::vector<TableRow>& table, std::string_view comment) {
-  return fmt::format(
-      R"(// The tuning table that is compiled in, in the form of docs/tuning.md. It speaks of CUDA devices only, and is made by
-// `nf4-bench tune --builtin`: rows by what was measured on one device, for all of its compute capability, then rows for
-// all others.
-#pragma once
-
-#include <string_view>
-
-namespace nf4 {{
-
-#if NF4_HAVE_CUDA
-inline constexpr std::string_view kBuiltinTuning = R"({}{}";
-#else
-inline constexpr std::string_view kBuiltinTuning = "nf4-tuning 1\n";
-#endif
-
-}}  // namespace nf4
-)",
-      table_text(table, comment), ")");
 }
 
 }  // namespace nf4bench

@@ -31,6 +31,7 @@ struct TableRow {
 // same box that need none. Then, unless it is the host, rows for any other device: for each M the variants in the order
 // of their speed here, each in the config that was best over all shapes. bf16 serves all dtypes that were not measured,
 // and blocksize 64 all blocksizes; without them, the next that was. A choice that failed once is nowhere in the table.
+// Rows that say the same, and could be one without changing what is selected, are.
 std::vector<TableRow> make_table(std::string_view device, const std::vector<Measured>& measured);
 
 // The row that `problem` gets, or NULL.
@@ -43,7 +44,5 @@ double worst_loss(const std::vector<TableRow>& table, const std::vector<Measured
 std::string table_line(const TableRow& row);
 // `comment` goes below the first line.
 std::string table_text(const std::vector<TableRow>& table, std::string_view comment);
-// The same as src/tuning_builtin.hpp.
-std::string table_header(const std::vector<TableRow>& table, std::string_view comment);
 
 }  // namespace nf4bench

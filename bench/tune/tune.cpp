@@ -230,7 +230,7 @@ bool tune(Device& device, nf4_handle_t handle, const TuneOptions& options) {
   if (!options.builtin.empty()) {
     // What was measured on one device is nearer to its kin than the rows for all others are.
     for (TableRow& row : table) row.device = row.device == name ? class_name : row.device;
-    replace_file(options.builtin, table_header(table, comment));
+    replace_file(options.builtin, table_text(table, comment));
   }
   say("{}\n", options.table);
   return std::none_of(state.measured().begin(), state.measured().end(), [](const Measured& one) {

@@ -12,7 +12,8 @@
  *   - A weight matrix W has `rows` (N) rows and `cols` (K) columns, row-major. Activations x are [m, K] and results y
  *     are [m, N], row-major, with a leading dimension counted in elements. All sizes are 64-bit; N*K may exceed 2^31.
  *   - Every pointer to data is a device pointer of the handle's device, or a host pointer if the handle is the host
- *     backend's. An output must not overlap an input. Pointers are aligned to their element (2 bytes for f16 and
+ *     backend's. An output must not overlap an input or another output: INVALID_ARGUMENT, since 1.2, where it is seen
+ * to (rows of two matrices may lie between one another's). Pointers are aligned to their element (2 bytes for f16 and
  *     bf16, 4 for f32, 1 for codes); 16 bytes, as every allocator gives, allows the fastest variants.
  *   - On a CUDA device operations are ordered on the caller's stream, allocate nothing, never synchronize, and can be
  *     captured in a CUDA graph. The same call, variant, config and device give the same bits. (CUDA loads a kernel when
@@ -22,6 +23,8 @@
  *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed, but
  *     where CUDA refuses a later launch of an operation that takes several (docs/reliability.md).
  *     nf4_last_error_message() then tells which argument was wrong, its value, and what was expected.
+ *   - Structs begin with their size, and grow by fields at their end. A struct of an older release is taken as it is:
+ *     nothing beyond its struct_size is read or written, and a field that it lacks is 0.
  *   - Unless said otherwise a function may be called from any thread; a handle may be shared by threads and streams.
  *   - The CUDA device of the calling thread must be the handle's (NF4_ERROR_WRONG_DEVICE otherwise). An error that
  *     CUDA reported before the call is returned as NF4_ERROR_CUDA and left in place.
@@ -57,12 +60,17 @@ extern "C" {
 /* ----------------------------------------------------------------------------------------------------- version --- */
 
 #define NF4_VERSION_MAJOR 1
-#define NF4_VERSION_MINOR 1
+#define NF4_VERSION_MINOR 2
 #define NF4_VERSION_PATCH 0
 #define NF4_VERSION (NF4_VERSION_MAJOR * 10000 + NF4_VERSION_MINOR * 100 + NF4_VERSION_PATCH)
 
-/* Returns NF4_VERSION of the library that is running, which may differ from the header's. */
+#define NF4_VERSION_STRING "1.2.0"
+
+/* Returns NF4_VERSION of the library that is running, which may differ from the header's. Since 1.0. */
 NF4_API int32_t nf4_version(void);
+
+/* Returns NF4_VERSION_STRING of the library that is running. Never NULL, static storage. Since 1.2. */
+NF4_API const char* nf4_version_string(void);
 
 /* ------------------------------------------------------------------------------------------------------ status --- */
 
@@ -70,26 +78,27 @@ NF4_API int32_t nf4_version(void);
 typedef int32_t nf4_status_t;
 enum {
   NF4_SUCCESS = 0,
-  NF4_ERROR_INVALID_ARGUMENT = 1,    /* null, negative, overflowing or contradictory argument */
-  NF4_ERROR_MISALIGNED = 2,          /* a pointer is not aligned to its element type */
-  NF4_ERROR_UNSUPPORTED = 3,         /* a dtype, blocksize or problem that this library or the forced variant lacks */
-  NF4_ERROR_UNKNOWN_VARIANT = 4,     /* no variant of that name, or no config of that text */
-  NF4_ERROR_STRUCT_SIZE = 5,         /* struct_size is none that this library knows */
-  NF4_ERROR_WORKSPACE = 6,           /* the workspace is smaller than nf4_select says, or misaligned */
-  NF4_ERROR_WRONG_DEVICE = 7,        /* the calling thread's CUDA device is not the handle's */
-  NF4_ERROR_NO_DEVICE = 8,           /* no such CUDA device, no driver, or a build without CUDA */
-  NF4_ERROR_CUDA = 9,                /* CUDA reported an error; the message holds its name */
-  NF4_ERROR_OUT_OF_MEMORY = 10,      /* host memory is exhausted */
-  NF4_ERROR_IO = 11,                 /* a file could not be read or written */
-  NF4_ERROR_PARSE = 12,              /* a tuning table is malformed; the message holds the line */
-  NF4_ERROR_INTERNAL = 13            /* a defect of the library; please report it */
+  NF4_ERROR_INVALID_ARGUMENT = 1, /* null, negative, overflowing or contradictory argument */
+  NF4_ERROR_MISALIGNED = 2,       /* a pointer is not aligned to its element type */
+  NF4_ERROR_UNSUPPORTED = 3,      /* a dtype, blocksize or problem that this library or the forced variant lacks */
+  NF4_ERROR_UNKNOWN_VARIANT = 4,  /* no variant of that name, or no config of that text */
+  NF4_ERROR_STRUCT_SIZE = 5,      /* struct_size is none that this library knows: not set, or of a later release */
+  NF4_ERROR_WORKSPACE = 6,        /* the workspace is smaller than nf4_select says, or misaligned */
+  NF4_ERROR_WRONG_DEVICE = 7,     /* the calling thread's CUDA device is not the handle's */
+  NF4_ERROR_NO_DEVICE = 8,        /* no such CUDA device, no driver, or a build without CUDA */
+  NF4_ERROR_CUDA = 9,             /* CUDA reported an error; the message holds its name */
+  NF4_ERROR_OUT_OF_MEMORY = 10,   /* host memory is exhausted */
+  NF4_ERROR_IO = 11,              /* a file could not be read or written */
+  NF4_ERROR_PARSE = 12,           /* a tuning table is malformed; the message holds the line */
+  NF4_ERROR_INTERNAL = 13         /* a defect of the library; please report it */
 };
 
-/* Returns the name of `status`, "NF4_SUCCESS" for example, or "unknown nf4_status_t". Never NULL, static storage. */
+/* Returns the name of `status`, "NF4_SUCCESS" for example, or "unknown nf4_status_t". Never NULL, static storage.
+ * Since 1.0. */
 NF4_API const char* nf4_status_string(nf4_status_t status);
 
 /* Returns the message of the last call that failed on this thread, or "" if none has. Valid until the next failing
- * call on this thread. */
+ * call on this thread. Since 1.0. */
 NF4_API const char* nf4_last_error_message(void);
 
 /* ----------------------------------------------------------------------------------------------- types of data --- */
@@ -131,7 +140,8 @@ typedef struct nf4_weight_t {
  * begin to read the weights while the kernel before it still runs. True of the weights of a loaded model. */
 enum { NF4_WEIGHT_CONSTANT = 1 };
 
-#define NF4_WEIGHT_INIT {sizeof(nf4_weight_t), 0, 0, NULL, NULL, 64, NF4_F32, NULL, NULL, NULL, 256, 0}
+#define NF4_WEIGHT_INIT \
+  { sizeof(nf4_weight_t), 0, 0, NULL, NULL, 64, NF4_F32, NULL, NULL, NULL, 256, 0 }
 
 /* How a call is to run. A NULL options pointer means all of these defaults. */
 typedef struct nf4_options_t {
@@ -143,7 +153,8 @@ typedef struct nf4_options_t {
   size_t workspace_size; /* bytes; a variant that needs more than this is not selected, and fails if forced */
 } nf4_options_t;
 
-#define NF4_OPTIONS_INIT {sizeof(nf4_options_t), NULL, NULL, NULL, 0}
+#define NF4_OPTIONS_INIT \
+  { sizeof(nf4_options_t), NULL, NULL, NULL, 0 }
 
 /* ------------------------------------------------------------------------------------------------------ handle --- */
 
@@ -153,13 +164,14 @@ typedef struct nf4_handle* nf4_handle_t;
 
 /* Creates a handle for CUDA device `device`, or for the multi-threaded host backend if `device` is NF4_HOST_DEVICE.
  * Reads the environment: NF4_TUNING_FILE names a tuning table to use instead of the built-in one; NF4_FORCE_VARIANT
- * holds names of variants, separated by commas, that every call of their operation must use; NF4_LOG, if not empty or
- * 0, writes each call's selected variant to stderr.
+ * holds names of variants, separated by commas, that every call of their operation must use (an empty name is none);
+ * NF4_LOG, if not empty or 0, writes each call's selected variant to stderr. A program with more rights than its user
+ * (set-user-ID, file capabilities) reads none of them.
  * Errors: INVALID_ARGUMENT, NO_DEVICE, UNSUPPORTED (a device older than compute capability 7.5), UNKNOWN_VARIANT, IO,
- * PARSE, CUDA, OUT_OF_MEMORY; *handle is NULL then. */
+ * PARSE, CUDA, OUT_OF_MEMORY; *handle is NULL then. Since 1.0. */
 NF4_API nf4_status_t nf4_create(nf4_handle_t* handle, int32_t device);
 
-/* Frees `handle`; NULL is accepted. No other call may be using it. Launched work is not waited for. */
+/* Frees `handle`; NULL is accepted. No other call may be using it. Launched work is not waited for. Since 1.0. */
 NF4_API nf4_status_t nf4_destroy(nf4_handle_t handle);
 
 typedef struct nf4_device_info_t {
@@ -168,21 +180,23 @@ typedef struct nf4_device_info_t {
   int32_t compute_capability; /* 10 * major + minor, 90 for example; 0 on the host */
   int32_t multiprocessors;    /* SMs; hardware threads on the host */
   int32_t reserved;
-  char name[128];             /* "NVIDIA H200", "host" */
+  char name[128]; /* "NVIDIA H200", "host" */
 } nf4_device_info_t;
 
-/* Tells what `handle` runs on. Set info->struct_size before the call. */
+/* Tells what `handle` runs on. Set info->struct_size before the call. Since 1.0. */
 NF4_API nf4_status_t nf4_device_info(nf4_handle_t handle, nf4_device_info_t* info);
 
 /* ------------------------------------------------------------------------------------------------------ format --- */
 
-/* Writes the 16 values of NF4, code 0 to 15, to host memory. Source: QLoRA, arXiv 2305.14314. */
+/* Writes the 16 values of NF4, code 0 to 15, to host memory. Source: QLoRA, arXiv 2305.14314. Since 1.0. */
 NF4_API nf4_status_t nf4_codebook(float values[16]);
 
-/* Writes bitsandbytes' signed dynamic 8-bit map, the usual absmax_map of nested quantization, to host memory. */
+/* Writes bitsandbytes' signed dynamic 8-bit map, the usual absmax_map of nested quantization, to host memory.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_dynamic_map(float values[256]);
 
-/* Computes how much memory a packed [rows, cols] takes: bytes of codes, and number of absmax values. */
+/* Computes how much memory a packed [rows, cols] takes: bytes of codes, and number of absmax values.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_packed_size(int64_t* codes_bytes, int64_t* absmax_count, int64_t rows, int64_t cols,
                                      int32_t blocksize);
 
@@ -195,14 +209,15 @@ NF4_API nf4_status_t nf4_packed_size(int64_t* codes_bytes, int64_t* absmax_count
  * A block of zeros gets absmax 0 and code 7 throughout. A block holding NaN gets absmax NaN, one holding Inf but no
  * NaN gets absmax Inf, each with code 7 throughout: every element of such a poisoned block unpacks to NaN.
  * Same bytes as bitsandbytes, which multiplies by an approximate reciprocal: codes may differ only where w/absmax is
- * within 4 ulp of a midpoint, and in blocks of zeros (code 0 there), or where w is subnormal (flushed there). */
+ * within 4 ulp of a midpoint, and in blocks of zeros (code 0 there), or where w is subnormal (flushed there).
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_pack(nf4_handle_t handle, uint8_t* codes, float* absmax, const void* w, int64_t ldw,
                               nf4_dtype_t dtype, int64_t rows, int64_t cols, int32_t blocksize,
                               const nf4_options_t* options, nf4_stream_t stream);
 
 /* Unpacks `weight` into w [rows, cols] of `dtype`, leading dimension ldw >= cols.
  * Each element is codebook[code] * absmax, computed in fp32 and rounded to `dtype` once: bit for bit
- * bitsandbytes'. */
+ * bitsandbytes'. Since 1.0. */
 NF4_API nf4_status_t nf4_unpack(nf4_handle_t handle, void* w, int64_t ldw, nf4_dtype_t dtype,
                                 const nf4_weight_t* weight, const nf4_options_t* options, nf4_stream_t stream);
 
@@ -214,42 +229,53 @@ NF4_API nf4_status_t nf4_unpack(nf4_handle_t handle, void* w, int64_t ldw, nf4_d
  *     neighbours in fp32, a tie taking the even index.
  * A group whose absmax2 is zero or not finite gets the index of the value nearest to zero.
  * Writes count codes, ceil(count/blocksize) values of absmax2 and one offset. Empty input writes offset 0.
- * bitsandbytes sums the mean in fp32, so the last bits of its offset, and with them of absmax2, may be others. */
+ * bitsandbytes sums the mean in fp32, so the last bits of its offset, and with them of absmax2, may be others.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_pack_absmax(nf4_handle_t handle, uint8_t* absmax_codes, float* absmax2, float* offset,
                                      const float* absmax, int64_t count, const float* map, int32_t blocksize,
                                      const nf4_options_t* options, nf4_stream_t stream);
 
 /* Writes the scales of `weight`, however stored, to absmax as ceil(rows*cols/blocksize) fp32 values: the inverse of
- * nf4_pack_absmax, and the conversion of f16 and bf16 scales. weight->codes is not read and may be NULL. */
+ * nf4_pack_absmax, and the conversion of f16 and bf16 scales. weight->codes is not read and may be NULL.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_unpack_absmax(nf4_handle_t handle, float* absmax, const nf4_weight_t* weight,
                                        const nf4_options_t* options, nf4_stream_t stream);
 
 /* ---------------------------------------------------------------------------------------------------- products --- */
 
-/* y [N] = W x [K] + bias [N]; x, y and bias are of `dtype`, bias may be NULL. The same as nf4_gemm with m = 1. */
+/* y [N] = W x [K] + bias [N]; x, y and bias are of `dtype`, bias may be NULL. The same as nf4_gemm with m = 1.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_gemv(nf4_handle_t handle, void* y, const void* x, nf4_dtype_t dtype,
                               const nf4_weight_t* weight, const void* bias, const nf4_options_t* options,
                               nf4_stream_t stream);
 
 /* y [m, N] = x [m, K] W^T + bias [N], leading dimensions ldy >= N and ldx >= K; x, y and bias are of `dtype`, bias may
  * be NULL. m = 0 or N = 0 does nothing; K = 0 writes the bias, or zeros.
- * No call needs a workspace, but for many rows of x (from m = 17 on in the built-in table, by size) one that holds W in
- * `dtype`, and room for cuBLASLt, allows a faster variant. Fill in an nf4_problem_t and ask nf4_select, with a workspace_size of
- * SIZE_MAX, for selection.workspace_size; that of the largest layer serves all layers on one stream. */
+ * No call needs a workspace. For many rows of x one that holds W in `dtype`, and room for cuBLASLt, allows a faster
+ * variant; nf4_gemm_workspace tells how large. That of the largest layer serves all layers on one stream. Since 1.0. */
 NF4_API nf4_status_t nf4_gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m,
                               nf4_dtype_t dtype, const nf4_weight_t* weight, const void* bias,
                               const nf4_options_t* options, nf4_stream_t stream);
 
+/* Tells how much workspace, in bytes, an nf4_gemm of m rows of x by `weight` makes use of: what it selects when there
+ * is enough; 0 if that needs none. Only the sizes, types and flags of the weight count, and how well its codes are
+ * aligned: nothing that it points to is read, and pointers may be NULL. x and y are taken to be aligned to 16 bytes and
+ * without gaps between rows; a call where they are not selects what its workspace allows. More rows do not always need
+ * more: ask for each m that is to come, and take the largest. Since 1.2. */
+NF4_API nf4_status_t nf4_gemm_workspace(nf4_handle_t handle, int64_t m, nf4_dtype_t dtype, const nf4_weight_t* weight,
+                                        size_t* bytes);
+
 /* One of the products of nf4_gemm_group. */
 typedef struct nf4_product_t {
-  size_t struct_size;         /* sizeof(nf4_product_t) */
-  void* y;                    /* [m, weight->rows] */
-  int64_t ldy;                /* of y, in elements, weight->rows or more */
+  size_t struct_size; /* sizeof(nf4_product_t) */
+  void* y;            /* [m, weight->rows] */
+  int64_t ldy;        /* of y, in elements, weight->rows or more */
   const nf4_weight_t* weight;
-  const void* bias;           /* [weight->rows] or NULL */
+  const void* bias; /* [weight->rows] or NULL */
 } nf4_product_t;
 
-#define NF4_PRODUCT_INIT {sizeof(nf4_product_t), NULL, 0, NULL, NULL}
+#define NF4_PRODUCT_INIT \
+  { sizeof(nf4_product_t), NULL, 0, NULL, NULL }
 
 /* Products of the same x, the projections q, k and v of a decoder for example: for each of the `count` products what
  * nf4_gemm does. All weights have the columns of x; outputs must not overlap. Up to 4 products that follow one another
@@ -261,6 +287,11 @@ NF4_API nf4_status_t nf4_gemm_group(nf4_handle_t handle, const nf4_product_t* pr
                                     int64_t ldx, int64_t m, nf4_dtype_t dtype, const nf4_options_t* options,
                                     nf4_stream_t stream);
 
+/* The same as nf4_gemm_workspace for an nf4_gemm_group of these products, of which only struct_size and weight are
+ * read. Since 1.2. */
+NF4_API nf4_status_t nf4_gemm_group_workspace(nf4_handle_t handle, const nf4_product_t* products, size_t count,
+                                              int64_t m, nf4_dtype_t dtype, size_t* bytes);
+
 /* -------------------------------------------------------------------------------------- variants and selection --- */
 
 typedef int32_t nf4_op_t;
@@ -268,12 +299,12 @@ enum { NF4_OP_PACK = 0, NF4_OP_UNPACK = 1, NF4_OP_GEMM = 2, NF4_OP_PACK_ABSMAX =
 
 /* What a call asks for, without its pointers. */
 typedef struct nf4_problem_t {
-  size_t struct_size;       /* sizeof(nf4_problem_t) */
+  size_t struct_size; /* sizeof(nf4_problem_t) */
   nf4_op_t op;
-  nf4_dtype_t dtype;        /* of w, or of x, y and bias; ignored for the absmax operations */
-  int64_t m;                /* rows of x; ignored but for NF4_OP_GEMM */
-  int64_t n;                /* rows of W; for NF4_OP_PACK_ABSMAX 1 */
-  int64_t k;                /* columns of W; for NF4_OP_PACK_ABSMAX the count */
+  nf4_dtype_t dtype; /* of w, or of x, y and bias; ignored for the absmax operations */
+  int64_t m;         /* rows of x; ignored but for NF4_OP_GEMM */
+  int64_t n;         /* rows of W; for NF4_OP_PACK_ABSMAX 1 */
+  int64_t k;         /* columns of W; for NF4_OP_PACK_ABSMAX the count */
   int32_t blocksize;
   nf4_dtype_t absmax_dtype; /* ignored for the pack operations */
   int32_t alignment;        /* bytes, a power of two; 0: 16. NF4_OP_GEMM: divides the addresses of x and codes and, if
@@ -281,7 +312,8 @@ typedef struct nf4_problem_t {
   int32_t strided;          /* not 0: a leading dimension is larger than the row */
 } nf4_problem_t;
 
-#define NF4_PROBLEM_INIT {sizeof(nf4_problem_t), NF4_OP_GEMM, NF4_BF16, 1, 0, 0, 64, NF4_F32, 0, 0}
+#define NF4_PROBLEM_INIT \
+  { sizeof(nf4_problem_t), NF4_OP_GEMM, NF4_BF16, 1, 0, 0, 64, NF4_F32, 0, 0 }
 
 typedef struct nf4_selection_t {
   size_t struct_size;    /* sizeof(nf4_selection_t) */
@@ -293,7 +325,7 @@ typedef struct nf4_selection_t {
 
 /* Tells what a call of `problem` with `options` would run, without running it. With options->workspace NULL and
  * options->workspace_size SIZE_MAX it tells what would run if there were workspace enough, and how much that is.
- * Set selection->struct_size before the call. */
+ * Set selection->struct_size before the call. Since 1.0. */
 NF4_API nf4_status_t nf4_select(nf4_handle_t handle, const nf4_problem_t* problem, const nf4_options_t* options,
                                 nf4_selection_t* selection);
 
@@ -304,34 +336,38 @@ typedef struct nf4_variant_info_t {
   const char* accuracy;    /* accuracy class, see docs/accuracy.md: "exact", "fp32", "codebook16", "scaled16" or
                               "unpacked"; static storage */
   nf4_op_t op;
-  int32_t configs;         /* how many configs it has, at least 1 */
+  int32_t configs; /* how many configs it has, at least 1 */
 } nf4_variant_info_t;
 
-/* Counts the variants of `op` that exist for the handle's backend, whether or not its device can run them. */
+/* Counts the variants of `op` that exist for the handle's backend, whether or not its device can run them.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_variant_count(nf4_handle_t handle, nf4_op_t op, size_t* count);
 
-/* Describes variant `index` of `op`, in default order. Set info->struct_size before the call. */
+/* Describes variant `index` of `op`, in default order. Set info->struct_size before the call. Since 1.0. */
 NF4_API nf4_status_t nf4_variant_info(nf4_handle_t handle, nf4_op_t op, size_t index, nf4_variant_info_t* info);
 
-/* Writes config `index` of `variant` as text to config[size]: "tile_m=64" for example, "" for a variant without. */
+/* Writes config `index` of `variant` as text to config[size]: "tile_m=64" for example, "" for a variant without.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_variant_config(nf4_handle_t handle, const char* variant, size_t index, char* config,
                                         size_t size);
 
 /* Tells whether `variant` can run `problem`: *supported is 1 or 0, and reason[reason_size] says why not ("" if it can;
- * cut to fit). reason may be NULL with reason_size 0. */
+ * cut to fit). reason may be NULL with reason_size 0. Since 1.0. */
 NF4_API nf4_status_t nf4_variant_supports(nf4_handle_t handle, const char* variant, const nf4_problem_t* problem,
                                           int32_t* supported, char* reason, size_t reason_size);
 
 /* ------------------------------------------------------------------------------------------------ tuning table --- */
 
 /* Replaces the handle's tuning table by the file at `path` (docs/tuning.md holds its form). On error (IO, PARSE,
- * UNKNOWN_VARIANT) the table in use stays. Calls that run meanwhile use the one or the other. */
+ * UNKNOWN_VARIANT) the table in use stays. Calls that run meanwhile use the one or the other.
+ * Since 1.0. */
 NF4_API nf4_status_t nf4_tuning_load(nf4_handle_t handle, const char* path);
 
-/* Writes the handle's tuning table to `path`, whole or not at all. */
+/* Writes the handle's tuning table to the regular file at `path`, whole or not at all, with the mode of the file that
+ * was there. Errors: IO, OUT_OF_MEMORY. Since 1.0. */
 NF4_API nf4_status_t nf4_tuning_save(nf4_handle_t handle, const char* path);
 
-/* Goes back to the built-in table. */
+/* Goes back to the built-in table. Since 1.0. */
 NF4_API nf4_status_t nf4_tuning_reset(nf4_handle_t handle);
 
 #ifdef __cplusplus

@@ -17,6 +17,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <stdexcept>
@@ -304,10 +305,17 @@ inline void gemm(const Handle& handle, Matrix y, ConstMatrix x, const nf4_weight
   check(nf4_gemm(handle.get(), y.data, y.ld, x.data, x.ld, x.rows, x.dtype, &weight, bias.data, &options, stream));
 }
 
-// One of the products of gemm_group.
+// Bytes of workspace that a gemm of m rows of x makes use of.
+inline std::size_t gemm_workspace(const Handle& handle, std::int64_t m, nf4_dtype_t dtype, const nf4_weight_t& weight) {
+  std::size_t bytes = 0;
+  check(nf4_gemm_workspace(handle.get(), m, dtype, &weight, &bytes));
+  return bytes;
+}
+
+// One of the products of gemm_group. The weight is a reference that outlives the call: a temporary is refused.
 struct Product {
   Matrix y;
-  const nf4_weight_t& weight;
+  std::reference_wrapper<const nf4_weight_t> weight;
   ConstData bias = {};
 };
 
@@ -316,14 +324,28 @@ inline void gemm_group(const Handle& handle, const std::vector<Product>& product
                        const Options& options = {}, nf4_stream_t stream = nullptr) {
   std::vector<nf4_product_t> views;
   for (const Product& product : products) {
+    const nf4_weight_t& weight = product.weight;
     detail::expect_equal("gemm_group", "y.rows", product.y.rows, "x.rows", x.rows);
-    detail::expect_equal("gemm_group", "y.cols", product.y.cols, "weight.rows", product.weight.rows);
-    detail::expect_equal("gemm_group", "x.cols", x.cols, "weight.cols", product.weight.cols);
+    detail::expect_equal("gemm_group", "y.cols", product.y.cols, "weight.rows", weight.rows);
+    detail::expect_equal("gemm_group", "x.cols", x.cols, "weight.cols", weight.cols);
     detail::expect_equal("gemm_group", "y.dtype", product.y.dtype, "x.dtype", x.dtype);
-    detail::expect_bias("gemm_group", product.bias, product.weight.rows, x.dtype);
-    views.push_back({sizeof(nf4_product_t), product.y.data, product.y.ld, &product.weight, product.bias.data});
+    detail::expect_bias("gemm_group", product.bias, weight.rows, x.dtype);
+    views.push_back({sizeof(nf4_product_t), product.y.data, product.y.ld, &weight, product.bias.data});
   }
   check(nf4_gemm_group(handle.get(), views.data(), views.size(), x.data, x.ld, x.rows, x.dtype, &options, stream));
+}
+
+// Bytes of workspace that a gemm_group of these products, each with a y of the same rows, makes use of.
+inline std::size_t gemm_group_workspace(const Handle& handle, const std::vector<Product>& products) {
+  std::vector<nf4_product_t> views;
+  for (const Product& product : products) {
+    views.push_back({sizeof(nf4_product_t), product.y.data, product.y.ld, &product.weight.get(), product.bias.data});
+  }
+  std::size_t bytes = 0;
+  if (views.empty()) return bytes;
+  const Matrix& y = products.front().y;
+  check(nf4_gemm_group_workspace(handle.get(), views.data(), views.size(), y.rows, y.dtype, &bytes));
+  return bytes;
 }
 
 // ------------------------------------------------------------------------------------------------------ variants ---

@@ -52,7 +52,7 @@ void CublasLt::look_up(void* library, Function& function, const char* name) {
 
 const CublasLt& CublasLt::instance() {
   static const CublasLt library([] {
-    const char* path = std::getenv("NF4_CUBLASLT");
+    const char* path = secure_getenv("NF4_CUBLASLT");  // not from whoever starts a program with more rights than theirs
     return path != nullptr && *path != '\0' ? path : nullptr;
   }());
   return library;

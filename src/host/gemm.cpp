@@ -1,4 +1,4 @@
-#include <memory>
+#include <algorithm>
 
 #include "dispatch.hpp"
 #include "format/codebook.hpp"
@@ -31,7 +31,17 @@ double dot(const double* w, const double* x, int64_t size) {
   return sum;
 }
 
+// Ranges of rows of W, at most one per thread.
+int64_t ranges_of(const GemmArgs& args, const Device& device) {
+  return std::max<int64_t>(1, std::min<int64_t>(device.multiprocessors, args.weight.rows));
+}
+
 }  // namespace
+
+// x in fp64, and one row of W for every range of rows.
+int64_t host_gemm_scratch(const GemmArgs& args, const Device& device) {
+  return (args.m + ranges_of(args, device)) * args.weight.cols;
+}
 
 int host_gemm(const GemmArgs& args, const Device& device, int, Stream) {
   const Weight& weight = args.weight;
@@ -42,28 +52,26 @@ int host_gemm(const GemmArgs& args, const Device& device, int, Stream) {
     T* y = static_cast<T*>(args.y);
     const int64_t rows = weight.rows;
     const int64_t cols = weight.cols;
-    // Scratch: x in fp64, and one row of W for every range of rows; at most one range per thread.
-    const auto wide_x = std::make_unique<double[]>(static_cast<size_t>(args.m * cols));
+    double* const wide_x = static_cast<double*>(args.workspace);
     for (int64_t m = 0; m < args.m; ++m) {
-      for (int64_t k = 0; k < cols; ++k)
-        wide_x[static_cast<size_t>(m * cols + k)] = static_cast<double>(to_float(x[m * args.ldx + k]));
+      for (int64_t k = 0; k < cols; ++k) wide_x[m * cols + k] = static_cast<double>(to_float(x[m * args.ldx + k]));
     }
-    const int64_t ranges = std::max<int64_t>(1, std::min<int64_t>(device.multiprocessors, rows));
-    const auto wide_w = std::make_unique<double[]>(static_cast<size_t>(ranges * cols));
-    parallel_for(static_cast<int>(ranges), ranges, rows / ranges * cols * (args.m + 2),
-                 [&](int64_t first, int64_t last) {
-                   for (int64_t range = first; range < last; ++range) {
-                     double* w = wide_w.get() + range * cols;
-                     for (int64_t n = rows * range / ranges; n < rows * (range + 1) / ranges; ++n) {
-                       decode_row(weight, n, w);
-                       for (int64_t m = 0; m < args.m; ++m) {
-                         const double sum = dot(w, wide_x.get() + m * cols, cols) +
-                                            (bias != nullptr ? static_cast<double>(to_float(bias[n])) : 0.0);
-                         y[m * args.ldy + n] = from_float<T>(static_cast<float>(sum));
-                       }
-                     }
-                   }
-                 });
+    const int64_t ranges = ranges_of(args, device);
+    double* const wide_w = wide_x + args.m * cols;
+    parallel_for(
+        static_cast<int>(ranges), ranges, rows / ranges * cols * (args.m + 2), [&](int64_t first, int64_t last) {
+          for (int64_t range = first; range < last; ++range) {
+            double* w = wide_w + range * cols;
+            for (int64_t n = rows * range / ranges; n < rows * (range + 1) / ranges; ++n) {
+              decode_row(weight, n, w);
+              for (int64_t m = 0; m < args.m; ++m) {
+                const double sum =
+                    dot(w, wide_x + m * cols, cols) + (bias != nullptr ? static_cast<double>(to_float(bias[n])) : 0.0);
+                y[m * args.ldy + n] = from_float<T>(static_cast<float>(sum));
+              }
+            }
+          }
+        });
   });
   return 0;
 }

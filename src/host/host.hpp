@@ -11,6 +11,10 @@ namespace nf4 {
 int host_pack(const PackArgs& args, const Device& device, int config, Stream stream);
 int host_unpack(const UnpackArgs& args, const Device& device, int config, Stream stream);
 int host_gemm(const GemmArgs& args, const Device& device, int config, Stream stream);
+// How many doubles a product needs in args.workspace. Who calls host_gemm has them before it does, and host_gemm takes
+// no other memory: so where there is none left for all products of a call, none of them begins.
+int64_t host_gemm_scratch(const GemmArgs& args, const Device& device);
+
 int host_pack_absmax(const PackAbsmaxArgs& args, const Device& device, int config, Stream stream);
 int host_unpack_absmax(const UnpackAbsmaxArgs& args, const Device& device, int config, Stream stream);
 

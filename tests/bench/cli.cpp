@@ -47,7 +47,7 @@ const std::string kTiny = "tune --shape 8,64 --shape 24,96 --m 1,3 --commit test
 
 TEST_CASE("nf4-bench tune: writes a table that the library loads, and goes on where it was cut short") {
   const Directory directory;
-  const Outcome first = bench(directory, kTiny + " --table table --builtin header");
+  const Outcome first = bench(directory, kTiny + " --table table --builtin builtin");
   CAPTURE(first.output);
   REQUIRE(first.status == 0);
   const std::string table = read_file(directory / "table");
@@ -55,7 +55,7 @@ TEST_CASE("nf4-bench tune: writes a table that the library loads, and goes on wh
   CHECK(holds(table, "\nhost,gemm,*,*,*,*,*,gemm.host,,"));
   CHECK(holds(table, "\nhost,unpack,*,*,*,*,*,unpack.host,,"));
   CHECK(holds(table, "\nhost,pack,*,*,*,*,*,pack.host,,"));
-  CHECK(holds(read_file(directory / "header"), "R\"(" + table + ")\";"));
+  CHECK(read_file(directory / "builtin") == table);  // the host has no kin that it would be for
   nf4_handle_t handle = nullptr;
   REQUIRE(nf4_create(&handle, NF4_HOST_DEVICE) == NF4_SUCCESS);
   CHECK(nf4_tuning_load(handle, (directory / "table").c_str()) == NF4_SUCCESS);

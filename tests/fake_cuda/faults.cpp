@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <functional>
 #include <set>
+#include <thread>
 
 #include "heap.hpp"
 #include "runtime.hpp"
 #include "support/calls.hpp"
 #include "support/harness.hpp"
+#include "thread_start.hpp"
 
 namespace nf4test {
 namespace {
@@ -140,6 +142,27 @@ TEST_CASE("faults: no driver, one that is too old, and one without a GPU are tol
   }
 }
 
+TEST_CASE("faults: where nf4_create fails, an error from before is not taken") {
+  for (int number = 1;; ++number) {
+    fake_cuda::reset({fake_cuda::kH200, fake_cuda::kH200});
+    fake_cuda::set_pending(cudaErrorIllegalAddress);
+    fake_cuda::fail_call(number, kError);
+    nf4_handle_t handle = nullptr;
+    const nf4_status_t status = nf4_create(&handle, 1);
+    const std::string name(fake_cuda::failed_call());
+    fake_cuda::fail_call(0);
+    INFO("call " << number << ", " << name << ", failed");
+    // CUDA keeps the last error alone. Its owner still finds that there was one.
+    CHECK(fake_cuda::pending() == (name.empty() ? cudaErrorIllegalAddress : kError));
+    if (name.empty()) {
+      require_success(status);
+      require_success(nf4_destroy(handle));
+      break;
+    }
+    check_failed(status, name == "cudaGetDeviceCount" ? NF4_ERROR_NO_DEVICE : NF4_ERROR_CUDA, "cudaErrorUnknown");
+  }
+}
+
 TEST_CASE("faults: an error from before is returned and stays, and nothing is launched") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);
@@ -215,6 +238,13 @@ TEST_CASE("faults: functions that launch nothing do not call CUDA") {
   require_success(nf4_create(&host, NF4_HOST_DEVICE));
   require_success(nf4_destroy(host));
   CHECK(nf4_version() == NF4_VERSION);
+  CHECK(std::string(nf4_version_string()) == NF4_VERSION_STRING);
+  size_t bytes = 0;
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  nf4_product_t product = NF4_PRODUCT_INIT;
+  product.weight = &weight;
+  require_success(nf4_gemm_workspace(handle, 1, NF4_BF16, &weight, &bytes));
+  require_success(nf4_gemm_group_workspace(handle, &product, 1, 1, NF4_BF16, &bytes));
   CHECK(std::string(nf4_status_string(NF4_SUCCESS)) == "NF4_SUCCESS");
   CHECK(nf4_last_error_message() != nullptr);
 
@@ -278,6 +308,62 @@ TEST_CASE("faults: host memory runs out at each allocation in turn") {
     }
   }
   CHECK(directory.files() == 1);
+}
+
+TEST_CASE("faults: on the host work is done, or not begun, where memory or threads run out") {
+  const Environment log("NF4_LOG", GENERATE("0", "1"));  // its lines take memory too
+  const Backend backend(NF4_HOST_DEVICE);
+  struct Work {
+    nf4_op_t op;
+    Shape shape;
+  };
+  std::vector<Work> works;
+  for (const nf4_op_t op : kAllOps) works.push_back({op, {9, 64, 4096}});
+  works.push_back({NF4_OP_GEMM, {9, 64, 4096, 64, NF4_F32, true, 3}});  // launched together, if the host could
+  works.push_back({NF4_OP_GEMM, {9, 64, 4096, 64, NF4_F32, true, 6}});  // and these in two launches
+  int threads = 0;                                                      // whose start failed
+  for (const Work& work : works) {
+    Call call(true, work.op, NF4_F32, work.shape);
+    INFO("op " << work.op << " " << work.shape.text());
+    call.poison();
+    const std::vector<uint8_t> untouched = call.outputs();
+    require_success(call.run(backend, nullptr));
+    const std::vector<uint8_t> complete = call.outputs();
+    REQUIRE(complete != untouched);
+    for (const bool memory : {true, false}) {
+      int failures = 0;
+      for (bool failed = true; failed; ++failures) {
+        INFO((memory ? "allocation " : "thread ") << failures + 1);
+        call.poison();
+        nf4_status_t status = NF4_SUCCESS;
+        stderr_of([&] {
+          memory ? heap::fail_allocation(failures + 1) : thread_start::fail(failures + 1);
+          status = call.run(backend, nullptr);
+          failed = memory ? heap::failed() : thread_start::failed();
+          heap::fail_allocation(0);
+          thread_start::fail(0);
+        });
+        CHECK((call.outputs() == (status == NF4_SUCCESS ? complete : untouched)));
+        if (!memory || !failed) require_success(status);
+      }
+      threads += memory ? 0 : failures - 1;
+    }
+  }
+  if (std::thread::hardware_concurrency() > 1) CHECK(threads > 4);
+}
+
+TEST_CASE("faults: a handle keeps no tables that were replaced") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Directory directory;
+  const std::string path = directory / "table";
+  const Backend backend(0);
+  require_success(nf4_tuning_save(backend.handle(), path.c_str()));
+  const long before = heap::live();
+  for (int i = 0; i < 10; ++i) {
+    require_success(nf4_tuning_load(backend.handle(), path.c_str()));
+    require_success(nf4_tuning_reset(backend.handle()));
+  }
+  CHECK(heap::live() == before);
 }
 
 }  // namespace nf4test

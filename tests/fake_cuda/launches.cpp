@@ -23,44 +23,60 @@ bool all_on_the_stream() {
   });
 }
 
-// An aligned address that nothing reads.
-template <class T>
-T* somewhere(int operand) {
-  return reinterpret_cast<T*>(uintptr_t{1} << 62 | static_cast<uintptr_t>(operand) << 12);
-}
+// Operands of any size one behind the other, at aligned addresses that nothing reads.
+class Somewhere {
+ public:
+  template <class T>
+  T* take(int64_t count, size_t size) {
+    constexpr uintptr_t kPage = 4096;
+    const uintptr_t begin = next_;
+    next_ += (static_cast<uintptr_t>(count) * size + kPage - 1) / kPage * kPage;
+    return reinterpret_cast<T*>(begin);
+  }
 
-nf4_weight_t somewhere_weight(int64_t rows, int64_t cols, int32_t blocksize, nf4_dtype_t absmax_dtype) {
-  nf4_weight_t weight = NF4_WEIGHT_INIT;
-  weight.rows = rows;
-  weight.cols = cols;
-  weight.blocksize = blocksize;
-  weight.absmax_dtype = absmax_dtype;
-  weight.codes = somewhere<uint8_t>(1);
-  weight.absmax = somewhere<void>(2);
-  weight.absmax_map = somewhere<float>(3);
-  weight.absmax2 = somewhere<float>(4);
-  weight.absmax_offset = somewhere<float>(5);
-  return weight;
-}
+  nf4_weight_t weight(int64_t rows, int64_t cols, int32_t blocksize, nf4_dtype_t absmax_dtype) {
+    const int64_t blocks = (rows * cols + blocksize - 1) / blocksize;
+    nf4_weight_t weight = NF4_WEIGHT_INIT;
+    weight.rows = rows;
+    weight.cols = cols;
+    weight.blocksize = blocksize;
+    weight.absmax_dtype = absmax_dtype;
+    weight.codes = take<uint8_t>((rows * cols + 1) / 2, 1);
+    weight.absmax = take<void>(blocks, static_cast<size_t>(nf4ref::size_of(absmax_dtype)));
+    weight.absmax_map = take<float>(256, sizeof(float));
+    weight.absmax2 = take<float>((blocks + 255) / 256, sizeof(float));
+    weight.absmax_offset = take<float>(1, sizeof(float));
+    return weight;
+  }
+
+ private:
+  uintptr_t next_ = uintptr_t{1} << 20;
+};
 
 // An operation on an n x k matrix, on memory that is not there.
 nf4_status_t call_somewhere(const Backend& backend, nf4_op_t op, nf4_dtype_t dtype, int64_t m, int64_t n, int64_t k,
                             int32_t blocksize, nf4_dtype_t absmax_dtype, const nf4_options_t* options) {
-  const nf4_weight_t weight = somewhere_weight(n, k, blocksize, absmax_dtype);
+  Somewhere somewhere;
+  nf4_handle_t const handle = backend.handle();
+  const nf4_weight_t weight = somewhere.weight(n, k, blocksize, absmax_dtype);
+  const auto size = static_cast<size_t>(nf4ref::size_of(dtype));
+  const auto matrix = [&](int64_t rows, int64_t cols) { return somewhere.take<void>(rows * cols, size); };
+  const auto floats = [&](int64_t count) { return somewhere.take<float>(count, sizeof(float)); };
+  const auto bytes = [&](int64_t count) { return somewhere.take<uint8_t>(count, 1); };
+  const int64_t blocks = (n * k + blocksize - 1) / blocksize;
   switch (op) {
     case NF4_OP_PACK:
-      return nf4_pack(backend.handle(), somewhere<uint8_t>(6), somewhere<float>(7), somewhere<void>(8), k, dtype, n, k,
-                      blocksize, options, kStream);
+      return nf4_pack(handle, bytes((n * k + 1) / 2), floats(blocks), matrix(n, k), k, dtype, n, k, blocksize, options,
+                      kStream);
     case NF4_OP_UNPACK:
-      return nf4_unpack(backend.handle(), somewhere<void>(6), k, dtype, &weight, options, kStream);
+      return nf4_unpack(handle, matrix(n, k), k, dtype, &weight, options, kStream);
     case NF4_OP_GEMM:
-      return nf4_gemm(backend.handle(), somewhere<void>(6), n, somewhere<void>(7), k, m, dtype, &weight, nullptr,
-                      options, kStream);
+      return nf4_gemm(handle, matrix(m, n), n, matrix(m, k), k, m, dtype, &weight, nullptr, options, kStream);
     case NF4_OP_PACK_ABSMAX:
-      return nf4_pack_absmax(backend.handle(), somewhere<uint8_t>(6), somewhere<float>(7), somewhere<float>(8),
-                             somewhere<float>(9), n * k, somewhere<float>(10), blocksize, options, kStream);
+      return nf4_pack_absmax(handle, bytes(n * k), floats(blocks), floats(1), floats(n * k), n * k, floats(256),
+                             blocksize, options, kStream);
     default:
-      return nf4_unpack_absmax(backend.handle(), somewhere<float>(6), &weight, options, kStream);
+      return nf4_unpack_absmax(handle, floats(blocks), &weight, options, kStream);
   }
 }
 
@@ -189,15 +205,17 @@ TEST_CASE("launches: products of the same x share a launch where they can") {
                             nf4_dtype_t dtype = NF4_BF16) {
     nf4_options_t options = NF4_OPTIONS_INIT;
     options.variant = variant;
+    Somewhere somewhere;
     std::vector<nf4_weight_t> weights;
     for (const Factor& factor : factors)
-      weights.push_back(somewhere_weight(factor.rows, 8192, factor.blocksize, factor.absmax_dtype));
+      weights.push_back(somewhere.weight(factor.rows, 8192, factor.blocksize, factor.absmax_dtype));
     std::vector<nf4_product_t> products;
     for (const nf4_weight_t& weight : weights)
-      products.push_back({sizeof(nf4_product_t), somewhere<void>(6), weight.rows, &weight, nullptr});
+      products.push_back(
+          {sizeof(nf4_product_t), somewhere.take<void>(m * weight.rows, 4), weight.rows, &weight, nullptr});
     fake_cuda::clear();
-    require_success(nf4_gemm_group(backend.handle(), products.data(), products.size(), somewhere<void>(7), 8192, m,
-                                   dtype, &options, kStream));
+    require_success(nf4_gemm_group(backend.handle(), products.data(), products.size(),
+                                   somewhere.take<void>(m * 8192, 4), 8192, m, dtype, &options, kStream));
     CHECK(fake_cuda::violations() == std::vector<std::string>{});
     CHECK(all_on_the_stream());
     return fake_cuda::launches().size();

@@ -38,8 +38,9 @@ struct State {
   std::pmr::set<std::string_view> kernels{&memory};
 };
 
-// cuBLASLt would ask the real driver for a device: it is kept out, wherever it is installed.
-[[maybe_unused]] const int kWithoutCublasLt = setenv("NF4_CUBLASLT", "/kept out of these tests", 1);
+// cuBLASLt would ask the real driver for a device: it is kept out, wherever it is installed, unless a test names what
+// it takes for it.
+[[maybe_unused]] const int kWithoutCublasLt = setenv("NF4_CUBLASLT", "/kept out of these tests", 0);
 
 State& state() {
   static State instance;  // kernels register themselves before main

@@ -119,6 +119,19 @@ void sizes(Input& input) {
   FUZZ_CHECK(codes_bytes == (valid ? static_cast<int64_t>(ceil_div(Wide{rows} * cols, 2)) : -7));
   FUZZ_CHECK(absmax_count == (valid ? static_cast<int64_t>(ceil_div(Wide{rows} * cols, blocksize)) : -7));
   FUZZ_CHECK(nf4_status_string(input.enumerator(20)) != nullptr);
+
+  const int64_t m = input.extent();
+  const nf4_dtype_t dtype = input.enumerator(NF4_BF16);
+  nf4_weight_t weight = NF4_WEIGHT_INIT;  // without data
+  weight.struct_size = input.struct_size(sizeof weight);
+  weight.rows = rows;
+  weight.cols = cols;
+  weight.blocksize = blocksize;
+  const bool known = weight.struct_size == sizeof weight;
+  size_t bytes = 99;
+  check_status(nf4_gemm_workspace(host_handle(), m, dtype, &weight, &bytes),
+               valid && known && is_float(dtype) && is_matrix(m, rows) && is_matrix(m, cols));
+  FUZZ_CHECK(bytes == 0 || bytes == 99);
 }
 
 void create(Input& input) {

@@ -105,12 +105,14 @@ enum Functions : unsigned {
   kPackedSize = 1u << 15,
   kCodebook = 1u << 16,
   kDynamicMap = 1u << 17,
+  kGemmWorkspace = 1u << 18,
 
   kOperations = kPack | kUnpack | kPackAbsmax | kUnpackAbsmax | kGemv | kGemm,
   kWithWeight = kUnpack | kUnpackAbsmax | kGemv | kGemm,
   kProducts = kGemv | kGemm,
   kWithoutHandle = kPackedSize | kCodebook | kDynamicMap,
-  kEvery = (1u << 18) - 1,
+  kViewsWeight = kWithWeight | kGemmWorkspace,
+  kEvery = (1u << 19) - 1,
 };
 
 struct Function {
@@ -166,6 +168,8 @@ constexpr Function kFunctions[] = {
      [](const Arguments& a) { return nf4_packed_size(a.codes_bytes, a.absmax_count, a.rows, a.cols, a.blocksize); }},
     {kCodebook, "nf4_codebook", [](const Arguments& a) { return nf4_codebook(a.values); }},
     {kDynamicMap, "nf4_dynamic_map", [](const Arguments& a) { return nf4_dynamic_map(a.values); }},
+    {kGemmWorkspace, "nf4_gemm_workspace",
+     [](const Arguments& a) { return nf4_gemm_workspace(a.handle, a.m, a.dtype, a.weight_pointer, a.count); }},
 };
 
 using Mutation = std::function<void(Arguments&)>;
@@ -288,7 +292,7 @@ std::vector<Case> cases() {
   cases.null(kEvery & ~kWithoutHandle, "handle", "", FIELD(handle));
 
   // Operands.
-  cases.refused<int32_t>(kPack | kUnpack | kProducts, NF4_ERROR_UNSUPPORTED, "dtype", {-1, NF4_U8, 4},
+  cases.refused<int32_t>(kPack | kUnpack | kProducts | kGemmWorkspace, NF4_ERROR_UNSUPPORTED, "dtype", {-1, NF4_U8, 4},
                          "expected NF4_F32 (0), NF4_F16 (1) or NF4_BF16 (2)", FIELD(dtype));
   cases.extent(kPack | kPackedSize, "rows", FIELD(rows));
   cases.extent(kPack | kPackedSize, "cols", FIELD(cols));
@@ -310,10 +314,10 @@ std::vector<Case> cases() {
   cases.data(kPackAbsmax, "absmax", 4, 4, FIELD(absmax));
   cases.data(kPackAbsmax, "map", 256, 4, FIELD(map));
 
-  cases.extent(kGemm, "m", FIELD(m));
-  cases.product(kGemm, "m * weight->cols is ", FIELD(m), FIELD(weight.cols));
-  cases.add(kGemm, kInvalid, "m * weight->rows is 2097152 * 1099511627776", "expected 2^60 elements at most",
-            [](Arguments& a) {
+  cases.extent(kGemm | kGemmWorkspace, "m", FIELD(m));
+  cases.product(kGemm | kGemmWorkspace, "m * weight->cols is ", FIELD(m), FIELD(weight.cols));
+  cases.add(kGemm | kGemmWorkspace, kInvalid, "m * weight->rows is 2097152 * 1099511627776",
+            "expected 2^60 elements at most", [](Arguments& a) {
               a.m = int64_t{1} << 21;
               a.weight.rows = int64_t{1} << 40;
               a.weight.cols = 1;
@@ -330,15 +334,15 @@ std::vector<Case> cases() {
   cases.misaligned(kProducts, "bias", 2, FIELD(bias), half_precision);
 
   // The weight.
-  cases.null(kWithWeight, "weight", "", FIELD(weight_pointer));
-  cases.struct_size(kWithWeight, "weight", sizeof(nf4_weight_t), FIELD(weight.struct_size));
-  cases.extent(kWithWeight, "weight->rows", FIELD(weight.rows));
-  cases.extent(kWithWeight, "weight->cols", FIELD(weight.cols));
-  cases.product(kWithWeight, "weight->rows * weight->cols is ", FIELD(weight.rows), FIELD(weight.cols));
-  cases.blocksize(kWithWeight, "weight->blocksize", FIELD(weight.blocksize));
-  cases.refused<uint32_t>(kWithWeight, kInvalid, "weight->flags", {2, 3, 1u << 31}, "expected 0 or",
+  cases.null(kViewsWeight, "weight", "", FIELD(weight_pointer));
+  cases.struct_size(kViewsWeight, "weight", sizeof(nf4_weight_t), FIELD(weight.struct_size));
+  cases.extent(kViewsWeight, "weight->rows", FIELD(weight.rows));
+  cases.extent(kViewsWeight, "weight->cols", FIELD(weight.cols));
+  cases.product(kViewsWeight, "weight->rows * weight->cols is ", FIELD(weight.rows), FIELD(weight.cols));
+  cases.blocksize(kViewsWeight, "weight->blocksize", FIELD(weight.blocksize));
+  cases.refused<uint32_t>(kViewsWeight, kInvalid, "weight->flags", {2, 3, 1u << 31}, "expected 0 or",
                           FIELD(weight.flags));
-  cases.refused<int32_t>(kWithWeight, NF4_ERROR_UNSUPPORTED, "weight->absmax_dtype", {-1, 4}, "NF4_U8 (3) for nested",
+  cases.refused<int32_t>(kViewsWeight, NF4_ERROR_UNSUPPORTED, "weight->absmax_dtype", {-1, 4}, "NF4_U8 (3) for nested",
                          FIELD(weight.absmax_dtype));
   cases.data(kWithWeight & ~kUnpackAbsmax, "weight->codes", 128, 1, FIELD(weight.codes));
   cases.data(kWithWeight, "weight->absmax", 4, 4, FIELD(weight.absmax));
@@ -347,7 +351,9 @@ std::vector<Case> cases() {
   cases.data(kWithWeight, "weight->absmax_map", 256, 4, FIELD(weight.absmax_map), nested);
   cases.data(kWithWeight, "weight->absmax2", 1, 4, FIELD(weight.absmax2), nested);
   cases.data(kWithWeight, "weight->absmax_offset", 1, 4, FIELD(weight.absmax_offset), nested);
-  cases.blocksize(kWithWeight, "weight->absmax_blocksize", FIELD(weight.absmax_blocksize), nested);
+  cases.blocksize(kViewsWeight, "weight->absmax_blocksize", FIELD(weight.absmax_blocksize), nested);
+
+  cases.null(kGemmWorkspace, "bytes", "", FIELD(count));
 
   // Options.
   constexpr unsigned kWithOptions = kOperations | kSelect;

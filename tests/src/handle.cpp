@@ -1,5 +1,7 @@
 #include "handle.hpp"
 
+#include <sys/stat.h>
+
 #include <cstring>
 #include <string>
 #include <thread>
@@ -89,6 +91,15 @@ TEST_CASE("handle: NF4_FORCE_VARIANT") {
     const Environment force("NF4_FORCE_VARIANT", "");
     CHECK(selection_reason(Backend(NF4_HOST_DEVICE)) == "default: the first variant that can run this");
   }
+  SECTION("an empty name is none, wherever it stands") {
+    for (const char* names : {",unpack.host", "unpack.host,", ",,unpack.host,,pack.host,", ","}) {
+      CAPTURE(names);
+      const Environment force("NF4_FORCE_VARIANT", names);
+      const Backend backend(NF4_HOST_DEVICE);
+      const bool named = std::strchr(names, 'u') != nullptr;
+      CHECK((backend.handle()->forced[static_cast<size_t>(nf4::Op::unpack)] != nullptr) == named);
+    }
+  }
   SECTION("an unknown name fails, and the message lists those known") {
     const Environment force("NF4_FORCE_VARIANT", "gemm.host,gemm.nonsense");
     check_not_created(NF4_HOST_DEVICE, NF4_ERROR_UNKNOWN_VARIANT, "NF4_FORCE_VARIANT names 'gemm.nonsense'");
@@ -111,6 +122,10 @@ TEST_CASE("handle: NF4_TUNING_FILE") {
     CHECK(selection_reason(Backend(NF4_HOST_DEVICE)) == "line 3 of the tuning table");
   }
   SECTION("a file that is not there fails") { check_not_created(NF4_HOST_DEVICE, NF4_ERROR_IO, path); }
+  SECTION("a pipe fails, and nobody waits for what it might hold") {
+    REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+    check_not_created(NF4_HOST_DEVICE, NF4_ERROR_IO, path + "': it is a pipe; expected a regular file");
+  }
   SECTION("a malformed file fails, with its line") {
     write_file(path, "nf4-tuning 1\nnonsense\n");
     check_not_created(NF4_HOST_DEVICE, NF4_ERROR_PARSE, path + ", line 2: ");

@@ -39,7 +39,12 @@ TEST_CASE("status: status values are pinned, and have names") {
   }
 }
 
-TEST_CASE("status: the library's version is the header's") { CHECK(nf4_version() == NF4_VERSION); }
+TEST_CASE("status: the library's version is the header's") {
+  CHECK(nf4_version() == NF4_VERSION);
+  CHECK(nf4_version_string() == std::string(NF4_VERSION_STRING));
+  CHECK(NF4_VERSION_STRING == fmt::format("{}.{}.{}", NF4_VERSION_MAJOR, NF4_VERSION_MINOR, NF4_VERSION_PATCH));
+  CHECK(NF4_VERSION_STRING == std::string(NF4_PROJECT_VERSION));
+}
 
 TEST_CASE("status: the last error message is each thread's own") {
   REQUIRE(nf4_codebook(nullptr) == NF4_ERROR_INVALID_ARGUMENT);

@@ -2,11 +2,15 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <string>
 #include <thread>
@@ -32,7 +36,7 @@ const std::string kTable = kHead +
                            "NVIDIA H200,unpack,f32,*,1-1099511627776,7,*,unpack.host,,0.001\n"
                            "*,pack,*,*,*,*,128,pack.host,,3e-05\n"
                            "*,pack_absmax,*,*,1,*,256,pack_absmax.host,,1000000000000\n"
-                           "*,unpack_absmax,*,*,5-9223372036854775807,*,*,unpack_absmax.host,,\n";
+                           "*,unpack_absmax,*,*,5-,*,*,unpack_absmax.host,,\n";
 
 std::string reformatted(const std::string& text) { return nf4::format_tuning(*nf4::parse_tuning(text, "test")); }
 
@@ -54,6 +58,9 @@ std::string selected_line(nf4_handle_t handle, int64_t m, int64_t n, nf4_dtype_t
   return selection.reason;
 }
 
+// What looks on while files are written to the disk, by their paths.
+std::function<void(const std::string&)> on_fsync;
+
 const std::string kDefault = "default: the first variant that can run this";
 
 std::string line(int number) { return "line " + std::to_string(number) + " of the tuning table"; }
@@ -70,6 +77,9 @@ TEST_CASE("tuning: what may be spelled otherwise") {
   CHECK(reformatted("nf4-tuning 1\r\n*,pack,*,*,8,*,*,pack.host,,\r\n") == kHead + row);
   CHECK(reformatted("nf4-tuning 1\n\n# words\n*,pack,*,*,8,*,*,pack.host,,") == kHead + row);
   CHECK(reformatted("nf4-tuning 1\n*,pack,*,*,8-8,*,*,pack.host,,\n") == kHead + row);
+  CHECK(reformatted("nf4-tuning 1\n*,pack,*,0-,8,*,*,pack.host,,\n") == kHead + row);
+  CHECK(reformatted("nf4-tuning 1\n*,pack,*,5-9223372036854775807,8,*,*,pack.host,,\n") ==
+        kHead + "*,pack,*,5-,8,*,*,pack.host,,\n");
   CHECK(reformatted("nf4-tuning 1\n*,pack,*,0-9223372036854775807,8,*,*,pack.host,,\n") == kHead + row);
 }
 
@@ -91,11 +101,13 @@ TEST_CASE("tuning: each malformed field is told with its line") {
       {"*,,*,*,*,*,*,gemm.host,,", "op is ''"},
       {"*,gemm,u8,*,*,*,*,gemm.host,,", "dtype is 'u8'; expected f32, f16, bf16 or *"},
       {"*,gemm,,*,*,*,*,gemm.host,,", "dtype is ''"},
-      {"*,gemm,*,x,*,*,*,gemm.host,,", "m is 'x'; expected *, a number, or low-high"},
+      {"*,gemm,*,x,*,*,*,gemm.host,,", "m is 'x'; expected *, a number, low-high, or low-"},
       {"*,gemm,*,*,-1,*,*,gemm.host,,", "n is '-1'"},
       {"*,gemm,*,*,+1,*,*,gemm.host,,", "n is '+1'"},
       {"*,gemm,*,*,*,16-2,*,gemm.host,,", "k is '16-2'"},
-      {"*,gemm,*,*,*,2-,*,gemm.host,,", "k is '2-'"},
+      {"*,gemm,*,*,*,-,*,gemm.host,,", "k is '-'"},
+      {"*,gemm,*,*,*,2--,*,gemm.host,,", "k is '2--'"},
+      {"*,gemm,*,*,*,-64,*,gemm.host,,", "k is '-64'"},
       {"*,gemm,*,*,*,1-2-3,*,gemm.host,,", "k is '1-2-3'"},
       {"*,gemm,*,*,*,1- 2,*,gemm.host,,", "k is '1- 2'"},
       {"*,gemm,*,*,*,*,9223372036854775808,gemm.host,,", "blocksize is '9223372036854775808'"},
@@ -125,6 +137,11 @@ TEST_CASE("tuning: the first line says what the file is") {
     CAPTURE(text);
     check_failed(parse(text), NF4_ERROR_PARSE, "table, line 1: ");
   }
+}
+
+TEST_CASE("tuning: of a file that is no table messages show nothing") {
+  check_failed(parse("root:secret\n"), NF4_ERROR_PARSE, "table, line 1: it is not 'nf4-tuning 1'");
+  CHECK_FALSE(holds(nf4_last_error_message(), "secret"));
 }
 
 TEST_CASE("tuning: messages show no bytes that a terminal would act on") {
@@ -320,7 +337,10 @@ TEST_CASE("tuning: what cannot be loaded leaves the table in use") {
   check_failed(nf4_tuning_load(backend.handle(), missing.c_str()), NF4_ERROR_IO, missing);
   const std::string folder = directory / "";
   check_failed(nf4_tuning_load(backend.handle(), folder.c_str()), NF4_ERROR_IO, folder);
-  check_failed(nf4_tuning_load(backend.handle(), "/dev/zero"), NF4_ERROR_PARSE, "/dev/zero is larger than");
+  check_failed(nf4_tuning_load(backend.handle(), "/dev/zero"), NF4_ERROR_IO, "'/dev/zero': it is a device; expected a");
+  const std::string pipe = directory / "pipe";  // nobody ever writes to it
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  check_failed(nf4_tuning_load(backend.handle(), pipe.c_str()), NF4_ERROR_IO, pipe + "': it is a pipe; expected a");
 
   CHECK(selected_line(backend.handle(), 1, 1) == line(2));
 }
@@ -360,9 +380,82 @@ TEST_CASE("tuning: a file is replaced whole: who reads the old one reads on") {
   CHECK(read_file(path) == nf4::format_tuning(*nf4::builtin_tuning()));
 }
 
+TEST_CASE("tuning: a file keeps its mode, a new one has that of any new file") {
+  const Directory directory;
+  const std::string path = directory / "table";
+  const Backend backend(NF4_HOST_DEVICE);
+  const auto mode_of = [](const std::string& file) {
+    struct stat status;
+    REQUIRE(stat(file.c_str(), &status) == 0);
+    return status.st_mode & 07777;
+  };
+  for (const mode_t mode : {0600, 0640, 0444, 0666, 0755}) {
+    CAPTURE(mode);
+    write_file(path, "old");
+    REQUIRE(chmod(path.c_str(), mode) == 0);
+    REQUIRE(nf4_tuning_save(backend.handle(), path.c_str()) == NF4_SUCCESS);
+    CHECK(mode_of(path) == mode);
+    CHECK(read_file(path) == nf4::format_tuning(*nf4::builtin_tuning()));
+    std::filesystem::remove(path);
+  }
+  const mode_t before = umask(027);
+  const nf4_status_t status = nf4_tuning_save(backend.handle(), path.c_str());
+  umask(before);
+  CHECK(status == NF4_SUCCESS);
+  CHECK(mode_of(path) == 0640);
+}
+
+TEST_CASE("tuning: a symbolic link stays one, and the file that it leads to is written") {
+  const Directory directory;
+  const Backend backend(NF4_HOST_DEVICE);
+  const std::string expected = nf4::format_tuning(*nf4::builtin_tuning());
+  std::filesystem::create_directory(directory / "folder");
+  const std::string file = directory / "folder/table";
+  const std::string link = directory / "link";
+  const std::string link_to_link = directory / "link to link";
+  std::filesystem::create_symlink("folder/table", link);
+  std::filesystem::create_symlink(link, link_to_link);
+  SECTION("a file that is there") { write_file(file, "old"); }
+  SECTION("a file that is not there yet") {}
+  REQUIRE(nf4_tuning_save(backend.handle(), link_to_link.c_str()) == NF4_SUCCESS);
+  CHECK(std::filesystem::is_symlink(link_to_link));
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK_FALSE(std::filesystem::is_symlink(file));
+  CHECK(read_file(file) == expected);
+  CHECK(directory.files() == 3);
+
+  std::filesystem::remove(link);
+  std::filesystem::create_symlink(link_to_link, link);
+  check_failed(nf4_tuning_save(backend.handle(), link.c_str()), NF4_ERROR_IO, link);
+}
+
+TEST_CASE("tuning: a table is on the disk before it has the file's name, and its name before the call returns") {
+  const Directory directory;
+  const std::string path = directory / "table";
+  write_file(path, "old");
+  const Backend backend(NF4_HOST_DEVICE);
+  const std::string expected = nf4::format_tuning(*nf4::builtin_tuning());
+  std::vector<std::string> synced;
+  on_fsync = [&](const std::string& what) {
+    const bool folder = std::filesystem::is_directory(what);
+    synced.push_back((folder ? "folder" : read_file(what)) + ", then '" + read_file(path) + "'");
+  };
+  const nf4_status_t status = nf4_tuning_save(backend.handle(), path.c_str());
+  on_fsync = nullptr;
+  CHECK(status == NF4_SUCCESS);
+  CHECK(synced == std::vector<std::string>{expected + ", then 'old'", "folder, then '" + expected + "'"});
+}
+
 TEST_CASE("tuning: what cannot be saved leaves the file as it was") {
   const Directory directory;
   const Backend backend(NF4_HOST_DEVICE);
+  SECTION("a pipe in its place") {
+    const std::string path = directory / "pipe";
+    REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+    check_failed(nf4_tuning_save(backend.handle(), path.c_str()), NF4_ERROR_IO, path + "': it is a pipe");
+    CHECK(std::filesystem::is_fifo(path));
+    CHECK(directory.files() == 1);
+  }
   SECTION("no such directory") {
     const std::string path = directory / "none/table";
     check_failed(nf4_tuning_save(backend.handle(), path.c_str()), NF4_ERROR_IO, path);
@@ -437,3 +530,11 @@ TEST_CASE("tuning: tables are replaced while others compute") {
 }
 
 }  // namespace nf4test
+
+// In place of libc's.
+extern "C" int fsync(int descriptor) {
+  if (nf4test::on_fsync) {
+    nf4test::on_fsync(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(descriptor)));
+  }
+  return static_cast<int>(syscall(SYS_fsync, descriptor));
+}

@@ -3,10 +3,16 @@
 
 #include <cstdio>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace {
+
+// A product's weight must outlive the call that it is in: a temporary would not.
+static_assert(std::is_constructible_v<decltype(nf4::Product::weight), nf4::Weight&>);
+static_assert(std::is_constructible_v<decltype(nf4::Product::weight), const nf4_weight_t&>);
+static_assert(!std::is_constructible_v<decltype(nf4::Product::weight), nf4::Weight>);
 
 int failures = 0;
 
@@ -48,6 +54,8 @@ void products(const nf4::Handle& handle) {
   nf4::gemm_group(handle, {{nf4::Matrix(group1, 2, 2), weight, bias}, {nf4::Matrix(group2, 2, 2), weight}},
                   nf4::ConstMatrix(x2, 2, 3, 4));
   expect(group1 == std::vector<float>{12, 16, 18, 10} && group2 == y2, "gemm_group");
+  expect(nf4::gemm_workspace(handle, 1, NF4_F32, weight) == 0, "gemm_workspace: the host needs none");
+  expect(nf4::gemm_group_workspace(handle, {{nf4::Matrix(group1, 2, 2), weight}}) == 0, "gemm_group_workspace");
   expect_error(
       [&] {
         nf4::gemm_group(handle, {{nf4::Matrix(y, 1, 2), weight}}, nf4::ConstMatrix(x2, 2, 3));

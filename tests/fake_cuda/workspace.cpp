@@ -1,0 +1,88 @@
+// How much workspace products make use of, where a variant that takes some can run.
+#include <algorithm>
+#include <deque>
+#include <vector>
+
+#include "runtime.hpp"
+#include "support/harness.hpp"
+#include "support/operands.hpp"
+
+namespace nf4test {
+namespace {
+
+nf4_weight_t weight_of(int64_t rows, int64_t cols) {
+  nf4_weight_t weight = NF4_WEIGHT_INIT;  // without data
+  weight.rows = rows;
+  weight.cols = cols;
+  return weight;
+}
+
+// What nf4_select says for aligned operands without gaps, and workspace enough.
+size_t selected(nf4_handle_t handle, int64_t m, nf4_dtype_t dtype, const nf4_weight_t& weight) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.m = m;
+  problem.n = weight.rows;
+  problem.k = weight.cols;
+  problem.dtype = dtype;
+  nf4_options_t options = NF4_OPTIONS_INIT;
+  options.workspace_size = SIZE_MAX;
+  nf4_selection_t selection{};
+  selection.struct_size = sizeof selection;
+  require_success(nf4_select(handle, &problem, &options, &selection));
+  return selection.workspace_size;
+}
+
+}  // namespace
+
+TEST_CASE("workspace: that of a product is what selection takes, that of a group the most of any", "[.][cublaslt]") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  nf4_handle_t const handle = backend.handle();
+  size_t some = 0;
+  size_t none = 0;
+  for (const nf4_dtype_t dtype : kDtypes) {
+    for (const int64_t m : {1, 16, 64, 257, 1024, 4096}) {
+      std::deque<nf4_weight_t> weights;
+      std::vector<nf4_product_t> products;
+      size_t most = 0;
+      for (const int64_t rows : {1024, 4096, 28672}) {
+        INFO("dtype " << dtype << " m " << m << " rows " << rows);
+        weights.push_back(weight_of(rows, 4096));
+        size_t bytes = 1;
+        require_success(nf4_gemm_workspace(handle, m, dtype, &weights.back(), &bytes));
+        CHECK(bytes == selected(handle, m, dtype, weights.back()));
+        ++(bytes > 0 ? some : none);
+        most = std::max(most, bytes);
+        weights.back().blocksize = 64 << products.size();  // so that none is launched with another
+        require_success(nf4_gemm_workspace(handle, m, dtype, &weights.back(), &bytes));
+        most = std::max(most, bytes);
+        nf4_product_t product = NF4_PRODUCT_INIT;
+        product.weight = &weights.back();
+        products.push_back(product);
+      }
+      size_t bytes = 1;
+      require_success(nf4_gemm_group_workspace(handle, products.data(), products.size(), m, dtype, &bytes));
+      CHECK(bytes == most);
+    }
+  }
+  CHECK(some > 0);
+  CHECK(none > 0);
+}
+
+TEST_CASE("workspace: nothing to do needs none", "[.][cublaslt]") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  size_t bytes = 1;
+  const nf4_weight_t empty = weight_of(0, 4096);
+  require_success(nf4_gemm_workspace(backend.handle(), 1024, NF4_BF16, &empty, &bytes));
+  CHECK(bytes == 0);
+  bytes = 1;
+  const nf4_weight_t weight = weight_of(4096, 4096);
+  require_success(nf4_gemm_workspace(backend.handle(), 0, NF4_BF16, &weight, &bytes));
+  CHECK(bytes == 0);
+  bytes = 1;
+  require_success(nf4_gemm_group_workspace(backend.handle(), nullptr, 0, 1024, NF4_BF16, &bytes));
+  CHECK(bytes == 0);
+}
+
+}  // namespace nf4test
