@@ -96,15 +96,7 @@ void check_unpack_absmax(const Backend& backend) {
 
 }  // namespace
 
-TEST_CASE("pack_absmax: by definition, host") { check_pack_absmax(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack_absmax: by definition, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_pack_absmax(Backend(0));
-}
-TEST_CASE("unpack_absmax: each storage of the scales, host") { check_unpack_absmax(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("unpack_absmax: each storage of the scales, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_unpack_absmax(Backend(0));
-}
+NF4_ON_BOTH("pack_absmax: by definition", "", check_pack_absmax(backend))
+NF4_ON_BOTH("unpack_absmax: each storage of the scales", "", check_unpack_absmax(backend))
 
 }  // namespace nf4test

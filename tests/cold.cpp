@@ -81,15 +81,11 @@ TEST_CASE("cold: products of a layer, host") {
   check_cold(Backend(NF4_HOST_DEVICE), {70, 192, {1, 3, 16}, 3, NF4_F32});
   check_cold(Backend(NF4_HOST_DEVICE), {70, 192, {1, 3, 16}, 3, NF4_U8});
 }
-TEST_CASE("cold: products of a large layer, CUDA", "[gpu][soak]") {
-  REQUIRE_GPU();
-  check_cold(Backend(0), {20480, 8192, {1, 2, 4, 8, 16, 32, 64, 128}, 50, NF4_F32});  // 94 MB of weights
-}
+NF4_ON_CUDA("cold: products of a large layer", "[soak]",
+            check_cold(backend, {20480, 8192, {1, 2, 4, 8, 16, 32, 64, 128}, 50, NF4_F32}))  // 94 MB of weights
 // Rows for which gemm.pair_stream has tiles of 112, and so, with 16 rows of x, a ring of 7 stages: its barriers are
 // then the most, and the map of nested scales lies behind them.
-TEST_CASE("cold: products of a nested layer whose rings are odd, CUDA", "[gpu][soak]") {
-  REQUIRE_GPU();
-  check_cold(Backend(0), {13824, 2048, {1, 8, 16, 32, 64}, 8, NF4_U8});
-}
+NF4_ON_CUDA("cold: products of a nested layer whose rings are odd", "[soak]",
+            check_cold(backend, {13824, 2048, {1, 8, 16, 32, 64}, 8, NF4_U8}))
 
 }  // namespace nf4test

@@ -439,49 +439,14 @@ constexpr unsigned kSeed = 20261122;
 
 }  // namespace
 
-TEST_CASE("gemm: all pairs against the oracle, host") { check_matrix(Backend(NF4_HOST_DEVICE), kSeed); }
-TEST_CASE("gemm: all pairs against the oracle, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_matrix(Backend(0), kSeed);
-}
-TEST_CASE("gemm: many rows, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_tall(Backend(0));
-}
-TEST_CASE("gemm: every way through K, host") { check_small(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: every way through K, CUDA", "[gpu][deep]") {
-  REQUIRE_GPU();
-  check_small(Backend(0));
-}
-TEST_CASE("gemm: many rows of x, host") { check_wide(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: many rows of x, CUDA", "[gpu][deep]") {
-  REQUIRE_GPU();
-  check_wide(Backend(0));
-}
-TEST_CASE("gemm: exact where arithmetic is, host") { check_exact(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: exact where arithmetic is, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_exact(Backend(0));
-}
-TEST_CASE("gemm: f32 keeps all of its bits, host") { check_all_bits(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: f32 keeps all of its bits, CUDA", "[gpu][small]") {
-  REQUIRE_GPU();
-  check_all_bits(Backend(0));
-}
-TEST_CASE("gemm: special values, host") { check_special_values(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: special values, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_special_values(Backend(0));
-}
-TEST_CASE("gemm: scaled and permuted operands, host") { check_metamorphic(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: scaled and permuted operands, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_metamorphic(Backend(0));
-}
-TEST_CASE("gemm: the same bits on every run, host") { check_repeatable(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm: the same bits on every run, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_repeatable(Backend(0));
-}
+NF4_ON_BOTH("gemm: all pairs against the oracle", "", check_matrix(backend, kSeed))
+NF4_ON_CUDA("gemm: many rows", "", check_tall(backend))
+NF4_ON_BOTH("gemm: every way through K", "[deep]", check_small(backend))
+NF4_ON_BOTH("gemm: many rows of x", "[deep]", check_wide(backend))
+NF4_ON_BOTH("gemm: exact where arithmetic is", "", check_exact(backend))
+NF4_ON_BOTH("gemm: f32 keeps all of its bits", "[small]", check_all_bits(backend))
+NF4_ON_BOTH("gemm: special values", "", check_special_values(backend))
+NF4_ON_BOTH("gemm: scaled and permuted operands", "", check_metamorphic(backend))
+NF4_ON_BOTH("gemm: the same bits on every run", "", check_repeatable(backend))
 
 }  // namespace nf4test

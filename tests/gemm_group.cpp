@@ -126,7 +126,9 @@ std::vector<Group> groups(nf4_dtype_t dtype, int64_t m) {
   };
 }
 
-void check_groups(const Backend& backend, const std::vector<int64_t>& rows_of_x) {
+void check_groups(const Backend& backend) {
+  const auto rows_of_x =
+      backend.on_host() ? std::vector<int64_t>{1, 5} : std::vector<int64_t>{1, 2, 3, 8, 13, 21, 50, 130};
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
     std::mt19937 random(31);
     int tried = 0;
@@ -171,16 +173,8 @@ void check_selected(const Backend& backend) {
 
 }  // namespace
 
-TEST_CASE("gemm_group: every variant against the oracle, host") { check_groups(Backend(NF4_HOST_DEVICE), {1, 5}); }
-TEST_CASE("gemm_group: every variant against the oracle, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_groups(Backend(0), {1, 2, 3, 8, 13, 21, 50, 130});
-}
-TEST_CASE("gemm_group: what is selected, host") { check_selected(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("gemm_group: what is selected, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_selected(Backend(0));
-}
+NF4_ON_BOTH("gemm_group: every variant against the oracle", "", check_groups(backend))
+NF4_ON_BOTH("gemm_group: what is selected", "", check_selected(backend))
 
 TEST_CASE("gemm_group: what is wrong with a product is told of that product") {
   const Backend backend(NF4_HOST_DEVICE);

@@ -163,17 +163,7 @@ TEST_CASE("golden: the dynamic map is bitsandbytes'") {
   const std::map<std::string, Record> golden = read_golden();
   CHECK(golden.at("dynamic_map").floats() == dynamic_map());
 }
-TEST_CASE("golden: codes, absmax and unpacked weights are bitsandbytes', host") {
-  check_golden(Backend(NF4_HOST_DEVICE));
-}
-TEST_CASE("golden: codes, absmax and unpacked weights are bitsandbytes', CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_golden(Backend(0));
-}
-TEST_CASE("golden: nested scales are bitsandbytes', host") { check_golden_nested(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("golden: nested scales are bitsandbytes', CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_golden_nested(Backend(0));
-}
+NF4_ON_BOTH("golden: codes, absmax and unpacked weights are bitsandbytes'", "", check_golden(backend))
+NF4_ON_BOTH("golden: nested scales are bitsandbytes'", "", check_golden_nested(backend))
 
 }  // namespace nf4test

@@ -168,9 +168,8 @@ void check_round_trip(const Backend& backend) {
 
 // Matrices over which every block of threads walks several times: what the host backend writes. Among the weights
 // are poisoned, empty, tiny and huge blocks.
-void check_long() {
+void check_long(const Backend& backend) {
   const Backend host(NF4_HOST_DEVICE);
-  const Backend backend(0);
   constexpr int64_t kN = 7;
   constexpr int64_t kK = 4'000'001;
   std::mt19937 random(43);
@@ -215,24 +214,9 @@ void check_long() {
 
 }  // namespace
 
-TEST_CASE("pack: codes and absmax by definition, host") { check_pack(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: codes and absmax by definition, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_pack(Backend(0));
-}
-TEST_CASE("pack: long matrices, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_long();
-}
-TEST_CASE("pack: around every midpoint, host") { check_midpoints(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: around every midpoint, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_midpoints(Backend(0));
-}
-TEST_CASE("pack: undoes unpack, host") { check_round_trip(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("pack: undoes unpack, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_round_trip(Backend(0));
-}
+NF4_ON_BOTH("pack: codes and absmax by definition", "", check_pack(backend))
+NF4_ON_CUDA("pack: long matrices", "", check_long(backend))
+NF4_ON_BOTH("pack: around every midpoint", "", check_midpoints(backend))
+NF4_ON_BOTH("pack: undoes unpack", "", check_round_trip(backend))
 
 }  // namespace nf4test

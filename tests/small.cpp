@@ -16,25 +16,10 @@ TEST_CASE("small: each operation, host") {
   for (const nf4_op_t op : kAllOps) check_small(backend, op);
 }
 // A test for each operation, so that NF4_TEST_VARIANT leaves one and skips the others.
-TEST_CASE("small: pack, CUDA", "[gpu][small]") {
-  REQUIRE_GPU();
-  check_small(Backend(0), NF4_OP_PACK);
-}
-TEST_CASE("small: unpack, CUDA", "[gpu][small]") {
-  REQUIRE_GPU();
-  check_small(Backend(0), NF4_OP_UNPACK);
-}
-TEST_CASE("small: gemm, CUDA", "[gpu][small]") {
-  REQUIRE_GPU();
-  check_small(Backend(0), NF4_OP_GEMM);
-}
-TEST_CASE("small: pack_absmax, CUDA", "[gpu][small]") {
-  REQUIRE_GPU();
-  check_small(Backend(0), NF4_OP_PACK_ABSMAX);
-}
-TEST_CASE("small: unpack_absmax, CUDA", "[gpu][small]") {
-  REQUIRE_GPU();
-  check_small(Backend(0), NF4_OP_UNPACK_ABSMAX);
-}
+NF4_ON_CUDA("small: pack", "[small]", check_small(backend, NF4_OP_PACK))
+NF4_ON_CUDA("small: unpack", "[small]", check_small(backend, NF4_OP_UNPACK))
+NF4_ON_CUDA("small: gemm", "[small]", check_small(backend, NF4_OP_GEMM))
+NF4_ON_CUDA("small: pack_absmax", "[small]", check_small(backend, NF4_OP_PACK_ABSMAX))
+NF4_ON_CUDA("small: unpack_absmax", "[small]", check_small(backend, NF4_OP_UNPACK_ABSMAX))
 
 }  // namespace nf4test

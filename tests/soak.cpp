@@ -38,25 +38,10 @@ void check_soak(const Backend& backend, nf4_op_t op) {
 
 }  // namespace
 
-TEST_CASE("soak: pack, CUDA", "[gpu][soak]") {
-  REQUIRE_GPU();
-  check_soak(Backend(0), NF4_OP_PACK);
-}
-TEST_CASE("soak: unpack, CUDA", "[gpu][soak]") {
-  REQUIRE_GPU();
-  check_soak(Backend(0), NF4_OP_UNPACK);
-}
-TEST_CASE("soak: gemm, CUDA", "[gpu][soak]") {
-  REQUIRE_GPU();
-  check_soak(Backend(0), NF4_OP_GEMM);
-}
-TEST_CASE("soak: pack_absmax, CUDA", "[gpu][soak]") {
-  REQUIRE_GPU();
-  check_soak(Backend(0), NF4_OP_PACK_ABSMAX);
-}
-TEST_CASE("soak: unpack_absmax, CUDA", "[gpu][soak]") {
-  REQUIRE_GPU();
-  check_soak(Backend(0), NF4_OP_UNPACK_ABSMAX);
-}
+NF4_ON_CUDA("soak: pack", "[soak]", check_soak(backend, NF4_OP_PACK))
+NF4_ON_CUDA("soak: unpack", "[soak]", check_soak(backend, NF4_OP_UNPACK))
+NF4_ON_CUDA("soak: gemm", "[soak]", check_soak(backend, NF4_OP_GEMM))
+NF4_ON_CUDA("soak: pack_absmax", "[soak]", check_soak(backend, NF4_OP_PACK_ABSMAX))
+NF4_ON_CUDA("soak: unpack_absmax", "[soak]", check_soak(backend, NF4_OP_UNPACK_ABSMAX))
 
 }  // namespace nf4test

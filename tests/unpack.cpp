@@ -75,9 +75,8 @@ void check_unpack(const Backend& backend) {
 }
 
 // Matrices over which every block of threads walks several times: byte for byte what the host backend writes.
-void check_long() {
+void check_long(const Backend& backend) {
   const Backend host(NF4_HOST_DEVICE);
-  const Backend backend(0);
   struct Case {
     nf4_dtype_t dtype;
     int32_t blocksize;
@@ -109,14 +108,7 @@ void check_long() {
 
 }  // namespace
 
-TEST_CASE("unpack: exact fp32 arithmetic, host") { check_unpack(Backend(NF4_HOST_DEVICE)); }
-TEST_CASE("unpack: exact fp32 arithmetic, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_unpack(Backend(0));
-}
-TEST_CASE("unpack: long matrices, CUDA", "[gpu]") {
-  REQUIRE_GPU();
-  check_long();
-}
+NF4_ON_BOTH("unpack: exact fp32 arithmetic", "", check_unpack(backend))
+NF4_ON_CUDA("unpack: long matrices", "", check_long(backend))
 
 }  // namespace nf4test

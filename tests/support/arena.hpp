@@ -51,6 +51,22 @@ class Backend {
   nf4_handle_t handle_ = nullptr;
 };
 
+// The test "NAME, CUDA", tagged [gpu] and `tags`: the statement in the last argument, of a Backend named `backend`.
+#define NF4_ON_CUDA(name, tags, ...)       \
+  TEST_CASE(name ", CUDA", "[gpu]" tags) { \
+    REQUIRE_GPU();                         \
+    const ::nf4test::Backend backend(0);   \
+    __VA_ARGS__;                           \
+  }
+
+// The same after the test "NAME, host", which has no tags.
+#define NF4_ON_BOTH(name, tags, ...)                   \
+  TEST_CASE(name ", host") {                           \
+    const ::nf4test::Backend backend(NF4_HOST_DEVICE); \
+    __VA_ARGS__;                                       \
+  }                                                    \
+  NF4_ON_CUDA(name, tags, __VA_ARGS__)
+
 // Device memory for a workspace. Its bytes are 0xff: NaN in every floating-point type.
 class Scratch {
  public:
