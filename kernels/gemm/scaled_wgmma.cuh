@@ -45,10 +45,10 @@
 #include "device/wgmma.cuh"
 #include "format/absmax.hpp"
 #include "format/number.hpp"
+#include "gemm/named_barriers.hpp"
 #include "gemm/pair_table.cuh"
 #include "gemm/scaled_wgmma_layout.hpp"
 #include "gemm/sum_tile.cuh"
-#include "gemm/warp_specialized.cuh"
 
 namespace nf4 {
 
@@ -310,15 +310,20 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     const int warp = uniform(static_cast<int>(threadIdx.x) / kWarpSize);
     const int warpgroup = warp / kWarpgroupWarps;
 
-    const auto init = [&] {
-      init_stages(plan.ring, [&](int slot) {
-        barrier_init(share.barriers().full(slot), 1 + kScaledScaleWarps * kWarpArrivals);
-        barrier_init(share.barriers().empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
-      });
-      init_stages(Shape::kConsumers,
-                  [&](int consumer) { barrier_init(share.turn(consumer), kWarpgroupWarps * kWarpArrivals); });
-    };
-    const auto produce = [&] {
+    // The course of warp_specialized(), written out: by way of it the loop is compiled into slower code. Up to
+    // wait_for_dependencies() nothing may depend on what the kernels before wrote.
+    init_stages(plan.ring, [&](int slot) {
+      barrier_init(share.barriers().full(slot), 1 + kScaledScaleWarps * kWarpArrivals);
+      barrier_init(share.barriers().empty(slot), Shape::kConsumers * kWarpgroupWarps * kWarpArrivals);
+    });
+    init_stages(Shape::kConsumers,
+                [&](int consumer) { barrier_init(share.turn(consumer), kWarpgroupWarps * kWarpArrivals); });
+    barrier_init_fence();
+    __syncthreads();
+
+    if (warpgroup == Shape::kConsumers) {
+      give_up_registers<kScaledProducerRegisters>();
+      barrier_pass(kTableBarrier, Shape::kThreads);
       if (warp % kWarpgroupWarps != 0) {
         const int lane = static_cast<int>(threadIdx.x % kWarpgroupThreads) - kWarpSize;
         const Absmax& absmax = weight.absmax;
@@ -332,17 +337,22 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         scaled_copy(share, codes_map, x_map);
       }
       __syncwarp();
-    };
-    const auto prepare = [&] { PairTable::fill(shared, plan.codebook, Shape::kConsumers * kWarpgroupWarps); };
-    const auto consume = [&] {
+      barrier_pass(kReadBarrier, Shape::kThreads);
+    } else {
+      take_registers<Shape::kConsumerRegisters>();
+      PairTable::fill(shared, plan.codebook, Shape::kConsumers * kWarpgroupWarps);
+      barrier_sync(kTableBarrier, Shape::kThreads);
       ScaledSums<Shape> sums{};
       scaled_consume<T>(share, warpgroup, sums);
-      consumed(Shape::kThreads);
+      barrier_sync(kReadBarrier, Shape::kThreads);  // all stages have come, and nobody reads them any more
       scaled_store(share, sums);
-    };
-    const auto finish = [&] { scaled_finish<T>(share, y, ldy, m, weight.rows, bias); };
-    warp_specialized<RegisterSplit<kScaledProducerRegisters, Shape::kConsumerRegisters>>(
-        warpgroup == Shape::kConsumers, Shape::kThreads, plan.cluster, init, produce, prepare, consume, finish);
+      wait_for_dependencies();  // before y is written, here too
+    }
+
+    __syncthreads();
+    if (plan.cluster > 1) cluster_barrier();
+    scaled_finish<T>(share, y, ldy, m, weight.rows, bias);
+    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
   }
 }
 
