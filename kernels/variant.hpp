@@ -9,12 +9,13 @@
 
 namespace nf4 {
 
-// One way to run an operation. A family of kernels declares its variants as constants of this type (docs/variants.md).
-// A config is one setting of a variant's compile-time parameters; callers name it by its text, launchers by its index.
+// One way to run an operation. A family of kernels declares its variants as constants of this type
+// (docs/design/variants.md). A config is one setting of a variant's compile-time parameters; callers name it by its
+// text, launchers by its index.
 struct Variant {
   const char* name;         // "operation.way"
   const char* description;  // one line
-  const char* accuracy;     // class of docs/accuracy.md
+  const char* accuracy;     // class of docs/reference/accuracy.md
   Op op;
   bool host;                               // runs on the host backend, otherwise on CUDA devices
   int configs;                             // at least one; index 0 is the default

@@ -1,4 +1,4 @@
-// The tuning table: which variant and config to run for which problem, as data (docs/tuning.md).
+// The tuning table: which variant and config to run for which problem, as data (docs/guide/tuning.md).
 #pragma once
 
 #include <algorithm>

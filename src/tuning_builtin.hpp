@@ -1,5 +1,5 @@
-// The tuning table that is compiled in, in the form of docs/tuning.md: src/tuning_builtin.csv, or one without rows in a
-// build without CUDA, since it speaks of CUDA devices only.
+// The tuning table that is compiled in, in the form of docs/guide/tuning.md: src/tuning_builtin.csv, or one without
+// rows in a build without CUDA, since it speaks of CUDA devices only.
 #pragma once
 
 #include <string_view>

@@ -12,7 +12,7 @@
 
 namespace nf4bench {
 
-// How the NF4 form of a matrix is laid out (docs/format.md).
+// How the NF4 form of a matrix is laid out (docs/reference/format.md).
 struct PackedForm {
   int32_t blocksize = 0;
   bool nested = false;

@@ -4,7 +4,7 @@
     python3 bench/scripts/e2e.py --model qwen --batch 1,8 --mode graph,compiled,prefill --csv bench/results/e2e.csv
 
 The models have their full size and random weights, made as NF4 on the GPU layer by layer, so nothing is downloaded and
-no dense copy exists. Needs torch with CUDA, transformers, bitsandbytes, and the package nf4 (docs/huggingface.md).
+no dense copy exists. Needs torch with CUDA, transformers, bitsandbytes, and the package nf4 (docs/guide/huggingface.md).
 
 Modes: graph is one CUDA graph per decoding step with a static cache; compiled is that too, of a step that torch.compile
 made one graph of; eager is generate() with a dynamic cache; prefill is one pass over --prompt tokens. Each result is

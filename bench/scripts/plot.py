@@ -176,17 +176,17 @@ def draw_layers(path, rows, dtype, column, title):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", type=pathlib.Path, nargs="+", metavar="RESULTS.csv", help="and a folder, else docs")
+    parser.add_argument("paths", type=pathlib.Path, nargs="+", metavar="RESULTS.csv", help="and a folder, else docs/img")
     parser.add_argument("--shape", metavar="N,K")
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--m", type=int, default=1)
     options = parser.parse_args()
 
-    folder = options.paths.pop() if options.paths[-1].suffix != ".csv" else pathlib.Path("docs")
+    folder = options.paths.pop() if options.paths[-1].suffix != ".csv" else pathlib.Path("docs/img")
     if not options.paths or (len(options.paths) > 1 and not options.shape):
         parser.error("expected one results file, or --shape")
     folder.mkdir(parents=True, exist_ok=True)
-    plt.rcParams["svg.hashsalt"] = "nf4"  # the same file for the same results
+    plt.rcParams.update({"svg.hashsalt": "nf4", "svg.fonttype": "none"})  # the same small file for the same results
 
     files = [read(path) for path in options.paths]
     facts = files[0][0]

@@ -1,4 +1,4 @@
-// From measured problems to a tuning table, in the form of docs/tuning.md.
+// From measured problems to a tuning table, in the form of docs/guide/tuning.md.
 #pragma once
 
 #include <string>

@@ -21,7 +21,7 @@
  *     On the host backend they are done on return, `stream` must be NULL, and nf4_gemm takes host memory for x in
  *     fp64.
  *   - Functions return NF4_SUCCESS or the error; nothing is launched and no output is written unless they succeed, but
- *     where CUDA refuses a later launch of an operation that takes several (docs/reliability.md).
+ *     where CUDA refuses a later launch of an operation that takes several (docs/reference/reliability.md).
  *     nf4_last_error_message() then tells which argument was wrong, its value, and what was expected.
  *   - Structs begin with their size, and grow by fields at their end. A struct of an older release is taken as it is:
  *     nothing beyond its struct_size is read or written, and a field that it lacks is 0.
@@ -29,11 +29,11 @@
  *   - The CUDA device of the calling thread must be the handle's (NF4_ERROR_WRONG_DEVICE otherwise). An error that
  *     CUDA reported before the call is returned as NF4_ERROR_CUDA and left in place.
  *
- * Format (docs/format.md): the bytes of bitsandbytes. W is flattened row-major; byte i of the codes holds element 2i
+ * Format (docs/reference/format.md): the bytes of bitsandbytes. W is flattened row-major; byte i of the codes holds element 2i
  * in its high and element 2i+1 in its low nibble; each `blocksize` consecutive elements of the flattened matrix share
  * one absmax, so blocks, and nibble pairs where K is odd, straddle rows. A weight is codebook[code] * absmax.
  *
- * Accuracy (docs/accuracy.md). With S = sum_k |W[n,k] * x[m,k]| + |bias[n]| and ref the exact result for the
+ * Accuracy (docs/reference/accuracy.md). With S = sum_k |W[n,k] * x[m,k]| + |bias[n]| and ref the exact result for the
  * packed weights,
  *   |y - ref| <= u*|ref| + eta + (1 + u) * g * S
  * where u is 2^-24, 2^-11, 2^-8 and eta half the smallest subnormal of y's type (f32, f16, bf16), and g is that of
@@ -333,7 +333,7 @@ typedef struct nf4_variant_info_t {
   size_t struct_size;      /* sizeof(nf4_variant_info_t) */
   const char* name;        /* "gemv.lut_shared"; static storage */
   const char* description; /* one line; static storage */
-  const char* accuracy;    /* accuracy class, see docs/accuracy.md: "exact", "fp32", "codebook16", "scaled16" or
+  const char* accuracy;    /* accuracy class, see docs/reference/accuracy.md: "exact", "fp32", "codebook16", "scaled16" or
                               "unpacked"; static storage */
   nf4_op_t op;
   int32_t configs; /* how many configs it has, at least 1 */
@@ -358,7 +358,7 @@ NF4_API nf4_status_t nf4_variant_supports(nf4_handle_t handle, const char* varia
 
 /* ------------------------------------------------------------------------------------------------ tuning table --- */
 
-/* Replaces the handle's tuning table by the file at `path` (docs/tuning.md holds its form). On error (IO, PARSE,
+/* Replaces the handle's tuning table by the file at `path` (docs/guide/tuning.md holds its form). On error (IO, PARSE,
  * UNKNOWN_VARIANT) the table in use stays. Calls that run meanwhile use the one or the other.
  * Since 1.0. */
 NF4_API nf4_status_t nf4_tuning_load(nf4_handle_t handle, const char* path);

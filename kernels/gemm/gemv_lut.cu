@@ -4,8 +4,8 @@
 // codes, 32 look-ups, 32 fp32 multiply-adds with x, and one multiplication by the absmax of the block that holds
 // all 32. Otherwise lanes take single elements. The lanes' sums meet in a butterfly of shuffles, in a fixed order.
 //
-// One look-up per weight keeps the load/store unit busy long before the memory is (docs/kernels.md): these two are the
-// baseline that the paper compares, not the fast path.
+// One look-up per weight keeps the load/store unit busy long before the memory is (docs/design/kernels/): these two are
+// the baseline that the paper compares, not the fast path.
 #include "device/chunk.cuh"
 #include "device/launch.cuh"
 #include "device/math.hpp"

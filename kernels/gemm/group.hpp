@@ -62,7 +62,7 @@ struct GroupProduct {
 };
 
 // A group of one has its own type where a kernel asks whose a tile is again and again: small layers then take 0.2 us
-// less at M = 1 (docs/kernels.md).
+// less at M = 1 (docs/design/kernels/).
 template <int Most>
 struct Group {
   int count;

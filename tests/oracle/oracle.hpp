@@ -237,8 +237,8 @@ inline double largest_finite(nf4_dtype_t dtype) {
   return dtype == NF4_F32 ? double{FLT_MAX} : dtype == NF4_F16 ? 65504.0 : 0x1.fep127;
 }
 
-// The factor g of an accuracy class for a product over `k` elements (docs/accuracy.md); NaN for a class unknown, so
-// that every comparison with it fails.
+// The factor g of an accuracy class for a product over `k` elements (docs/reference/accuracy.md); NaN for a class
+// unknown, so that every comparison with it fails.
 //
 // "exact": fp64 throughout, then fp32, then `dtype`. The rounding to fp32 counts for the 16-bit types only, for f32 it
 //   is the final one. Result and reference each err by at most k + 2 roundings of 2^-53.

@@ -21,7 +21,7 @@ from nf4.checkpoint import FileError, loader, state
 
 class QuantizeTest(FolderTest):
     def test_keys(self):
-        """Names, types and shapes of docs/format.md, which are those of bitsandbytes' QuantState.as_dict."""
+        """Names, types and shapes of docs/reference/format.md, which are those of bitsandbytes' QuantState.as_dict."""
         for dtype, name in (("F32", "float32"), ("F16", "float16"), ("BF16", "bfloat16")):
             with self.subTest(dtype=dtype):
                 before = self.write_model(dtype)

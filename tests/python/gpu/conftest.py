@@ -1,5 +1,5 @@
 """Tests of the plug-in on a GPU, for pytest. They need torch with CUDA, bitsandbytes, and this package with a libnf4
-that was built with CUDA; those of models need transformers, and one peft. docs/testing.md says how to run them."""
+that was built with CUDA; those of models need transformers, and one peft. docs/design/testing.md says how to run them."""
 
 import contextlib
 
@@ -51,7 +51,7 @@ def unpack64(packed, state):
 
 
 def assert_product(y, x, w, bias=None):
-    """Every element within the bound of docs/accuracy.md for the widest class of its dtype."""
+    """Every element within the bound of docs/reference/accuracy.md for the widest class of its dtype."""
     unit, codebook = {
         torch.float32: (2.0**-24, 0.0),
         torch.float16: (2.0**-11, 2.0**-11),

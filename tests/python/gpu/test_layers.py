@@ -49,7 +49,7 @@ def test_bytes_are_bitsandbytes(dtype, blocksize):
         unpacked = F.dequantize_4bit(theirs, state)
     ours, absmax = F.quantize_4bit(w, quant_type="nf4", blocksize=blocksize)
     assert torch.equal(absmax.absmax, state.absmax)
-    # An approximate reciprocal there, a division here: docs/format.md.
+    # An approximate reciprocal there, a division here: docs/reference/format.md.
     assert (ours != theirs).sum() <= (1 if dtype == torch.float32 else 0)
     assert torch.equal(F.dequantize_4bit(theirs, state), unpacked)
 

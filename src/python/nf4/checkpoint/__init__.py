@@ -5,7 +5,7 @@
     for layer in nf4.checkpoint.layers(packed):
         weight = nf4.checkpoint.weight(packed, layer)        # an nf4.Weight
 
-docs/format.md tells the keys of a layer.
+docs/reference/format.md tells the keys of a layer.
 """
 
 from .quantization import Quantization, quantize

@@ -1,6 +1,6 @@
 """What a checkpoint holds of a packed layer: its keys, its quant_state, and the layer that is read from them.
 
-docs/format.md lists the keys."""
+docs/reference/format.md lists the keys."""
 
 import json
 import math
