@@ -1,5 +1,5 @@
-// nf4-bench-calls: what calls cost the CPU, by Google Benchmark. On the host backend with sizes so small that little but
-// the way through the library is left; with a GPU, launches too.
+// nf4-bench-calls: what calls cost the CPU, by Google Benchmark. On the host backend with sizes so small that little
+// but the way through the library is left; with a GPU, launches too.
 #include <benchmark/benchmark.h>
 
 #include <array>
@@ -56,8 +56,8 @@ void gemm(benchmark::State& state) {
   const nf4::Handle handle(NF4_HOST_DEVICE);
   Layer layer;
   for (auto _ : state) {
-    require(state, nf4_gemm(handle.get(), layer.y.data(), kRows, layer.x.data(), kCols, 1, NF4_F32, &layer.weight, nullptr,
-                            nullptr, nullptr));
+    require(state, nf4_gemm(handle.get(), layer.y.data(), kRows, layer.x.data(), kCols, 1, NF4_F32, &layer.weight,
+                            nullptr, nullptr, nullptr));
   }
 }
 BENCHMARK(gemm);

@@ -29,9 +29,10 @@
  *   - The CUDA device of the calling thread must be the handle's (NF4_ERROR_WRONG_DEVICE otherwise). An error that
  *     CUDA reported before the call is returned as NF4_ERROR_CUDA and left in place.
  *
- * Format (docs/reference/format.md): the bytes of bitsandbytes. W is flattened row-major; byte i of the codes holds element 2i
- * in its high and element 2i+1 in its low nibble; each `blocksize` consecutive elements of the flattened matrix share
- * one absmax, so blocks, and nibble pairs where K is odd, straddle rows. A weight is codebook[code] * absmax.
+ * Format (docs/reference/format.md): the bytes of bitsandbytes. W is flattened row-major; byte i of the codes holds
+ * element 2i in its high and element 2i+1 in its low nibble; each `blocksize` consecutive elements of the flattened
+ * matrix share one absmax, so blocks, and nibble pairs where K is odd, straddle rows. A weight is codebook[code] *
+ * absmax.
  *
  * Accuracy (docs/reference/accuracy.md). With S = sum_k |W[n,k] * x[m,k]| + |bias[n]| and ref the exact result for the
  * packed weights,
@@ -333,8 +334,8 @@ typedef struct nf4_variant_info_t {
   size_t struct_size;      /* sizeof(nf4_variant_info_t) */
   const char* name;        /* "gemv.lut_shared"; static storage */
   const char* description; /* one line; static storage */
-  const char* accuracy;    /* accuracy class, see docs/reference/accuracy.md: "exact", "fp32", "codebook16", "scaled16" or
-                              "unpacked"; static storage */
+  const char* accuracy; /* accuracy class, see docs/reference/accuracy.md: "exact", "fp32", "codebook16", "scaled16" or
+                           "unpacked"; static storage */
   nf4_op_t op;
   int32_t configs; /* how many configs it has, at least 1 */
 } nf4_variant_info_t;
