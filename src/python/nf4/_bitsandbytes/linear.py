@@ -41,9 +41,11 @@ class Plan:
 
 
 def _key(parameter: Params4bit, bias: torch.Tensor | None) -> tuple:
-    """All that a plan is made of: it holds for as long as this stays the same. Asked in every call, since a layer may be
-    given other memory at any time, by another parameter, by its quant_state or by the .data of a tensor. The ids tell
-    parameters apart that share memory; a parameter that follows another at its id has to have its memory too."""
+    """All that a plan is made of: the plan holds while this stays the same. Asked in every call, since a layer may be
+    given other memory at any time: by another parameter, by its quant_state, or by the .data of a tensor.
+
+    Parameters count by their id: another one at the same id has to have the same memory and types to be taken for it,
+    and then it gives the same plan."""
     state = parameter.quant_state.__dict__  # not by name: the __getattr__ of some versions makes that slow
     absmax = state["absmax"]
     with _NoTorchFunction():

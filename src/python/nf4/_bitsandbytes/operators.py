@@ -219,5 +219,5 @@ def register(kernels: dict[str, Callable[..., Any]]) -> Callable[[], None]:
 
 
 def _untraced(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """`kernel`, which torch.compile is not to look into. torch marks what it gets, and a bound method takes no marks."""
+    """`kernel`, which torch.compile is not to look into. torch marks it, and a bound method takes no marks."""
     return torch._disable_dynamo(functools.wraps(kernel)(functools.partial(kernel)))
