@@ -313,7 +313,7 @@ class WhatItLeavesTest(ForwardTest):
             nf4.disable()
 
     def test_parameters_that_are_elsewhere(self):
-        """Plain tensors outside of _parameters, as FSDP with use_orig_params=False and DataParallel's replicas have them."""
+        """Plain tensors outside of _parameters, as FSDP with use_orig_params=False and DataParallel have them."""
         for names in (("weight",), ("bias",), ("weight", "bias")):
             for planned in (False, True):
                 with self.subTest(names=names, planned=planned):

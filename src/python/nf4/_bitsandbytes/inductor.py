@@ -125,10 +125,9 @@ class GroupProducts(CustomGraphPass):
     _warned = False
 
     def __call__(self, graph: torch.fx.Graph) -> None:
-        if not self.active or config.cpp_wrapper:  # that is code for a process that may not have this module
-            return
         try:
-            group_products(graph)
+            if self.active and not config.cpp_wrapper:  # that is code for a process that may not have this module
+                group_products(graph)
         except Exception as error:
             if not GroupProducts._warned:
                 GroupProducts._warned = True

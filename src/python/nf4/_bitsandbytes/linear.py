@@ -56,11 +56,11 @@ def _key(parameter: Params4bit, bias: torch.Tensor | None) -> tuple:
     key = (id(parameter), codes, id(bias), bias_pointer, bias_dtype, state["quant_type"], state["shape"],
            state["blocksize"], absmax.data_ptr(), absmax.dtype)  # fmt: skip
     if not state["nested"]:
-        return key
+        return key, None
     offset, second = state["offset"], state["state2"].__dict__
     absmax2, code = second["absmax"], second["code"]
-    return key + (second["blocksize"], absmax2.data_ptr(), absmax2.dtype, code.data_ptr(), code.dtype,
-                  offset.data_ptr(), offset.dtype)  # fmt: skip
+    return key, (second["blocksize"], absmax2.data_ptr(), absmax2.dtype, code.data_ptr(), code.dtype,
+                 offset.data_ptr(), offset.dtype)  # fmt: skip
 
 
 def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, devices: Devices) -> Plan | None:
