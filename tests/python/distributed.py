@@ -35,7 +35,8 @@ TOLERANCE = 0.02 if ON_GPUS else 1e-4  # of a loss, relative
 
 
 def here():
-    return torch.device("cuda", dist.get_rank()) if ON_GPUS else torch.device("cpu")
+    """The device of this process."""
+    return torch.device("cuda", torch.cuda.current_device()) if ON_GPUS else torch.device("cpu")
 
 
 # ---- models
@@ -47,7 +48,7 @@ def packed(linear):
 
     bias = linear.bias is not None
     layer = Linear4bit(linear.in_features, linear.out_features, bias, DTYPE, quant_type="nf4", quant_storage=DTYPE)
-    layer.weight = Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4", quant_storage=DTYPE, module=layer)
+    layer.weight = Params4bit(linear.weight.data, False, quant_type="nf4", quant_storage=DTYPE, module=layer)
     layer.bias = linear.bias
     return layer.requires_grad_(False)
 
@@ -74,7 +75,9 @@ class Block(nn.Module):
         return x + self.narrow(torch.tanh(self.wide(x)))
 
     def forward(self, x):
-        return self.work(x) if self.checkpointing is None else checkpoint(self.work, x, use_reentrant=self.checkpointing)
+        if self.checkpointing is None:
+            return self.work(x)
+        return checkpoint(self.work, x, use_reentrant=self.checkpointing)
 
 
 def blocks(checkpointing=None):
@@ -97,7 +100,8 @@ def peft_model(checkpointing):
     model.is_loaded_in_4bit = True
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return peft.get_peft_model(model.to(DTYPE).to(here()), peft.LoraConfig(r=RANK, target_modules="all-linear")).to(DTYPE)
+    adapters = peft.LoraConfig(r=RANK, target_modules="all-linear")
+    return peft.get_peft_model(model.to(DTYPE).to(here()), adapters).to(DTYPE)
 
 
 # ---- ways to spread them
@@ -150,12 +154,16 @@ SCENARIOS = {
 
 
 def losses(name):
-    """The loss of each step, and at the end that of the trained model without gradients; means over the processes."""
     torch.manual_seed(1)
-    model = SCENARIOS[name]()
+    return train(SCENARIOS[name](), is_language_model=name.startswith("peft"))
+
+
+def train(model, is_language_model):
+    """The loss of each step, and at the end that of the trained model without gradients; means over the processes."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    torch.manual_seed(2 + dist.get_rank())
-    if name.startswith("peft"):
+    processes, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    torch.manual_seed(2 + rank)
+    if is_language_model:
         tokens = torch.randint(128, (BATCH, 16), device=here())
 
         def loss():
@@ -176,8 +184,9 @@ def losses(name):
             optimizer.step()
             optimizer.zero_grad()
         value = value.detach().float()
-        dist.all_reduce(value)
-        curve.append(value.item() / PROCESSES)
+        if processes > 1:
+            dist.all_reduce(value)
+        curve.append(value.item() / processes)
     return curve
 
 
@@ -257,7 +266,8 @@ def text(result):
 
 def main(names):
     outcomes = run(names)
-    print(f"\n{'2 GPUs, NCCL' if ON_GPUS else 'CPU, gloo'}, {DTYPE}: the losses of {STEPS} steps, and one without gradients")
+    where = "2 GPUs, NCCL" if ON_GPUS else "CPU, gloo"
+    print(f"\n{where}, {DTYPE}: the losses of {STEPS} steps, and then one without gradients")
     for name, (theirs, ours) in outcomes.items():
         print(f"{name:32} bitsandbytes {text(theirs)}\n{'':32} libnf4       {text(ours)}")
         if not equal(theirs, ours):

@@ -58,8 +58,8 @@ def code_of(quant_type):
 
 
 def quantize(w, nested=False, quant_type="nf4"):
-    """What bitsandbytes makes of a matrix, but by libnf4, so that its versions without kernels for the CPU are served as
-    well. Of another type than NF4 only what it is called is right."""
+    """What bitsandbytes makes of a matrix, done by libnf4: some versions have no kernels for the CPU. Codes of another
+    type than NF4 are NF4's all the same."""
     ops = torch.ops.nf4
     codes, absmax = ops.pack(w)
     offset = second = None
@@ -67,7 +67,8 @@ def quantize(w, nested=False, quant_type="nf4"):
         code = torch.tensor(nf4.dynamic_map())
         absmax, absmax2, offset = ops.pack_absmax(absmax, code)
         second = bitsandbytes.functional.QuantState(absmax2, code=code, blocksize=256, dtype=torch.float32)
-    state = bitsandbytes.functional.QuantState(absmax, w.shape, code_of(quant_type), 64, quant_type, w.dtype, offset, second)
+    code = code_of(quant_type)
+    state = bitsandbytes.functional.QuantState(absmax, w.shape, code, 64, quant_type, w.dtype, offset, second)
     return codes.reshape(-1, 1), state
 
 

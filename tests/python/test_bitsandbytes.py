@@ -1,5 +1,5 @@
-"""The plug-in in a real bitsandbytes, on the CPU: kernels of operators against bitsandbytes' own for the CPU, which from
-0.49 on round as its CUDA kernels do; and all replacements in place and away again."""
+"""The plug-in in a real bitsandbytes, on the CPU: kernels of operators against bitsandbytes' own for the CPU, which
+round as its CUDA kernels do from 0.49 on; and all replacements in place and away again."""
 
 import gc
 import unittest
@@ -147,7 +147,8 @@ class OperatorTest(host_device.HostTest):
 
     def test_storage_too_small(self):
         """bitsandbytes rounds the size down, and its kernel writes past the end: this does not go there."""
-        kernel = operators.Operators({"quantize_4bit": mock.Mock()}, self.devices, codes.Codes()).kernels()["quantize_4bit"]
+        ops = operators.Operators({"quantize_4bit": mock.Mock()}, self.devices, codes.Codes())
+        kernel = ops.kernels()["quantize_4bit"]
         with self.assertRaisesRegex(ValueError, "quant_storage is torch.bfloat16; expected .* 6 weights"):
             kernel(torch.randn(6), 64, "nf4", torch.bfloat16)
 

@@ -1,5 +1,5 @@
-"""The short Linear4bit.forward of the plug-in, on the CPU: what it takes and what it leaves to the forward before it. Needs
-torch and bitsandbytes; those before 0.49 have no kernels for the CPU, so a dense product stands for their forward."""
+"""The short Linear4bit.forward of the plug-in, on the CPU: what it takes and what it leaves to the forward before it.
+Needs torch and bitsandbytes. Versions before 0.49 have no kernels for the CPU, so a dense product is their forward."""
 
 import contextlib
 import copy
@@ -298,8 +298,8 @@ class WhatItLeavesTest(ForwardTest):
         self.assert_left(linear(COLS, ROWS, quant_type="fp4"), self.x)
 
     def test_odd_inputs(self):
-        for x in (None, 1, self.x.numpy() if host_device.missing == "" else None, torch.tensor(1.0), self.x[..., :-1],
-                  self.x.long(), self.x.double(), self.x.to_sparse(), self.x.to("meta")):  # fmt: skip
+        for x in (None, 1, self.x.numpy(), torch.tensor(1.0), self.x[..., :-1], self.x.long(),
+                  self.x.double(), self.x.to_sparse(), self.x.to("meta")):  # fmt: skip
             with self.subTest(x=type(x)):
                 self.assert_left(linear(COLS, ROWS), x)
 
@@ -313,7 +313,7 @@ class WhatItLeavesTest(ForwardTest):
             nf4.disable()
 
     def test_parameters_that_are_elsewhere(self):
-        """As FSDP with use_orig_params=False has them, and replicas of DataParallel: plain tensors, not in _parameters."""
+        """Plain tensors outside of _parameters, as FSDP with use_orig_params=False and DataParallel have them."""
         for names in (("weight",), ("bias",), ("weight", "bias")):
             for planned in (False, True):
                 with self.subTest(names=names, planned=planned):

@@ -103,7 +103,8 @@ class SymbolTest(host_device.HostTest):
         memory = torch.zeros(4 * 48 + 1, dtype=torch.uint8)
         odd = ctypes.c_void_p(memory.data_ptr() + 1)
         number = ctypes.c_int
-        arguments = (None, self.pointer(self.packed), self.pointer(self.state.absmax), odd, number(64), number(48), None)
+        packed, absmax = self.pointer(self.packed), self.pointer(self.state.absmax)
+        arguments = (None, packed, absmax, odd, number(64), number(48), None)
         self.functions["cdequantize_blockwise_fp32_nf4"](*arguments)
         self.native.cdequantize_blockwise_fp32_nf4.assert_called_once_with(*arguments)
 

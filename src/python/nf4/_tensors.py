@@ -4,11 +4,15 @@ What operators.py and plugin.py are made of. A call costs microseconds of the CP
 can be looked up is, and arguments that only a caller of these two could get wrong are checked in the lookup alone.
 """
 
+from __future__ import annotations
+
 import ctypes
 import functools
 from ctypes import byref
+from typing import Any, Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from ._handle import Handle
 from ._library import (
@@ -31,7 +35,7 @@ _handles = {}
 class _Pointers(dict):
     """The nf4_handle_t of each device that was asked for, by its index."""
 
-    def __missing__(self, index):
+    def __missing__(self, index: int) -> ctypes.c_void_p:
         _handles[index] = Handle(index)
         self[index] = _handles[index].pointer
         return self[index]
@@ -40,18 +44,18 @@ class _Pointers(dict):
 _pointers = _Pointers()
 
 
-def handle(index):
+def handle(index: int) -> ctypes.c_void_p:
     """The nf4_handle_t of CUDA device `index`, or of the host for -1, which is what Tensor.get_device() says of both.
     Raises nf4.Error where there is none to be had."""
     return _pointers[index]
 
 
-def current_device():
+def current_device() -> int:
     """CUDA's, or the host where there is none."""
     return _current_device() if torch.cuda.is_available() else -1
 
 
-def run(index, function, *arguments):
+def run(index: int, function: Callable[..., int], *arguments: Any) -> None:
     """Calls a function of the library whose last argument is the stream, on the current stream of device `index`."""
     if index < 0:
         check(function(*arguments, None))
@@ -71,7 +75,7 @@ class Mismatch(ValueError):
     """Tensors that do not make a weight."""
 
 
-def _part(what, tensor, count, device, itemsize=1):
+def _part(what: str, tensor: Tensor, count: int, device: int, itemsize: int = 1) -> int:
     """The address of a part of a weight. The message of the Mismatch says what is wrong with it."""
     if tensor.get_device() != device:
         raise Mismatch(f"{what} is on {tensor.device}; expected it where the others are")
@@ -85,7 +89,7 @@ def _part(what, tensor, count, device, itemsize=1):
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def struct(*fields):
+def struct(*fields: int | None) -> Any:
     """A reference to the nf4_weight_t of these fields, in the order of _FIELDS, of which the last four are for a nested
     one. It is all addresses and sizes, so it cannot go stale."""
     return byref(WeightStruct(**dict(zip(_FIELDS, fields))))
@@ -98,8 +102,9 @@ _FIELDS = ("rows", "cols", "blocksize", "codes", "absmax", "absmax_dtype", "absm
 _packed_size = functools.lru_cache(maxsize=1 << 12)(packed_size)
 
 
-def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, absmax_offset=None,
-           absmax_blocksize=256):  # fmt: skip
+def weight(codes: Tensor, absmax: Tensor, rows: int, cols: int, blocksize: int, absmax_map: Tensor | None = None,
+           absmax2: Tensor | None = None, absmax_offset: Tensor | None = None,
+           absmax_blocksize: int = 256) -> Any:  # fmt: skip
     """A reference to the nf4_weight_t of these tensors, which must live as long as it is used. Mismatch or nf4.Error
     says what is wrong with them."""
     device = codes.get_device()
@@ -129,17 +134,19 @@ def weight(codes, absmax, rows, cols, blocksize, absmax_map=None, absmax2=None, 
 # ---- operations
 
 
-def is_bias(bias, rows, dtype, index):
+def is_bias(bias: Tensor, rows: int, dtype: torch.dtype, index: int) -> bool:
     """Whether gemm() can add `bias` to a product of `rows` columns and `dtype`, on device `index`."""
     return bias.dtype == dtype and bias.get_device() == index and bias.shape == (rows,) and bias.is_contiguous()
 
 
-def gemm(x, weight, rows, bias=None):
+def gemm(x: Tensor, weight: Any, rows: int, bias: Tensor | None = None) -> Tensor:
     """x [..., K] W^T + bias, for the W [rows, K] that `weight` refers to, which the caller knows to fit x and bias."""
-    return multiply(x, x.get_device(), x.shape, DTYPES[x.dtype], weight, rows, None if bias is None else bias.data_ptr())
+    pointer = None if bias is None else bias.data_ptr()
+    return multiply(x, x.get_device(), x.shape, DTYPES[x.dtype], weight, rows, pointer)
 
 
-def multiply(x, index, shape, dtype, weight, rows, bias):
+def multiply(x: Tensor, index: int, shape: torch.Size, dtype: int, weight: Any, rows: int,
+             bias: int | None) -> Tensor:  # fmt: skip
     """gemm() for a caller that knows the device, the shape and the nf4_dtype_t of x, and the address of the bias."""
     if index >= 0 and index != _current_device():
         with torch.cuda.device(index):
@@ -163,7 +170,7 @@ def multiply(x, index, shape, dtype, weight, rows, bias):
     return out
 
 
-def gemm_group(x, weights, biases):
+def gemm_group(x: Tensor, weights: Sequence[Any], biases: Sequence[Tensor | None]) -> list[Tensor]:
     """What gemm() gives for each of `weights`, launched together where that can be."""
     index = x.get_device()
     if index >= 0 and index != _current_device():
@@ -190,9 +197,9 @@ def gemm_group(x, weights, biases):
     return outs
 
 
-def _with_workspace(x, m, weights):
-    """Options with the workspace that the fastest product of x, of m rows, by any of `weights` would use, and the memory
-    that it is; None and None if it would use none."""
+def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Tensor | None]:
+    """Options with the workspace that the fastest product of x, of m rows, by any of `weights` would use, and its
+    memory; None and None if it would use none."""
     size = 0
     for weight in weights:
         fields = weight._obj
@@ -205,7 +212,7 @@ def _with_workspace(x, m, weights):
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def _workspace_size(index, dtype, m, n, k, blocksize, absmax_dtype):
+def _workspace_size(index: int, dtype: int, m: int, n: int, k: int, blocksize: int, absmax_dtype: int) -> int:
     """The bytes that the fastest product of this size would use, 0 if none."""
     problem = ProblemStruct(op=OP_GEMM, dtype=dtype, m=m, n=n, k=k, blocksize=blocksize, absmax_dtype=absmax_dtype)
     selection = SelectionStruct()
@@ -214,7 +221,8 @@ def _workspace_size(index, dtype, m, n, k, blocksize, absmax_dtype):
     return selection.workspace_size
 
 
-def unpack(weight, shape, dtype, device, out=None):
+def unpack(weight: Any, shape: Sequence[int], dtype: torch.dtype, device: torch.device,
+           out: Tensor | None = None) -> Tensor:  # fmt: skip
     """The matrix that `weight` refers to, in `out`, which is contiguous, or in a new tensor."""
     if out is None:
         out = torch.empty(shape, dtype=dtype, device=device)
@@ -223,7 +231,7 @@ def unpack(weight, shape, dtype, device, out=None):
     return out
 
 
-def pack(w, blocksize, codes):
+def pack(w: Tensor, blocksize: int, codes: Tensor) -> Tensor:
     """Packs `w`, of any shape, into the memory of `codes`. Returns absmax."""
     w = w.contiguous()
     count = w.numel()
@@ -236,7 +244,7 @@ def pack(w, blocksize, codes):
     return absmax
 
 
-def pack_absmax(absmax, absmax_map, blocksize):
+def pack_absmax(absmax: Tensor, absmax_map: Tensor, blocksize: int) -> tuple[Tensor, Tensor, Tensor]:
     """Nested quantization of `absmax`. Returns codes, absmax2 and offset."""
     absmax = absmax.contiguous()
     index, count = absmax.get_device(), absmax.numel()
@@ -249,7 +257,8 @@ def pack_absmax(absmax, absmax_map, blocksize):
     return codes, absmax2, offset
 
 
-def unpack_absmax(codes, absmax_map, absmax2, offset, blocksize, out):
+def unpack_absmax(codes: Tensor, absmax_map: Tensor, absmax2: Tensor, offset: Tensor, blocksize: int,
+                  out: Tensor) -> Tensor:  # fmt: skip
     """The scales that nested `codes` stand for, in float32, in `out`, which is contiguous."""
     index, count = codes.get_device(), codes.numel()
     smallest = 32  # so that a weight of as many blocks as there are codes is small

@@ -1,4 +1,4 @@
-"""The versions of other packages that the plug-in was tried with: the oldest and the newest. Data alone, so that a shell can
+"""The oldest and the newest version of other packages that the plug-in was tried with. Data alone: a shell script can
 read it by runpy without importing the package."""
 
 TRIED = {

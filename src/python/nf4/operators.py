@@ -8,7 +8,12 @@ gemm is differentiable with respect to x and bias. A nested weight gives absmax 
 offset as well.
 """
 
+from __future__ import annotations
+
+from typing import Any, Sequence
+
 import torch
+from torch import Tensor
 
 from . import _tensors
 
@@ -26,12 +31,12 @@ _SCHEMAS = {
 _library = torch.library.Library("nf4", "DEF")
 
 
-def _check_float(what, dtype):
+def _check_float(what: str, dtype: torch.dtype) -> None:
     if dtype not in _tensors.DTYPES:
         raise ValueError(f"{what} is {dtype}; expected float32, float16 or bfloat16")
 
 
-def _check_gemm(x, shape, bias):
+def _check_gemm(x: Tensor, shape: Sequence[int], bias: Tensor | None) -> None:
     _check_float("x", x.dtype)
     if len(shape) != 2:
         raise ValueError(f"shape is {list(shape)}; expected [N, K]")
@@ -41,29 +46,31 @@ def _check_gemm(x, shape, bias):
         raise ValueError(f"bias is {bias.dtype} {list(bias.shape)}; expected {x.dtype} [{shape[0]}]")
 
 
-def _pack(w, blocksize=64):
+def _pack(w: Tensor, blocksize: int = 64) -> tuple[Tensor, Tensor]:
     _check_float("w", w.dtype)
     codes = torch.empty((w.numel() + 1) // 2, dtype=torch.uint8, device=w.device)
     return codes, _tensors.pack(w, blocksize, codes)
 
 
-def _unpack(codes, absmax, shape, dtype, blocksize=64, absmax_map=None, absmax2=None, absmax_offset=None,
-            absmax_blocksize=256):  # fmt: skip
+def _unpack(codes: Tensor, absmax: Tensor, shape: Sequence[int], dtype: torch.dtype, blocksize: int = 64,
+            absmax_map: Tensor | None = None, absmax2: Tensor | None = None, absmax_offset: Tensor | None = None,
+            absmax_blocksize: int = 256) -> Tensor:  # fmt: skip
     _check_float("dtype", dtype)
     count = torch.Size(shape).numel()
     weight = _tensors.weight(codes, absmax, 1, count, blocksize, absmax_map, absmax2, absmax_offset, absmax_blocksize)
     return _tensors.unpack(weight, shape, dtype, codes.device)
 
 
-def _pack_absmax(absmax, absmax_map, blocksize=256):
+def _pack_absmax(absmax: Tensor, absmax_map: Tensor, blocksize: int = 256) -> tuple[Tensor, Tensor, Tensor]:
     for what, tensor in (("absmax", absmax), ("absmax_map", absmax_map)):
         if tensor.dtype != torch.float32:
             raise ValueError(f"{what} is {tensor.dtype}; expected float32")
     return _tensors.pack_absmax(absmax, absmax_map, blocksize)
 
 
-def _gemm(x, codes, absmax, shape, blocksize=64, bias=None, absmax_map=None, absmax2=None, absmax_offset=None,
-          absmax_blocksize=256):  # fmt: skip
+def _gemm(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int = 64,
+          bias: Tensor | None = None, absmax_map: Tensor | None = None, absmax2: Tensor | None = None,
+          absmax_offset: Tensor | None = None, absmax_blocksize: int = 256) -> Tensor:  # fmt: skip
     _check_gemm(x, shape, bias)
     if x.get_device() != codes.get_device():
         raise ValueError(f"x is on {x.device}; expected {codes.device}, where the codes are")
@@ -74,21 +81,22 @@ def _gemm(x, codes, absmax, shape, blocksize=64, bias=None, absmax_map=None, abs
 # ---- what they would return, for tracing
 
 
-def _fake_pack(w, blocksize=64):
+def _fake_pack(w: Tensor, blocksize: int = 64) -> tuple[Tensor, Tensor]:
     codes_bytes, blocks = (w.numel() + 1) // 2, -(-w.numel() // blocksize)
     return w.new_empty(codes_bytes, dtype=torch.uint8), w.new_empty(blocks, dtype=torch.float32)
 
 
-def _fake_unpack(codes, absmax, shape, dtype, *_, **__):
+def _fake_unpack(codes: Tensor, absmax: Tensor, shape: Sequence[int], dtype: torch.dtype, *_: Any, **__: Any) -> Tensor:
     return codes.new_empty(shape, dtype=dtype)
 
 
-def _fake_pack_absmax(absmax, absmax_map, blocksize=256):
+def _fake_pack_absmax(absmax: Tensor, absmax_map: Tensor, blocksize: int = 256) -> tuple[Tensor, Tensor, Tensor]:
     count = absmax.numel()
     return absmax.new_empty(count, dtype=torch.uint8), absmax.new_empty(-(-count // blocksize)), absmax.new_empty(())
 
 
-def _fake_gemm(x, codes, absmax, shape, blocksize=64, bias=None, *_, **__):
+def _fake_gemm(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int = 64,
+               bias: Tensor | None = None, *_: Any, **__: Any) -> Tensor:  # fmt: skip
     _check_gemm(x, shape, bias)
     return x.new_empty((*x.shape[:-1], shape[0]))
 
@@ -96,13 +104,13 @@ def _fake_gemm(x, codes, absmax, shape, blocksize=64, bias=None, *_, **__):
 # ---- gradients of gemm
 
 
-def _save_for_backward(ctx, inputs, output):
+def _save_for_backward(ctx: Any, inputs: tuple, output: Tensor) -> None:
     x, codes, absmax, shape, blocksize, bias, absmax_map, absmax2, absmax_offset, absmax_blocksize = inputs
     ctx.save_for_backward(codes, absmax, absmax_map, absmax2, absmax_offset)
     ctx.shape, ctx.blocksize, ctx.absmax_blocksize, ctx.has_bias = shape, blocksize, absmax_blocksize, bias is not None
 
 
-def _backward(ctx, grad):
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     codes, absmax, *nested = ctx.saved_tensors
     grad_x = grad_bias = None
     if ctx.needs_input_grad[0]:
@@ -113,7 +121,7 @@ def _backward(ctx, grad):
     return grad_x, None, None, None, None, grad_bias, None, None, None, None
 
 
-def _define():
+def _define() -> None:
     kernels = {"pack": _pack, "unpack": _unpack, "pack_absmax": _pack_absmax, "gemm": _gemm}
     fakes = {"pack": _fake_pack, "unpack": _fake_unpack, "pack_absmax": _fake_pack_absmax, "gemm": _fake_gemm}
     for name, schema in _SCHEMAS.items():

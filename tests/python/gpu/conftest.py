@@ -2,11 +2,15 @@
 that was built with CUDA; those of models need transformers, and one peft. docs/design/testing.md says how to run them."""
 
 import contextlib
+import pathlib
+import sys
 
 import pytest
 import torch
 
 import nf4
+
+sys.path.insert(1, str(pathlib.Path(__file__).parents[1]))  # for what is shared with the tests without a GPU
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 

@@ -176,6 +176,45 @@ def test_weights_written_between_calls(way, m):
         assert torch.equal(way(layer, x), expected[turn % 2])
 
 
+def other_offset(state):
+    state.offset = state.offset + 0.5
+
+
+def other_offset_type(state):
+    state.offset = (state.offset + 0.5).bfloat16()
+
+
+def other_scales(state):
+    state.absmax = state.absmax.flip(0)
+
+
+def other_scales_data(state):
+    state.absmax.data = state.absmax.flip(0)
+
+
+def other_second_scales(state):
+    state.state2.absmax = state.state2.absmax * 2
+
+
+def other_second_code(state):
+    state.state2.code.data = state.state2.code.flip(0)
+
+
+@pytest.mark.parametrize("change", [other_offset, other_offset_type, other_scales, other_scales_data,
+                                    other_second_scales, other_second_code])  # fmt: skip
+def test_state_that_is_replaced(change):
+    """A call takes what the layer has by then, and nothing of what it had, whose memory may be another's."""
+    layer = linear(256, 512, nested=True)
+    x = torch.randn(2, 512, device="cuda", dtype=torch.bfloat16)
+    before = layer(x)
+    change(layer.weight.quant_state)
+    junk = [torch.full((512,), torch.nan, device="cuda") for _ in range(64)]  # where the old ones were
+    y = layer(x)
+    assert not torch.equal(y, before)
+    assert_product(y, x, unpack64(layer.weight.data, layer.weight.quant_state), layer.bias)
+    del junk
+
+
 def test_weights_written_before_a_graph():
     layers, source = [linear(2048, 2048, bias=False) for _ in range(3)], linear(2048, 2048, bias=False)
     x = torch.randn(1, 2048, device="cuda", dtype=torch.bfloat16)
@@ -276,6 +315,28 @@ def test_compile_groups_products(nested):
             torch.compiler.reset()
             _, (code,) = run_and_get_code(torch.compile(layer, fullgraph=True), x, late)
             assert "gemm_4bit_group" not in code
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_compile_with_passes_of_others(several):
+    """Set before the plug-in puts its own in: they run, and products are still grouped."""
+    from torch._inductor import config, custom_graph_pass
+    from torch._inductor.utils import run_and_get_code
+
+    if several and not hasattr(custom_graph_pass, "get_custom_graph_passes"):
+        pytest.skip("a torch that takes one pass")
+    if not hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
+        pytest.skip("before bitsandbytes 0.50")
+    seen = []
+    q, k = linear(256, 256), linear(64, 256)
+    x = torch.randn(1, 256, device="cuda", dtype=torch.bfloat16)
+    nf4.disable()
+    with config.patch(post_grad_custom_post_pass=[seen.append] if several else seen.append), torch.no_grad():
+        nf4.enable()
+        torch.compiler.reset()
+        _, (code,) = run_and_get_code(torch.compile(lambda x: (q(x), k(x)), fullgraph=True), x)
+        nf4.disable()
+    assert seen and "nf4.gemm_4bit_group.default(" in code
 
 
 def test_operator_is_traced():

@@ -5,9 +5,8 @@
     symbols.py     functions of its C library, bound by name
     inductor.py    a pass of torch.compile that groups products of the same x
 
-Two rules hold for all of them. Whatever libnf4 is not asked for, cannot do or refuses goes to what was there before, with
-its arguments as they came (fallback.py). And each is taken away without what others have put on top of it since
-(patch.py).
+Two rules hold for all of them. Whatever is not for libnf4, or is refused by it, goes to what was there before, with its
+arguments as they came (fallback.py). And each is taken away without what others have put on top of it since (patch.py).
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from .._library import codebook
 
 
 class Codes:
-    """gemv_4bit takes the 16 values of a 4-bit type, and not its name. They lie on the GPU, so each tensor is read once,
-    and its verdict holds while the tensor lives and nothing is written to it."""
+    """gemv_4bit takes the 16 values of a 4-bit type, and not its name. They lie on the GPU, so a tensor is read once.
+    The verdict holds while the tensor lives and nothing is written to it."""
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[weakref.ref[torch.Tensor], int | None, bool]] = {}  # by address

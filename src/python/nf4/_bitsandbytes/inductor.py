@@ -6,8 +6,8 @@ pass over the graph makes one operator of the products that share x, nf4::gemm_4
 kernel. Where it is not to do the work, the operator calls bitsandbytes' gemm_4bit for each: compiled code runs on
 whatever kernels that has, libnf4's or its own.
 
-Every model that torch.compile compiles passes through here, also those without NF4: whatever fails here leaves the graph
-as it was.
+Every model that torch.compile compiles passes through here, also those without NF4. Whatever fails here leaves the
+graph as it was.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _library.define(
 
 
 def _products(B, shapes, absmax, blocksizes, *optional) -> Iterator[tuple]:
-    """The operands of each product but x and the type, in gemm_4bit's order: B, its shape, absmax and blocksize, and what
-    _OPTIONAL names."""
+    """The operands of each product except x and the type, in gemm_4bit's order: B, its shape, absmax and blocksize, and
+    what _OPTIONAL names."""
     for required, rest in zip(zip(B, zip(shapes[::2], shapes[1::2]), absmax, blocksizes), zip(*optional)):
         yield (*required, *rest)
 
@@ -63,8 +63,8 @@ def _arguments(node: torch.fx.Node) -> dict[str, Any]:
 
 
 def group_products(graph: torch.fx.Graph) -> None:
-    """Puts the products of an x in `graph` where the first of them is, if their other operands are there by then. All of
-    them, or, if that raises, none."""
+    """Puts the products of an x in `graph` where the first of them is, if their other operands are there by then. If it
+    raises, the graph is as it was."""
     made: list[torch.fx.Node] = []
     replaced: list[tuple[torch.fx.Node, torch.fx.Node]] = []
     try:
@@ -125,10 +125,9 @@ class GroupProducts(CustomGraphPass):
     _warned = False
 
     def __call__(self, graph: torch.fx.Graph) -> None:
-        if not self.active or config.cpp_wrapper:  # that is code for a process that may not have this module
-            return
         try:
-            group_products(graph)
+            if self.active and not config.cpp_wrapper:  # that is code for a process that may not have this module
+                group_products(graph)
         except Exception as error:
             if not GroupProducts._warned:
                 GroupProducts._warned = True
@@ -181,7 +180,7 @@ def _with(own: GroupProducts, setting: Any) -> Any:
 
 
 def _without_inactive(setting: Any) -> Any:
-    """`setting` but for what _with() has put there and is no longer active."""
+    """`setting` without what _with() has put there and is no longer active."""
     if isinstance(setting, (list, tuple)):
         kept = type(setting)(each for each in map(_without_inactive, setting) if each is not None)
         return setting if kept == setting else kept
@@ -191,9 +190,9 @@ def _without_inactive(setting: Any) -> Any:
 
 
 def install(multiply: Callable[..., Any]) -> Callable[[], None]:
-    """Makes the pass Inductor's last one, and multiply(A, products, quant_type), with products as _products() gives them,
-    what the operator does on CUDA, unless it returns NotImplemented. Returns what takes both away again, and nothing that
-    others have set since."""
+    """Makes the pass Inductor's last one, and multiply(A, products, quant_type), with products as _products() gives
+    them, what the operator does on CUDA, unless it returns NotImplemented. Returns what takes both away again, and
+    nothing that others have set since."""
 
     def group(A, B, shapes, absmax, blocksizes, quant_type, *optional):
         return multiply(A, _products(B, shapes, absmax, blocksizes, *optional), quant_type)

@@ -41,9 +41,11 @@ class Plan:
 
 
 def _key(parameter: Params4bit, bias: torch.Tensor | None) -> tuple:
-    """All that a plan is made of: it holds for as long as this stays the same. Asked in every call, since a layer may be
-    given other memory at any time, by another parameter, by its quant_state or by the .data of a tensor. The ids tell
-    parameters apart that share memory; a parameter that follows another at its id has to have its memory too."""
+    """All that a plan is made of: the plan holds while this stays the same. Asked in every call, since a layer may be
+    given other memory at any time: by another parameter, by its quant_state, or by the .data of a tensor.
+
+    Parameters count by their id: another one at the same id has to have the same memory and types to be taken for it,
+    and then it gives the same plan."""
     state = parameter.quant_state.__dict__  # not by name: the __getattr__ of some versions makes that slow
     absmax = state["absmax"]
     with _NoTorchFunction():
@@ -54,11 +56,11 @@ def _key(parameter: Params4bit, bias: torch.Tensor | None) -> tuple:
     key = (id(parameter), codes, id(bias), bias_pointer, bias_dtype, state["quant_type"], state["shape"],
            state["blocksize"], absmax.data_ptr(), absmax.dtype)  # fmt: skip
     if not state["nested"]:
-        return key
+        return key, None
     offset, second = state["offset"], state["state2"].__dict__
     absmax2, code = second["absmax"], second["code"]
-    return key + (second["blocksize"], absmax2.data_ptr(), absmax2.dtype, code.data_ptr(), code.dtype,
-                  offset.data_ptr(), offset.dtype)  # fmt: skip
+    return key, (second["blocksize"], absmax2.data_ptr(), absmax2.dtype, code.data_ptr(), code.dtype,
+                 offset.data_ptr(), offset.dtype)  # fmt: skip
 
 
 def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, devices: Devices) -> Plan | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -208,7 +207,7 @@ def register(kernels: dict[str, Callable[..., Any]]) -> Callable[[], None]:
         if not override:
             taken -= before
         for name, kernel in kernels.items():
-            made.impl(name, _untraced(kernel), "CUDA", **override)
+            made.impl(name, torch._disable_dynamo(kernel), "CUDA", **override)
 
     def undo() -> None:
         made._destroy()  # which takes them off the list,
@@ -216,8 +215,3 @@ def register(kernels: dict[str, Callable[..., Any]]) -> Callable[[], None]:
         taken.update(before)
 
     return undo
-
-
-def _untraced(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """`kernel`, which torch.compile is not to look into. torch marks what it gets, and a bound method takes no marks."""
-    return torch._disable_dynamo(functools.wraps(kernel)(functools.partial(kernel)))

@@ -6,8 +6,8 @@ from typing import Callable
 
 
 def replace_attribute(owner: object, name: str, value: object) -> Callable[[], None]:
-    """Makes `value` the attribute `name` of `owner` itself. Returns what makes it again what it was, unless somebody has
-    replaced it since: then theirs stays, and `value`, which theirs may call, is not to be reached any other way."""
+    """Makes `value` the attribute `name` of `owner` itself. Returns what makes the attribute what it was before; that
+    does nothing where somebody has replaced `value` since: theirs stays."""
     before = vars(owner).get(name, _ABSENT)
     setattr(owner, name, value)
 
