@@ -241,7 +241,9 @@ void add_tune(CLI::App& app, TuneOptions& options) {
   add_limit(app, options.limit);
   add_path(app, "--state", options.state, "measurements, by which a later run goes on (nf4-tune.csv)")->group(kMade);
   add_path(app, "--table", options.table, "the table (nf4-tuning.csv)")->group(kMade);
-  add_path(app, "--builtin", options.builtin, "the table for all of the device's compute capability, as src/tuning_builtin.csv")->group(kMade);
+  add_path(app, "--builtin", options.builtin,
+           "the table for all of the device's compute capability, as src/tuning_builtin.csv")
+      ->group(kMade);
   add_device(app, options.device);
   add_commit(app, options.commit);
 }

@@ -45,7 +45,7 @@ struct TuneOptions {
   DeviceOption device;
   std::string state = "nf4-tune.csv";    // what was measured so far
   std::string table = "nf4-tuning.csv";  // the table that it makes
-  std::string builtin;                   // and the same for all of the compute capability, as src/tuning_builtin.csv; "" for none
+  std::string builtin;  // and the same for all of the compute capability, as src/tuning_builtin.csv; "" for none
   std::string commit;
 };
 

@@ -381,7 +381,7 @@ class MainTest(FolderTest):
         out, code = self.run_main("--version")
         self.assertEqual((code, out.startswith("nf4 "), f"libnf4 {version}" in out), (0, True, True))
         out, code = self.run_main("status")
-        self.assertEqual((code, json.loads(out)), (None, nf4.status()))
+        self.assertEqual((code, json.loads(out)), (None, json.loads(json.dumps(nf4.status()))))
 
     def test_progress_bar(self):
         class Terminal(io.StringIO):
