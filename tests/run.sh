@@ -13,6 +13,7 @@ if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/default/CMakeCache.txt; then
   cmake --preset host-only -B build/no-cuda -DNF4_BUILD_TESTS=OFF -DNF4_BUILD_BENCH=OFF
   cmake --build build/no-cuda
   ctest --test-dir build/no-cuda/examples --output-on-failure
+  bash tests/package/reproducible.sh build/no-cuda/src/libnf4.so
 fi
 
 # The host code under ThreadSanitizer, then under AddressSanitizer and UndefinedBehaviorSanitizer: the unit tests, but for
