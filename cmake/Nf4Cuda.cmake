@@ -28,6 +28,9 @@ if(NOT NF4_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
     string(APPEND CMAKE_CUDA_FLAGS " --expt-relaxed-constexpr") # config structs' members serve host and device
+    # Names of temporary files get into objects, and in the system's folder they hold the process's number: with it a
+    # build would differ each time.
+    string(APPEND CMAKE_CUDA_FLAGS " --objdir-as-tempdir")
     set(NF4_HAVE_CUDA TRUE)
   elseif(NF4_CUDA STREQUAL "ON")
     message(FATAL_ERROR "NF4_CUDA is ON, but no CUDA compiler was found; set CMAKE_CUDA_COMPILER, or NF4_CUDA=OFF")

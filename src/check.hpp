@@ -33,7 +33,7 @@ template <class Struct>
 void check_struct(const char* name, const Struct* object) {
   static_assert(kStructSizes<Struct>.back() == sizeof(Struct), "the last size is today's");
   check_not_null(name, object);
-  check_struct_size(name, object->struct_size, kStructSizes<Struct>);
+  if (object->struct_size != sizeof(Struct)) check_struct_size(name, object->struct_size, kStructSizes<Struct>);
 }
 
 // What the caller's struct holds, and 0 for the fields that it lacks.

@@ -117,13 +117,15 @@ std::vector<GemmArgs> check_products(const nf4_product_t* products, size_t count
 
 // No product writes what another one reads or writes.
 void check_products_apart(std::span<const GemmArgs> products) {
-  for (size_t i = 0; i < products.size(); ++i) {
-    const Extent y = y_extent(products[i]);
-    for (size_t j = 0; j < products.size(); ++j) {
-      if (i == j) continue;
+  std::vector<std::array<Extent, 7>> operands;
+  for (const GemmArgs& args : products) {
+    const auto [codes, absmax, map, absmax2, offset, bias] = factor_extents(args);
+    operands.push_back({y_extent(args), codes, absmax, map, absmax2, offset, bias});
+  }
+  for (size_t i = 0; i < operands.size(); ++i) {
+    for (size_t j = 0; j < operands.size(); ++j) {
       try {
-        check_apart(y, std::array{y_extent(products[j])});
-        check_apart(y, factor_extents(products[j]));
+        if (i != j) check_apart(operands[i].front(), operands[j]);
       } catch (Error& error) {
         error.message = fmt::format("products[{}] and products[{}]: {}", i, j, error.message);
         throw;

@@ -8,21 +8,20 @@
 namespace nf4 {
 namespace {
 
-// Bytes from the first of the first run to the last of the last.
-int64_t length(const Extent& extent) { return (extent.runs - 1) * extent.pitch + extent.bytes; }
-
 int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0 ? 1 : 0); }
 
-const void* end(const Extent& extent) { return static_cast<const unsigned char*>(extent.begin) + length(extent); }
+const void* end(const Extent& extent) { return static_cast<const unsigned char*>(extent.begin) + extent.length; }
 
 }  // namespace
 
-Extent array_extent(const char* name, const void* begin, int64_t bytes) { return {name, begin, 1, bytes, bytes}; }
+Extent array_extent(const char* name, const void* begin, int64_t bytes) {
+  return {name, begin, 1, bytes, bytes, bytes};
+}
 
 Extent matrix_extent(const char* name, const void* begin, int64_t rows, int64_t cols, int64_t ld, size_t element) {
   const auto size = static_cast<int64_t>(element);
   if (rows <= 1 || ld == cols) return array_extent(name, begin, rows * cols * size);
-  return {name, begin, rows, cols * size, ld * size};
+  return {name, begin, rows, cols * size, ld * size, ((rows - 1) * ld + cols) * size};
 }
 
 std::array<Extent, 5> weight_extents(const Weight& weight) {
@@ -39,10 +38,10 @@ std::array<Extent, 5> weight_extents(const Weight& weight) {
 }
 
 bool overlap(const Extent& a, const Extent& b) {
-  if (a.bytes == 0 || b.bytes == 0) return false;
   const auto distance =
       static_cast<int64_t>(reinterpret_cast<uintptr_t>(b.begin) - reinterpret_cast<uintptr_t>(a.begin));
-  if (distance >= length(a) || -distance >= length(b)) return false;
+  if (distance >= a.length || -distance >= b.length) return false;  // as nearly always
+  if (a.bytes == 0 || b.bytes == 0) return false;
   if (a.runs > 1 && b.runs > 1 && a.pitch != b.pitch) return false;
   // Run i of a and run j of b overlap if (i - j) * pitch lies between these two.
   const int64_t low = distance - a.bytes;

@@ -16,6 +16,7 @@ struct Extent {
   int64_t runs;
   int64_t bytes;  // of a run
   int64_t pitch;
+  int64_t length;  // bytes from the first of the first run to the last of the last
 };
 
 Extent array_extent(const char* name, const void* begin, int64_t bytes);
