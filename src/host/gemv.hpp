@@ -1,0 +1,13 @@
+// The product with one row of x, by tables of what a byte of codes adds to it.
+#pragma once
+
+#include "variant.hpp"
+
+namespace nf4 {
+
+// Whether host_gemv takes the product, and W has rows enough to pay for the tables.
+bool prefers_tables(const GemmArgs& args);
+
+int host_gemv(const GemmArgs& args, const Device& device);
+
+}  // namespace nf4
