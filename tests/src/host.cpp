@@ -1,6 +1,7 @@
 // The host backend's parts that its results do not show: each version of the innermost loop, and the number of threads.
 #include "host/host.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -42,8 +43,7 @@ struct Tile {
   }
 };
 
-std::vector<uint8_t> product(const WeightData& data, int64_t m, int threads) {
-  const std::vector<float> x(static_cast<size_t>(m * data.cols), 0.3f);
+std::vector<uint8_t> product(const WeightData& data, const std::vector<float>& x, int64_t m, int threads) {
   std::vector<float> y(static_cast<size_t>(m * data.rows));
   nf4::GemmArgs args{};
   args.y = y.data();
@@ -83,14 +83,28 @@ TEST_CASE("host: every version of the tile that this CPU has multiplies") {
   WARN("versions:" << tried);
 }
 
+// The second half of each row is the first again, and of x the opposite: what is left are the roundings of the sums on
+// the way, in all bits of y.
 TEST_CASE("host: a product has the same bits, however many threads share it") {
+  constexpr int64_t kN = 1100;
+  constexpr int64_t kHalf = 384;
   std::mt19937 random(47);
-  const WeightData data = random_weight(random, 1100, 704, 64, NF4_F32);
+  WeightData data = random_weight(random, kN, 2 * kHalf, 64, NF4_F32);
+  const auto repeat = [](auto begin, int64_t size) { std::copy_n(begin, size, begin + size); };
+  for (int64_t n = 0; n < kN; ++n) {
+    repeat(data.codes.begin() + n * kHalf, kHalf / 2);
+    repeat(data.absmax.begin() + n * kHalf * 2 / 64 * 4, kHalf / 64 * 4);
+  }
   for (const int64_t m : {1, 2, 13}) {
-    const std::vector<uint8_t> one = product(data, m, 1);
+    std::vector<float> x = uniform(random, static_cast<size_t>(m * 2 * kHalf), -1.0f, 1.0f);
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (i / kHalf % 2 == 1) x[i] = -x[i - kHalf];
+    }
+    const std::vector<uint8_t> one = product(data, x, m, 1);
+    CHECK(one != std::vector<uint8_t>(one.size()));
     for (const int threads : {2, 3, 7}) {
       INFO("m " << m << ", " << threads << " threads");
-      CHECK(product(data, m, threads) == one);
+      CHECK(product(data, x, m, threads) == one);
     }
   }
 }
