@@ -12,12 +12,12 @@
 namespace nf4 {
 namespace {
 
-constexpr int64_t kRows = 8 * kTileRows;  // of W, decoded at a time: what a second-level cache holds beside x
-constexpr int64_t kColumns = 256;         // of them: x for a tile then stays in the first-level cache
-constexpr int64_t kPass = 256;            // rows of x at a time, a multiple of kTileLanes
+constexpr int64_t kColumns = 256;          // at a time: a tile's weights and its x stay in the first-level cache
+constexpr int64_t kRows = 16 * kTileRows;  // of W whose sums are kept: the second-level cache holds them beside x
+constexpr int64_t kPass = 256;             // rows of x at a time, a multiple of kTileLanes
 
 struct Scratch {
-  double w[kRows][kColumns];
+  double w[kTileRows][kColumns];
   double sums[kRows][kPass];
 };
 
@@ -39,18 +39,17 @@ void make_panels(const T* x, int64_t ldx, int64_t m, int64_t cols, int threads, 
 // n + count - 1.
 void multiply_rows(const Weight& weight, int64_t n, int64_t count, const double* panels, int64_t lanes,
                    MultiplyTile multiply, Scratch& scratch) {
-  const int64_t rows = round_up(count, kTileRows);
-  for (int64_t r = 0; r < rows; ++r) std::fill_n(scratch.sums[r], lanes, 0.0);
+  for (int64_t r = 0; r < round_up(count, kTileRows); ++r) std::fill_n(scratch.sums[r], lanes, 0.0);
   for (int64_t k = 0; k < weight.cols; k += kColumns) {
     const int64_t size = std::min(kColumns, weight.cols - k);
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t begin = (n + std::min(r, count - 1)) * weight.cols + k;
-      // In fp64 codebook * absmax is exact.
-      decode<double>(weight, begin, begin + size, scratch.w[r], [](double value) { return value; });
-    }
-    for (int64_t lane = 0; lane < lanes; lane += kTileLanes) {
-      for (int64_t r = 0; r < rows; r += kTileRows) {
-        multiply(scratch.w[r], kColumns, panels + lane * weight.cols + k * kTileLanes, size, scratch.sums[r] + lane,
+    for (int64_t r = 0; r < count; r += kTileRows) {
+      for (int64_t i = 0; i < kTileRows; ++i) {
+        const int64_t begin = (n + std::min(r + i, count - 1)) * weight.cols + k;
+        // In fp64 codebook * absmax is exact.
+        decode<double>(weight, begin, begin + size, scratch.w[i], [](double value) { return value; });
+      }
+      for (int64_t lane = 0; lane < lanes; lane += kTileLanes) {
+        multiply(scratch.w[0], kColumns, panels + lane * weight.cols + k * kTileLanes, size, scratch.sums[r] + lane,
                  kPass);
       }
     }
