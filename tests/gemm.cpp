@@ -130,6 +130,9 @@ const std::vector<int64_t> kM = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 6
 const std::vector<int64_t> kN = {1, 3, 15, 16, 17, 63, 64, 65};
 const std::vector<int64_t> kK = {1, 2, 31, 33, 63, 65, 320, 3420, 4096, 5376, 14336, 28672};
 
+// Rows of W for which the host's product with one row of x is made by tables.
+constexpr int64_t kManyRows = 300;
+
 // The case, or the nearest to it that the variant takes: what it may lack is given up in turn.
 Case adapted(const Backend& backend, Case c, const nf4_variant_info_t& info) {
   const std::function<void()> concessions[] = {
@@ -234,6 +237,19 @@ void check_wide(const Backend& backend) {
   check_cases(backend, cases);
 }
 
+// One row of x by rows of W enough for tables: panels that a block ends in, a last one that is partial, rows that begin
+// anywhere in a block, more rows than have their sums kept at a time.
+void check_tables(const Backend& backend) {
+  check_cases(backend, {
+                           {NF4_F32, 32, NF4_U8, true, 1, kManyRows, 342, 8, 0, 1},
+                           {NF4_F32, 64, NF4_F32, false, 1, kManyRows, 3420, 0, 1, 0},
+                           {NF4_F16, 4096, NF4_F16, true, 1, kManyRows, 94, 0, 0, 0},
+                           {NF4_BF16, 128, NF4_BF16, true, 1, kManyRows, 2, 0, 0, 0},
+                           {NF4_BF16, 64, NF4_U8, false, 1, kManyRows, 4096, 0, 0, 0},
+                           {NF4_F32, 64, NF4_F32, true, 1, 20000, 96, 0, 0, 0},
+                       });
+}
+
 // Codes of -1, 0 and 1, scales that are powers of two, small integers: every product and sum is exact, so is the result
 // but for its one rounding.
 void check_exact(const Backend& backend) {
@@ -243,7 +259,7 @@ void check_exact(const Backend& backend) {
     for (const nf4_dtype_t dtype : kDtypes) {
       for (const int64_t k : {1, 33, 64, 192, 3420, 14336}) {
         for (const int64_t m : {1, 5, 23}) {
-          const Case c{dtype, 64, NF4_F32, true, m, 67, k, 0, 0, 0};
+          const Case c{dtype, 64, NF4_F32, true, m, m == 1 ? kManyRows : 67, k, 0, 0, 0};
           if (!runs(backend, c, info)) continue;
           ++tried;
           Values values = random_values(random, c);
@@ -331,7 +347,7 @@ void check_special_values(const Backend& backend) {
     for (const nf4_dtype_t dtype : kDtypes) {
       for (const float special : {kNan, kInf, -kInf, 0.0f, -0.0f, 1e-40f, 60000.0f}) {
         for (const int64_t m : {1, 5, 9}) {
-          const Case c{dtype, 64, NF4_F32, false, m, 40, 256, 0, 0, 0};
+          const Case c{dtype, 64, NF4_F32, false, m, m == 1 ? kManyRows : 40, 256, 0, 0, 0};
           if (!runs(backend, c, info)) continue;
           ++tried;
           INFO(c.text() << " special " << special);
@@ -361,7 +377,7 @@ void check_metamorphic(const Backend& backend) {
     int tried = 0;  // of the cases below; a variant that took none would pass unseen
     for (const nf4_dtype_t dtype : kDtypes) {
       for (const int64_t m : {1, 5, 20}) {
-        const Case c{dtype, 64, NF4_F32, false, m, 48, 1024, 0, 0, 0};
+        const Case c{dtype, 64, NF4_F32, false, m, m == 1 ? kManyRows : 48, 1024, 0, 0, 0};
         if (!runs(backend, c, info)) continue;
         ++tried;
         Values values = random_values(random, c);
@@ -443,6 +459,7 @@ NF4_ON_BOTH("gemm: all pairs against the oracle", "", check_matrix(backend, kSee
 NF4_ON_CUDA("gemm: many rows", "", check_tall(backend))
 NF4_ON_BOTH("gemm: every way through K", "[deep]", check_small(backend))
 NF4_ON_BOTH("gemm: many rows of x", "[deep]", check_wide(backend))
+TEST_CASE("gemm: one row of x by many rows of W, host") { check_tables(Backend(NF4_HOST_DEVICE)); }
 NF4_ON_BOTH("gemm: exact where arithmetic is", "", check_exact(backend))
 NF4_ON_BOTH("gemm: f32 keeps all of its bits", "[small]", check_all_bits(backend))
 NF4_ON_BOTH("gemm: special values", "", check_special_values(backend))

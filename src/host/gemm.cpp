@@ -1,77 +1,110 @@
 #include <algorithm>
+#include <atomic>
+#include <new>
 
+#include "decode.hpp"
 #include "dispatch.hpp"
-#include "format/codebook.hpp"
+#include "gemv.hpp"
 #include "host.hpp"
 #include "parallel.hpp"
+#include "tile.hpp"
 
 namespace nf4 {
 namespace {
 
-// Row `row` of W in fp64, where codebook * absmax is exact.
-void decode_row(const Weight& weight, int64_t row, double* out) {
-  for (int64_t col = 0; col < weight.cols; ++col) {
-    const int64_t i = row * weight.cols + col;
-    out[col] = static_cast<double>(kCodebook[code_at(weight.codes, i)]) *
-               static_cast<double>(absmax_at(weight.absmax, i >> weight.log2_blocksize));
+constexpr int64_t kColumns = 256;          // at a time: a tile's weights and its x stay in the first-level cache
+constexpr int64_t kRows = 16 * kTileRows;  // of W whose sums are kept: the second-level cache holds them beside x
+constexpr int64_t kPass = 256;             // rows of x at a time, a multiple of kTileLanes
+
+struct Scratch {
+  double w[kTileRows][kColumns];
+  double sums[kRows][kPass];
+};
+constexpr auto kScratch = static_cast<int64_t>(sizeof(Scratch) / sizeof(double));
+
+int64_t round_up(int64_t size, int64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
+
+// x [m, cols] as panels [ceil(m / kTileLanes), cols, kTileLanes] of fp64, with zeros for rows that it does not have.
+template <class T>
+void make_panels(const T* x, int64_t ldx, int64_t m, int64_t cols, int threads, double* panels) {
+  parallel_for(threads, round_up(m, kTileLanes) / kTileLanes, 4 * kTileLanes * cols, [&](int64_t first, int64_t last) {
+    for (int64_t row = first * kTileLanes; row < last * kTileLanes; ++row) {
+      double* out = panels + row / kTileLanes * kTileLanes * cols + row % kTileLanes;
+      for (int64_t k = 0; k < cols; ++k)
+        out[k * kTileLanes] = row < m ? static_cast<double>(to_float(x[row * ldx + k])) : 0.0;
+    }
+  });
+}
+
+// scratch.sums [count, lanes] = x times rows n to n + count of W. The last tile may have rows left: it repeats row
+// n + count - 1.
+void multiply_rows(const Weight& weight, int64_t n, int64_t count, const double* panels, int64_t lanes,
+                   MultiplyTile multiply, Scratch& scratch) {
+  for (int64_t r = 0; r < round_up(count, kTileRows); ++r) std::fill_n(scratch.sums[r], lanes, 0.0);
+  for (int64_t k = 0; k < weight.cols; k += kColumns) {
+    const int64_t size = std::min(kColumns, weight.cols - k);
+    for (int64_t r = 0; r < count; r += kTileRows) {
+      for (int64_t i = 0; i < kTileRows; ++i) {
+        const int64_t begin = (n + std::min(r + i, count - 1)) * weight.cols + k;
+        // In fp64 codebook * absmax is exact.
+        decode<double>(weight, begin, begin + size, scratch.w[i], [](double value) { return value; });
+      }
+      for (int64_t lane = 0; lane < lanes; lane += kTileLanes) {
+        multiply(scratch.w[0], kColumns, panels + lane * weight.cols + k * kTileLanes, size, scratch.sums[r] + lane,
+                 kPass);
+      }
+    }
   }
 }
 
-// Eight sums side by side, added in a fixed order.
-double dot(const double* w, const double* x, int64_t size) {
-  constexpr int kLanes = 8;
-  double lanes[kLanes] = {};
-  int64_t k = 0;
-  for (; k + kLanes <= size; k += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += w[k + lane] * x[k + lane];
-  }
-  for (; k < size; ++k) lanes[k % kLanes] += w[k] * x[k];
-  double sum = 0.0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
+// Products of all rows of W with at most kPass rows of x.
+template <class T>
+void multiply_pass(const GemmArgs& args, int64_t m0, int64_t m, int threads, double* panels, Scratch* scratches) {
+  const Weight& weight = args.weight;
+  const T* bias = static_cast<const T*>(args.bias);
+  T* y = static_cast<T*>(args.y) + m0 * args.ldy;
+  make_panels(static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, weight.cols, threads, panels);
+  const int64_t lanes = round_up(m, kTileLanes);
+  const MultiplyTile multiply = multiply_tile();
+  std::atomic<int> ranges = 0;
+  parallel_for(threads, weight.rows, weight.cols * (lanes + 8) / 16, [&](int64_t first, int64_t last) {
+    Scratch& scratch = scratches[ranges++];
+    for (int64_t n = first; n < last; n += kRows) {
+      const int64_t count = std::min(kRows, last - n);
+      multiply_rows(weight, n, count, panels, lanes, multiply, scratch);
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t r = 0; r < count; ++r) {
+          const double addend = bias != nullptr ? static_cast<double>(to_float(bias[n + r])) : 0.0;
+          y[i * args.ldy + n + r] = from_float<T>(static_cast<float>(scratch.sums[r][i] + addend));
+        }
+      }
+    }
+  });
 }
 
-// Ranges of rows of W, at most one per thread.
-int64_t ranges_of(const GemmArgs& args, const Device& device) {
-  return std::max<int64_t>(1, std::min<int64_t>(device.multiprocessors, args.weight.rows));
+int threads_of(const GemmArgs& args, const Device& device) {
+  return static_cast<int>(std::clamp<int64_t>(args.weight.rows / kTileRows, 1, device.multiprocessors));
 }
+
+// Of the panels of a pass, in doubles.
+int64_t panels_size(const GemmArgs& args) { return round_up(std::min(args.m, kPass), kTileLanes) * args.weight.cols; }
 
 }  // namespace
 
-// x in fp64, and one row of W for every range of rows.
+// Panels of x, and a tile's weights and its sums for each thread.
 int64_t host_gemm_scratch(const GemmArgs& args, const Device& device) {
-  return (args.m + ranges_of(args, device)) * args.weight.cols;
+  if (prefers_tables(args)) return host_gemv_scratch(args, device);
+  return panels_size(args) + threads_of(args, device) * kScratch;
 }
 
 int host_gemm(const GemmArgs& args, const Device& device, int, Stream) {
-  const Weight& weight = args.weight;
+  if (prefers_tables(args)) return host_gemv(args, device);
+  const int threads = threads_of(args, device);
+  double* const panels = static_cast<double*>(args.workspace);
+  auto* const scratches = new (panels + panels_size(args)) Scratch[static_cast<size_t>(threads)];
   with_dtype(args.dtype, [&](auto type) {
-    using T = decltype(type);
-    const T* x = static_cast<const T*>(args.x);
-    const T* bias = static_cast<const T*>(args.bias);
-    T* y = static_cast<T*>(args.y);
-    const int64_t rows = weight.rows;
-    const int64_t cols = weight.cols;
-    double* const wide_x = static_cast<double*>(args.workspace);
-    for (int64_t m = 0; m < args.m; ++m) {
-      for (int64_t k = 0; k < cols; ++k) wide_x[m * cols + k] = static_cast<double>(to_float(x[m * args.ldx + k]));
-    }
-    const int64_t ranges = ranges_of(args, device);
-    double* const wide_w = wide_x + args.m * cols;
-    parallel_for(
-        static_cast<int>(ranges), ranges, rows / ranges * cols * (args.m + 2), [&](int64_t first, int64_t last) {
-          for (int64_t range = first; range < last; ++range) {
-            double* w = wide_w + range * cols;
-            for (int64_t n = rows * range / ranges; n < rows * (range + 1) / ranges; ++n) {
-              decode_row(weight, n, w);
-              for (int64_t m = 0; m < args.m; ++m) {
-                const double sum =
-                    dot(w, wide_x + m * cols, cols) + (bias != nullptr ? static_cast<double>(to_float(bias[n])) : 0.0);
-                y[m * args.ldy + n] = from_float<T>(static_cast<float>(sum));
-              }
-            }
-          }
-        });
+    for (int64_t m = 0; m < args.m; m += kPass)
+      multiply_pass<decltype(type)>(args, m, std::min(kPass, args.m - m), threads, panels, scratches);
   });
   return 0;
 }

@@ -1,5 +1,5 @@
+#include "decode.hpp"
 #include "dispatch.hpp"
-#include "format/codebook.hpp"
 #include "host.hpp"
 #include "parallel.hpp"
 
@@ -11,12 +11,8 @@ int host_unpack(const UnpackArgs& args, const Device& device, int, Stream) {
     using T = decltype(type);
     parallel_for(device.multiprocessors, weight.rows, 4 * weight.cols, [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row) {
-        T* out = static_cast<T*>(args.w) + row * args.ldw;
-        for (int64_t col = 0; col < weight.cols; ++col) {
-          const int64_t i = row * weight.cols + col;
-          out[col] =
-              from_float<T>(kCodebook[code_at(weight.codes, i)] * absmax_at(weight.absmax, i >> weight.log2_blocksize));
-        }
+        decode<float>(weight, row * weight.cols, (row + 1) * weight.cols, static_cast<T*>(args.w) + row * args.ldw,
+                      from_float<T>);
       }
     });
   });
