@@ -37,7 +37,7 @@ PATH=$tools:$PATH "$tools/auditwheel" repair --wheel-dir "$work/repaired" "$work
 wheel=$(echo "$work"/repaired/*.whl)
 [[ $wheel == *-py3-none-manylinux_* ]] || { echo "not a manylinux wheel: $wheel" >&2; exit 1; }
 "${pythons[0]}" -m zipfile -e "$wheel" "$work/content"
-sh "$sources/tests/package/elf.sh" "$work/content/nf4/libnf4.so"
+sh "$sources/tests/package/elf.sh" "$work/content/nf4/libnf4.so" Release "$sources"
 
 have_cuda=1
 [[ "${settings[*]}" == *NF4_CUDA=OFF* ]] && have_cuda=0

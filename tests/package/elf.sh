@@ -3,7 +3,7 @@
 # own, and no library but those that every Linux has. CUDA's runtime is linked in and the driver loaded when needed, so
 # that the same file serves a machine without a GPU. And what it is hardened with: nothing of its table of functions
 # stays writable, all of it bound when the library is loaded; stack protector; checked calls of libc, unless it was built
-# without optimization, as $2 being Debug tells.
+# without optimization, as $2 being Debug tells. It holds no path of the folder $3, in which it was built.
 set -eu
 fail() { echo "$*" >&2; exit 1; }
 dynamic=$(readelf -dW "$1")
