@@ -12,9 +12,10 @@
 namespace nf4 {
 namespace {
 
-constexpr int64_t kColumns = 256;          // at a time: a tile's weights and its x stay in the first-level cache
-constexpr int64_t kRows = 16 * kTileRows;  // of W whose sums are kept: the second-level cache holds them beside x
-constexpr int64_t kPass = 256;             // rows of x at a time, a multiple of kTileLanes
+constexpr int64_t kColumns = 256;  // at a time: a tile's weights and its x stay in the first-level cache
+constexpr int64_t kRows =
+    int64_t{16} * kTileRows;    // of W whose sums are kept: the second-level cache holds them beside x
+constexpr int64_t kPass = 256;  // rows of x at a time, a multiple of kTileLanes
 
 struct Scratch {
   double w[kTileRows][kColumns];
@@ -27,7 +28,7 @@ int64_t round_up(int64_t size, int64_t multiple) { return (size + multiple - 1) 
 // x [m, cols] as panels [ceil(m / kTileLanes), cols, kTileLanes] of fp64, with zeros for rows that it does not have.
 template <class T>
 void make_panels(const T* x, int64_t ldx, int64_t m, int64_t cols, int threads, double* panels) {
-  parallel_for(threads, round_up(m, kTileLanes) / kTileLanes, 4 * kTileLanes * cols, [&](int64_t first, int64_t last) {
+  parallel_for(threads, round_up(m, kTileLanes) / kTileLanes, cols * 4 * kTileLanes, [&](int64_t first, int64_t last) {
     for (int64_t row = first * kTileLanes; row < last * kTileLanes; ++row) {
       double* out = panels + row / kTileLanes * kTileLanes * cols + row % kTileLanes;
       for (int64_t k = 0; k < cols; ++k)
