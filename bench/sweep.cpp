@@ -56,7 +56,8 @@ Contenders contenders_of(Device& device, nf4_handle_t handle, const SweepOptions
   }
   for (const auto& [option, path] :
        {std::pair("--peer", options.peers.bitsandbytes), std::pair("--cublas", options.peers.cublas)}) {
-    if (!path.empty()) throw std::invalid_argument(fmt::format("{} is {}; expected none on the host", option, path));
+    if (!path.empty())
+      throw std::invalid_argument(fmt::format("{} is {}; expected none on the host, where no peer runs", option, path));
   }
   return out;
 }

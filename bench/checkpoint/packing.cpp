@@ -85,10 +85,16 @@ std::string PackingTable::text() const {
                   "shape", "form", "bytes", "nf4", "nested", "smaller", "error", "nested");
   Packing all;
   all.matrices = 0;
+  bool all_plain = true;
+  bool all_nested = true;
   for (const Line& line : lines_) {
     out += line_of(line.packing.matrices == 1 ? line.name : line.kind, line.shape, line.form, line.packing);
     all.add(line.packing);
+    all_plain = all_plain && line.packing.plain > 0;
+    all_nested = all_nested && line.packing.nested > 0;
   }
+  if (!all_plain) all.plain = 0;  // sums of some would mislead
+  if (!all_nested) all.nested = 0;
   return out + line_of("all", "", "", all);
 }
 

@@ -43,6 +43,25 @@ class Spoiled final : public Contender {
   bool peer_;
 };
 
+// Gives the right results before it is asked, and nothing then: the checker must not take them for its own.
+class Silent final : public Contender {
+ public:
+  explicit Silent(Contender& right) : right_(right) {}
+
+  std::string name() const override { return "silent"; }
+  bool is_peer() const override { return false; }
+  bool supports(const Problem& problem) const override { return right_.supports(problem); }
+  double accuracy_g(const Problem& problem) const override { return right_.accuracy_g(problem); }
+  void prepare(Workload& workload) override {
+    right_.prepare(workload);
+    workload.device().run([&](int set, nf4_stream_t stream) { right_.run(workload, set, stream); });
+  }
+  void run(Workload&, int, nf4_stream_t) override {}
+
+ private:
+  Contender& right_;
+};
+
 Problem problem_of(nf4_op_t op, nf4_dtype_t dtype = NF4_F32) {
   Problem problem;
   problem.dtype = dtype;
@@ -220,6 +239,20 @@ TEST_CASE("check: a wrong scale of nested unpacking") {
     check_failed(
         problem, [i](Workload& w) { w.absmax(0)[i] = NAN; }, told);
     check_failed(problem, unwritten([i](Workload& w) { return w.absmax(0) + i; }, 4), told);
+  }
+}
+
+TEST_CASE("check: results of an earlier run do not count") {
+  const std::unique_ptr<Device> device = open_host_device();
+  const Handle handle = make_handle(NF4_HOST_DEVICE);
+  for (const nf4_op_t op : kAllOps) {
+    const Contenders right = nf4_contenders(handle.get(), op, {kSelected});
+    Workload workload(*device, handle.get(), problem_of(op), true, false);
+    Silent silent(*right.front());
+    const Row row = measure(workload, silent, kGlance);
+    CAPTURE(describe(row.problem), row.check.what);
+    CHECK_FALSE(row.check.ok);
+    CHECK(row.median == 0);
   }
 }
 

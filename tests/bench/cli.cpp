@@ -194,7 +194,8 @@ TEST_CASE("nf4-bench: what cannot be done is refused before anything is measured
   check_refused("tune --variant gemm.none" + host, "--variant is gemm.none; expected gemm.host, ");
   check_refused("tune --variant selected" + host, "--variant is selected; expected gemm.host, ");
   check_refused("model x --variant gemm.none" + host, "--variant is gemm.none; expected selected, ");
-  check_refused("--peer /nonexistent.so" + host, "--peer is /nonexistent.so; expected none on the host");
+  check_refused("--peer /nonexistent.so" + host,
+                "--peer is /nonexistent.so; expected none on the host, where no peer runs");
   check_refused("--shape 1+2,64 --blocksize 128 --op gemm" + host, "expected parts of a multiple of 128 weights");
   check_refused("--op unpack --shape 64+64,64" + host, "none of the variants supports any of the problems");
   check_refused("--csv none/x" + host, "cannot write none/x: No such file or directory");
@@ -335,6 +336,7 @@ TEST_CASE("nf4-bench model: a folder of shards, layers across them, experts, and
   CHECK(has_packing("model.layers.0.experts.up", "x1", "2x64x64", "f32", "        32768          4608          5256 "));
   CHECK(has_packing("model.layers.1.experts.up", "x1", "2x64x64", "nf4 f32",
                     "        32768          4608             - "));
+  CHECK(has_packing("all", "x6", "", "", "       131072             -             - "));
   // Two dense matrices and two packed ones are multiplied; experts, and all, are unpacked.
   CHECK(has_line("gemm M=1", "selected                            4 "));
   CHECK(has_line("gemm M=8", "selected                            4 "));
@@ -361,12 +363,13 @@ TEST_CASE("nf4-bench: wrong results are told, each way of being wrong, with stat
   CHECK(holds(read_file(directory / "out.csv"), ",FAILED,\"2 of 512 codes differ\""));
   CHECK(holds(read_file(directory / "out.json"), R"("ok":false,"note":"2 of 512 codes differ")"));
 
-  const Outcome tune =
-      shell(directory, wrong + "\"$bench\" tune --op gemm --shape 8,64 --m 1 --table table --device host");
+  const std::string tuning = wrong + "\"$bench\" tune --op gemm --shape 8,64 --m 1 --table table --device host";
+  const Outcome tune = shell(directory, tuning);
   CAPTURE(tune.output);
   CHECK(tune.status == 1);
   CHECK(holds(tune.output, "FAILED: gemm, N=8 K=64, M=1, bf16, blocksize 64, gemm.host : 1 of 8 outputs"));
   CHECK_FALSE(holds(read_file(directory / "table"), "gemm.host"));
+  CHECK(shell(directory, tuning + " --state new 2>&-").status == 1);
 
   Part w = dense_part("w", {64, 64});
   w.dtype = "BF16";
