@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <new>
 
 #include "decode.hpp"
@@ -21,6 +22,7 @@ struct Scratch {
   double w[kTileRows][kColumns];
   double sums[kRows][kPass];
 };
+constexpr int64_t kLine = 8;  // doubles of a cache line: panels and scratch begin at one, so that no vector crosses two
 constexpr auto kScratch = static_cast<int64_t>(sizeof(Scratch) / sizeof(double));
 
 int64_t round_up(int64_t size, int64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
@@ -37,6 +39,14 @@ void make_panels(const T* x, int64_t ldx, int64_t m, int64_t cols, int threads, 
   });
 }
 
+// Fetches the codes of kColumns elements from `begin` on. The next columns of a row lie behind those of other rows, too
+// far for a CPU to foresee.
+void fetch(const Weight& weight, int64_t begin) {
+  constexpr int64_t kLineCodes = 128;
+  const int64_t end = std::min(begin + kColumns, weight.rows * weight.cols);
+  for (int64_t i = begin; i < end; i += kLineCodes) __builtin_prefetch(weight.codes + i / 2);
+}
+
 // scratch.sums [count, lanes] = x times rows n to n + count of W. The last tile may have rows left: it repeats row
 // n + count - 1.
 void multiply_rows(const Weight& weight, int64_t n, int64_t count, const double* panels, int64_t lanes,
@@ -47,6 +57,7 @@ void multiply_rows(const Weight& weight, int64_t n, int64_t count, const double*
     for (int64_t r = 0; r < count; r += kTileRows) {
       for (int64_t i = 0; i < kTileRows; ++i) {
         const int64_t begin = (n + std::min(r + i, count - 1)) * weight.cols + k;
+        fetch(weight, begin + kColumns);
         // In fp64 codebook * absmax is exact.
         decode<double>(weight, begin, begin + size, scratch.w[i], [](double value) { return value; });
       }
@@ -95,13 +106,15 @@ int64_t panels_size(const GemmArgs& args) { return round_up(std::min(args.m, kPa
 // Panels of x, and a tile's weights and its sums for each thread.
 int64_t host_gemm_scratch(const GemmArgs& args, const Device& device) {
   if (prefers_tables(args)) return host_gemv_scratch(args, device);
-  return panels_size(args) + threads_of(args, device) * kScratch;
+  return panels_size(args) + threads_of(args, device) * kScratch + kLine;
 }
 
 int host_gemm(const GemmArgs& args, const Device& device, int, Stream) {
   if (prefers_tables(args)) return host_gemv(args, device);
   const int threads = threads_of(args, device);
-  double* const panels = static_cast<double*>(args.workspace);
+  void* memory = args.workspace;
+  size_t space = static_cast<size_t>(host_gemm_scratch(args, device)) * sizeof(double);
+  auto* const panels = static_cast<double*>(std::align(kLine * sizeof(double), sizeof(double), memory, space));
   auto* const scratches = new (panels + panels_size(args)) Scratch[static_cast<size_t>(threads)];
   with_dtype(args.dtype, [&](auto type) {
     for (int64_t m = 0; m < args.m; m += kPass)

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
-#include <cstring>
 #include <new>
 
 #include "decode.hpp"
@@ -14,7 +12,6 @@ namespace nf4 {
 namespace {
 
 constexpr int64_t kBytes = 16;        // of a row, a panel: its tables fill most of a first-level cache
-constexpr int64_t kWord = 8;          // bytes that are loaded at once
 constexpr int64_t kFewestRows = 256;  // of W that pay for the tables
 constexpr int64_t kMostRows = 4096;   // of W whose sums are kept at a time
 constexpr int64_t kAhead = 32;        // rows from the one that is added to the one whose codes are fetched
@@ -54,13 +51,9 @@ double look_up(const Table* tables, const uint8_t* codes, int64_t bytes) {
 double look_up(const Table* tables, const uint8_t* codes) {
   double sum = 0.0;
   for (int64_t i = 0; i < kBytes; i += kWord) {
-    uint64_t word = 0;
-    std::memcpy(&word, codes + i, sizeof word);
+    const uint64_t word = word_of(codes + i);
 #pragma GCC unroll 8
-    for (int64_t byte = 0; byte < kWord; ++byte) {
-      const int64_t place = std::endian::native == std::endian::little ? byte : kWord - 1 - byte;
-      sum += tables[i + byte][word >> 8 * place & 255];
-    }
+    for (int64_t byte = 0; byte < kWord; ++byte) sum += tables[i + byte][word >> 8 * byte & 255];
   }
   return sum;
 }
