@@ -12,7 +12,7 @@ int host_unpack(const UnpackArgs& args, const Device& device, int, Stream) {
     parallel_for(device.multiprocessors, weight.rows, 4 * weight.cols, [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row) {
         decode<float>(weight, row * weight.cols, (row + 1) * weight.cols, static_cast<T*>(args.w) + row * args.ldw,
-                      from_float<T>);
+                      [](float value) { return from_float<T>(value); });
       }
     });
   });
