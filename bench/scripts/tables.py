@@ -86,11 +86,12 @@ def shape(row: dict[str, str]) -> str:
     return f"{row['n']} x {row['k']}"
 
 
-def conditions(record: Record) -> str:
+def conditions(record: Record, weights: str = "bf16, blocksize 64, fp32 scales") -> str:
     facts = record.facts
+    peer = f"; bitsandbytes {facts['bitsandbytes']}" if "bitsandbytes" in facts else ""
     return (
-        f"One {facts['device']}, driver {facts['driver']}, libnf4 {facts['libnf4']} at commit {facts['commit']}; bf16,\n"
-        "blocksize 64, fp32 scales, cold caches, constant weights, medians, one run."
+        f"One {facts['device']}, driver {facts['driver']}, libnf4 {facts['libnf4']} at commit {facts['commit']}{peer};\n"
+        f"{weights}, cold caches, constant weights, medians, one run."
     )
 
 
@@ -173,13 +174,14 @@ def other_formats(record: Record) -> str:
             values = float(ours(rows)["median_us"]), fastest(rows, BITSANDBYTES), fastest(rows, DENSE)
             cells.append(" / ".join("-" if value != value else microseconds(value) for value in values))
         body.append(cells)
-    return table(["28672 x 8192", "M = 1", "M = 16", "M = 256"], body) + "\n\n" + conditions(record)
+    weights = "where a row says nothing else bf16, blocksize 64, fp32 scales"
+    return table(["28672 x 8192", "M = 1", "M = 16", "M = 256"], body) + "\n\n" + conditions(record, weights)
 
 
 def errors(record: Record) -> str:
-    """The largest relative error over all layers, ||y - ref|| / ||ref|| against float64."""
+    """The least and the largest relative error over all layers, ||y - ref|| / ||ref|| against float64."""
 
-    def largest(rows: list[dict[str, str]], contenders: tuple[str, ...]) -> str:
+    def span_of(rows: list[dict[str, str]], contenders: tuple[str, ...]) -> str:
         found = [float(row["relative_error"]) for row in rows if row["contender"] in contenders]
         return f"{min(found):.1e} to {max(found):.1e}" if found else "-"
 
@@ -189,8 +191,10 @@ def errors(record: Record) -> str:
             rows = [row for row in record.only(op="gemm", dtype=dtype, blocksize=64, nested=0, status="ok")
                     if row["layer"] in LAYERS and low <= int(row["m"]) <= high]  # fmt: skip
             span = str(low) if low == high else f"{low} to {high}"
-            body.append([dtype, span, largest(rows, ("selected",)), largest(rows, BITSANDBYTES)])
-    return table(["dtype", "M", "libnf4", "bitsandbytes"], body) + "\n\n" + conditions(record)
+            body.append([dtype, span, span_of(rows, ("selected",)), span_of(rows, BITSANDBYTES)])
+    return table(["dtype", "M", "libnf4", "bitsandbytes"], body) + "\n\n" + conditions(
+        record, "blocksize 64, fp32 scales"
+    )
 
 
 def models(record: Record) -> str:
