@@ -1,12 +1,15 @@
-// The devices and sizes for which the layouts of products are tested, and what holds for the regions of any of them.
+// The devices and sizes for which the layouts of products are tested, the loop over them, and what holds for the
+// regions of any layout.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "catch.hpp"
 #include "problem.hpp"
 
 namespace nf4test {
@@ -66,6 +69,37 @@ inline std::string wrong_with_regions(std::vector<Region> regions, int64_t share
 // What is wrong with a grid; empty if nothing is. CUDA takes 2^31 - 1 blocks, in whole clusters.
 inline std::string wrong_with_grid(int64_t blocks, int cluster) {
   return blocks < 1 || blocks > 0x7fffffff || blocks % cluster != 0 ? "grid" : "";
+}
+
+// Goes through all devices, configs and sizes. `wrong_with(device, config, n, k)` lays a kernel out for W [n, k] and
+// tells what is wrong with that: an empty text if nothing is, none at all if that config cannot have such a W.
+template <class Configs, class WrongWith>
+void check_layouts(const Configs& configs, const WrongWith& wrong_with) {
+  int64_t checked = 0;
+  std::string fault;  // the first
+  for (const nf4::Device& device : layout_devices()) {
+    for (const auto& config : configs) {
+      for (const int64_t k : layout_columns()) {
+        for (const int64_t n : layout_rows()) {
+          const std::optional<std::string> wrong = wrong_with(device, config, n, k);
+          if (!wrong) continue;
+          ++checked;
+          if (!wrong->empty() && fault.empty())
+            fault = *wrong + ": " + std::to_string(n) + " x " + std::to_string(k) + ", " + config.text() + ", " +
+                    device.name;
+        }
+      }
+    }
+  }
+  CHECK(fault == "");
+  CHECK(checked > 0);
+}
+
+// What wrong_with() answers where a config has no room: a fault if the least that the variant needs is there, since its
+// unsupported() asks for no more than that.
+inline std::optional<std::string> no_room(bool least_has_room) {
+  if (least_has_room) return "no room for a W that the variant says it supports";
+  return std::nullopt;
 }
 
 }  // namespace nf4test
