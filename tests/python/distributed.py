@@ -35,8 +35,9 @@ TOLERANCE = 0.02 if ON_GPUS else 1e-4  # of a loss, relative
 
 
 def here():
-    """The device of this process."""
-    return torch.device("cuda", torch.cuda.current_device()) if ON_GPUS else torch.device("cpu")
+    """The device of this process; one that is alone takes a GPU if there is any."""
+    on_gpu = ON_GPUS or (torch.cuda.is_available() and not dist.is_initialized())
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 # ---- models
