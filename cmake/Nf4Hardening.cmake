@@ -11,13 +11,15 @@ function(nf4_harden_objects target)
   if(NF4_SANITIZE)
     return() # which has checks of its own in their place
   endif()
-  set(options "$<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
-  if(NF4_HAVE_STACK_PROTECTOR)
-    list(APPEND options -fstack-protector-strong)
-  endif()
+  set(optimized $<NOT:$<CONFIG:Debug>>)
   target_compile_options(${target} PRIVATE
-    "$<$<COMPILE_LANGUAGE:C,CXX>:${options}>"
-    "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NF4_HAVE_STACK_PROTECTOR}>>:-Xcompiler=-fstack-protector-strong>")
+    "$<$<AND:$<COMPILE_LANGUAGE:C,CXX>,${optimized}>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>"
+    "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,${optimized}>:-Xcompiler=-U_FORTIFY_SOURCE,-D_FORTIFY_SOURCE=2>")
+  if(NF4_HAVE_STACK_PROTECTOR)
+    target_compile_options(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:C,CXX>:-fstack-protector-strong>
+      $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fstack-protector-strong>)
+  endif()
 endfunction()
 
 function(nf4_harden_library target)

@@ -9,6 +9,7 @@ package() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == ins
 
 command_from g++ g++
 command_from cmake cmake
+command_from git git
 command_from ninja ninja-build
 command_from python3 python3
 command_from pkg-config pkg-config

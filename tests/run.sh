@@ -57,7 +57,7 @@ run_no_cuda() {
   fi
   cmake --preset host-only -B build/no-cuda -DNF4_BUILD_TESTS=OFF -DNF4_BUILD_BENCH=OFF &&
     cmake --build build/no-cuda && run_ctest --test-dir build/no-cuda/examples &&
-    bash tests/package/reproducible.sh build/no-cuda/src/libnf4.so
+    bash tests/package/reproducible.sh build/no-cuda src/libnf4.so -DNF4_CUDA=OFF
 }
 
 run_stacks() {

@@ -15,13 +15,19 @@ if ! "$python" -m pip download --quiet --no-deps --dest tools scikit-build-core;
 fi
 
 # On a machine that has no fmt of its own: CMake looks nowhere but where pip puts the build's tools.
-CMAKE_ARGS="-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF" \
+NF4_REPOSITORY=https://example.org/nf4 CMAKE_ARGS="-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF" \
   bash "$sources/cmake/wheel.sh" host-only dist "$1"
+
+# The sources are what a build takes, without records of measurements and what CI runs.
+tar -tf dist/*.tar.gz | sed 's|^[^/]*/||' >names
+grep -q '^kernels/' names
+! grep -E '^(bench/results|\.ci|build)/' names || { echo "of these the sources have no need" >&2; exit 1; }
 
 "$python" -m pip install --quiet dist/*.whl
 "$python" - <<'PYTHON'
 import importlib.metadata
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -35,6 +41,11 @@ assert np.array_equal(handle.unpack(handle.pack(w)), w)
 assert importlib.metadata.version("nf4") == nf4.__version__ == ".".join(map(str, nf4.version()))
 assert pathlib.Path(nf4.__file__).with_name("py.typed").exists()
 assert "built without CUDA" in nf4.status()["reason"], nf4.status()
+readme = importlib.metadata.metadata("nf4").get_payload()
+links = re.findall(r"\]\((.*?)\)", readme)
+assert len(links) > 10, readme
+assert all(re.match(r"https?://", link) for link in links), links
+assert f"https://example.org/nf4/blob/v{nf4.__version__}/CHANGELOG.md" in links, links
 (entry,) = importlib.metadata.entry_points(group="bitsandbytes.backends")
 assert entry.value == "nf4.plugin:autoload", entry
 PYTHON
