@@ -452,8 +452,8 @@ __device__ __forceinline__ void multistage_multiply(const uint8_t* table, const 
   }
 #pragma unroll
   for (int c = 0; c < ColTiles; ++c) {
-    // The compiler loads no x before this, as it would far ahead, at the cost of other registers.
-    if (c > 0 && c % 2 == 0) __syncwarp();
+    // No x is loaded before this: far ahead, as the compiler would, it takes registers that others need.
+    if (ColTiles > 2 && (c == 1 || c == 2)) __syncwarp();
     const uint4 low = load_shared_quad(x + c * (8 * kMultistageLineBytes));
     const uint4 high = load_shared_quad((x ^ 16) + c * (8 * kMultistageLineBytes));
     const uint32_t b[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
@@ -508,6 +508,7 @@ __device__ __forceinline__ void multistage_consume(const MultistageShare& share,
   x_place.slot = kept(share.team);
   int own = kept(share.team);  // the team's next block, counted from the step's first
   int scale_slot = kept(0);
+  uint32_t codes = code_offset + plan.codes.at(0);
   uint32_t scales = scale_offset + plan.scales.at(0);
 #pragma unroll 1
   for (; steps > 0; --steps) {
@@ -519,7 +520,7 @@ __device__ __forceinline__ void multistage_consume(const MultistageShare& share,
     for (; own < kMultistageBlocks; own += plan.teams) {
       // Load codes and scales.
       MultistageOperand w;
-      const uint32_t block_codes = code_offset + plan.codes.at(place.slot) ^ own * kPairBlockBytes;
+      const uint32_t block_codes = codes ^ own * kPairBlockBytes;
       const uint32_t block_scales = scales + own * static_cast<int>(sizeof(float));
       const uint32_t block_x = x_offset + plan.x.at(x_place.slot);
 #pragma unroll
@@ -538,23 +539,22 @@ __device__ __forceinline__ void multistage_consume(const MultistageShare& share,
     }
     own -= kMultistageBlocks;
     if (--left == 0) {
-      // Worked out anew: while the warp multiplies there are no registers for what is needed here alone.
-      const MultistageShare end(plan, table);
       // The sums go where the group's codes were, once all teams have read those.
-      barrier_sync(1 + end.group, plan.teams * kWarpSize);
-      multistage_exchange<ColTiles>(end, place.slot, (tile - end.first_step().tile) & 1, sums);
+      barrier_sync(1 + share.group, plan.teams * kWarpSize);
+      multistage_exchange<ColTiles>(share, place.slot, (tile - share.first_step().tile) & 1, sums);
       barrier_arrive_warp(full + kEmptyBarrier, lane);
-      if (end.team == plan.teams - 1) {
-        const int begin = max(tile * plan.stages, end.first);
-        const int behind = min((tile + 1) * plan.stages, end.first + end.steps);
-        if (behind - begin == plan.stages || multistage_meet<ColTiles>(end, tile, begin, sums))
-          multistage_write<T, ColTiles>(end, group, tile, m, sums);
+      if (share.team == plan.teams - 1) {
+        const int begin = max(tile * plan.stages, share.first);
+        const int end = min((tile + 1) * plan.stages, share.first + share.steps);
+        if (end - begin == plan.stages || multistage_meet<ColTiles>(share, tile, begin, sums))
+          multistage_write<T, ColTiles>(share, group, tile, m, sums);
       }
       each_fragment<ColTiles>(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });
       ++tile;
       left = min(plan.stages, steps - 1);
     }
     multistage_advance(place, plan.ring, 1);
+    codes = code_offset + plan.codes.at(place.slot);
     // The second stage of two has its scales beside the first one's.
     scales ^= 16;
     if ((share.steps - steps) % 2 == 1) {
