@@ -1,5 +1,6 @@
 // nf4-bench: checks and times the operations of libnf4 and of its peers.
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <stdexcept>
 #include <variant>
@@ -20,10 +21,10 @@ constexpr int kWrong = 1;   // a result
 constexpr int kFailed = 2;  // the run
 
 std::unique_ptr<Device> open_device(const DeviceOption& asked) {
-  const int32_t ordinal = asked.value_or(0);
+  const int32_t ordinal = asked.ordinal.value_or(0);
   if (ordinal == NF4_HOST_DEVICE) return open_host_device();
   if (std::unique_ptr<Device> device = open_cuda_device(ordinal)) return device;
-  if (asked) throw std::runtime_error(fmt::format("--device is {}; there is no such CUDA device", ordinal));
+  if (asked.ordinal) throw std::runtime_error(fmt::format("--device is {}; there is no such CUDA device", ordinal));
   say("No CUDA device: this is the host backend.\n");
   return open_host_device();
 }
@@ -54,6 +55,8 @@ int run_on(Device&, nf4_handle_t handle, const VariantsOptions& options) {
 template <typename Options>
 int run(const Options& options) {
   const std::unique_ptr<Device> device = open_device(options.device);
+  // The library reads it when the handle is made.
+  if (!options.device.as.empty()) setenv("NF4_COMPUTE_CAPABILITY", options.device.as.c_str(), 1);
   const Handle handle = make_handle(device->ordinal());
   return run_on(*device, handle.get(), options);
 }

@@ -153,7 +153,15 @@ void add_device(CLI::App& app, DeviceOption& target) {
   const auto read = [](const std::string& option, const std::string& text) {
     return text == "host" ? NF4_HOST_DEVICE : static_cast<int32_t>(number(option, text, 0, 1023));
   };
-  add_value<int32_t>(app, "--device", "N|host", target, read, "(CUDA device 0 if there is one, else the host)")
+  add_value<int32_t>(app, "--device", "N|host", target.ordinal, read, "(CUDA device 0 if there is one, else the host)")
+      ->group(kWhere);
+  const auto capability = [](const std::string& option, const std::string& text) {
+    if (text.empty()) reject(option, text, "a compute capability, 8.6 for example");
+    return text;
+  };
+  add_value<std::string>(app, "--as", "X.Y", target.as, capability,
+                         "run as an older device: with variants, shared memory and clusters of that\n"
+                         "compute capability (NF4_COMPUTE_CAPABILITY)")
       ->group(kWhere);
 }
 

@@ -20,8 +20,11 @@ struct Text {
   std::string text;
 };
 
-// NF4_HOST_DEVICE for the host; without a value, CUDA device 0 if there is one.
-using DeviceOption = std::optional<int32_t>;
+// Where to run. NF4_HOST_DEVICE for the host; without a value, CUDA device 0 if there is one.
+struct DeviceOption {
+  std::optional<int32_t> ordinal;
+  std::string as;  // an older compute capability to run as, "8.6"; "" for the device's own
+};
 
 struct SweepOptions {
   SuiteOptions suite;

@@ -8,6 +8,7 @@
 
 #include "check.hpp"
 #include "device.hpp"
+#include "older_device.hpp"
 #include "registry.hpp"
 #include "status.hpp"
 
@@ -61,6 +62,8 @@ nf4_status_t nf4_create(nf4_handle_t* handle, int32_t device) {
     }
     auto created = std::make_unique<nf4_handle>();
     created->device = device == NF4_HOST_DEVICE ? host_device() : query_device(device);
+    if (const char* capability = environment("NF4_COMPUTE_CAPABILITY"); capability != nullptr && !created->on_host())
+      created->device = as_older_device(created->device, capability);
     const char* log = environment("NF4_LOG");
     created->log = log != nullptr && std::strcmp(log, "0") != 0;
     if (const char* names = environment("NF4_FORCE_VARIANT")) force_variants(*created, names);

@@ -27,6 +27,7 @@ constexpr Family kFamilies[] = {
     gemm_pair_tma_variants,
     gemm_pair_variants,
     gemm_pair_stream_variants,
+    gemm_pair_multistage_variants,
     gemm_pair_wgmma_variants,
     gemm_scaled_wgmma_variants,
     gemm_fma_variants,

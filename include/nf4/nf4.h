@@ -166,7 +166,8 @@ typedef struct nf4_handle* nf4_handle_t;
 /* Creates a handle for CUDA device `device`, or for the multi-threaded host backend if `device` is NF4_HOST_DEVICE.
  * Reads the environment: NF4_TUNING_FILE names a tuning table to use instead of the built-in one; NF4_FORCE_VARIANT
  * holds names of variants, separated by commas, that every call of their operation must use (an empty name is none);
- * NF4_LOG, if not empty or 0, writes each call's selected variant to stderr. A program with more rights than its user
+ * NF4_LOG, if not empty or 0, writes each call's selected variant to stderr; NF4_COMPUTE_CAPABILITY, 8.6 for example,
+ * limits a CUDA device to what an older one can run (since 1.2). A program with more rights than its user
  * (set-user-ID, file capabilities) reads none of them.
  * Errors: INVALID_ARGUMENT, NO_DEVICE, UNSUPPORTED (a device older than compute capability 7.5), UNKNOWN_VARIANT, IO,
  * PARSE, CUDA, OUT_OF_MEMORY; *handle is NULL then. Since 1.0. */

@@ -73,6 +73,8 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+__device__ __forceinline__ void wait_all_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // 16 bytes of global memory, by way of the L2 cache alone: what another block or kernel wrote is there.
 __device__ __forceinline__ uint4 load_global_quad(const void* global) {
   uint4 v;

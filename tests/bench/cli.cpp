@@ -146,6 +146,7 @@ TEST_CASE("nf4-bench: help and versions") {
     const Outcome help = shell(directory, std::string("\"$bench\" ") + command + " --help");
     CHECK(help.status == 0);
     CHECK(holds(help.output, "--device N|host"));
+    CHECK(holds(help.output, "--as X.Y"));
     CHECK(holds(help.output, std::string("Usage: nf4-bench ") + (*command ? command : "sweep")));
     CHECK(holds(help.output, "--csv") == (!*command || std::string(command) == "sweep"));
   }

@@ -192,6 +192,35 @@ TEST_CASE("launches: who would run an empty shape can be asked") {
   }
 }
 
+TEST_CASE("launches: compute capability 8.x has tensor cores for up to 64 rows of x, with a workspace and without") {
+  for (const fake_cuda::Device& device : kDevices) {
+    if (device.capability / 10 != 8) continue;
+    fake_cuda::reset({device});
+    const Backend backend(0);
+    for (const nf4_dtype_t dtype : {NF4_F16, NF4_BF16}) {
+      for (const int64_t m : {2, 4, 8, 16, 32, 64}) {
+        for (const int64_t n : {1024, 4096, 28672}) {
+          for (const size_t workspace : {size_t{0}, SIZE_MAX}) {
+            INFO("capability " << device.capability << " m " << m << " n " << n << " workspace " << workspace);
+            nf4_problem_t problem = NF4_PROBLEM_INIT;
+            problem.dtype = dtype;
+            problem.m = m;
+            problem.n = n;
+            problem.k = 8192;
+            nf4_options_t options = NF4_OPTIONS_INIT;
+            options.workspace_size = workspace;
+            nf4_selection_t selection{};
+            selection.struct_size = sizeof selection;
+            require_success(nf4_select(backend.handle(), &problem, &options, &selection));
+            CHECK(std::string(selection.variant) == "gemm.pair_multistage");
+            CHECK((selection.workspace_size == 0) == (workspace == 0));
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("launches: products of the same x share a launch where they can") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);
