@@ -262,6 +262,7 @@ void add_model(CLI::App& app, ModelOptions& options) {
       ->required();
   add_value<int32_t>(app, "--blocksize", "N", options.blocksize, blocksize, "of what is packed, 32 to 4096 (64)")
       ->group(kWhat);
+  app.add_flag("--details", options.details, "matrices by their names, and every variant")->group(kWhat);
   add_variants(app, options.variants, "these variants alone; \"selected\" is what the library chooses");
   add_device(app, options.device);
 }

@@ -55,6 +55,7 @@ struct TuneOptions {
 struct ModelOptions {
   std::string path;
   int32_t blocksize = 64;  // of what is packed
+  bool details = false;
   std::vector<std::string> variants;
   DeviceOption device;
 };

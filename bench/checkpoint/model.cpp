@@ -37,9 +37,12 @@ Distance quantization_error(Workload& workload, const std::vector<unsigned char>
 class ModelRun {
  public:
   ModelRun(Device& device, nf4_handle_t handle, const ModelOptions& options)
-      : device_(device), handle_(handle), options_(options) {
+      : device_(device), handle_(handle), options_(options), packings_(options.details) {
+    // In short, what the library selects.
+    const bool all = options.details || !options.variants.empty();
+    const std::vector<std::string> names = all ? options.variants : std::vector<std::string>{kSelected};
     for (const nf4_op_t op : kOps) {
-      for (auto& contender : nf4_contenders(handle, op, options.variants)) contenders_.push_back(std::move(contender));
+      for (auto& contender : nf4_contenders(handle, op, names)) contenders_.push_back(std::move(contender));
     }
   }
 
@@ -145,16 +148,14 @@ size_t measure_model(Device& device, nf4_handle_t handle, const ModelOptions& op
   }
   progress.clear();
   write_stdout(run.packings().text());
-  say("error: ||unpacked - original|| / ||original||. Of the {} tensors, norms, biases and others stay as they are.\n",
+  say("error: ||unpacked - original|| / ||original||. Of {} tensors, norms, biases and others stay as they are.\n",
       checkpoint.tensors());
   if (!checkpoint.other_layers().empty()) {
     say("{} layers are packed as something else than NF4; the first is {}\n", checkpoint.other_layers().size(),
         printable(checkpoint.other_layers().front()));
   }
   write_stdout(run.totals().text());
-  say("err/bound: largest error of an output against float64, over its bound. Matrices stay in the cache. Experts "
-      "(three "
-      "sizes) are not multiplied.\n");
+  say("time: of all matrices, each hot in the cache. err/bound: the largest error, over its bound; 1 at most.\n");
   return run.totals().failures();
 }
 

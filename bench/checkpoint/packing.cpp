@@ -6,11 +6,13 @@
 #include <algorithm>
 
 #include "problem.hpp"
+#include "report/units.hpp"
 
 namespace nf4bench {
 namespace {
 
 constexpr size_t kNameWidth = 56;
+constexpr size_t kShapeWidth = 20;
 
 std::string without_numbers(const std::string& name) {
   std::string out;
@@ -28,7 +30,7 @@ std::string form_of(const Matrix& matrix) {
   return fmt::format("{}{}", packed, dtype_name(matrix.dtype));
 }
 
-std::string bytes_text(int64_t bytes) { return bytes > 0 ? std::to_string(bytes) : "-"; }
+std::string size_text(int64_t bytes) { return bytes > 0 ? bytes_text(bytes) : "-"; }
 
 std::string error_text(const Distance& distance) {
   return distance.norm2 > 0 ? fmt::format("{:.5f}", distance.relative()) : "-";
@@ -44,11 +46,10 @@ std::string shortened(const std::string& name) {
   return "..." + text.substr(begin);
 }
 
-std::string line_of(const std::string& name, const std::string& shape, const std::string& form,
-                    const Packing& packing) {
-  return fmt::format("{:<{}} {:>5} {:>14} {:>11} {:>13} {:>13} {:>13} {:>6.2f}x {:>9} {:>9}\n", shortened(name),
-                     kNameWidth, fmt::format("x{}", packing.matrices), shape, form, packing.before,
-                     bytes_text(packing.plain), bytes_text(packing.nested),
+std::string line_of(const std::string& name, size_t width, const std::string& form, const Packing& packing) {
+  return fmt::format("{:<{}} {:>5} {:>11} {:>10} {:>10} {:>10} {:>6.2f}x {:>8} {:>8}\n", shortened(name), width,
+                     fmt::format("x{}", packing.matrices), form, size_text(packing.before), size_text(packing.plain),
+                     size_text(packing.nested),
                      static_cast<double>(packing.before) / static_cast<double>(packing.after),
                      error_text(packing.error), error_text(packing.error_nested));
 }
@@ -66,11 +67,9 @@ void Packing::add(const Packing& other) {
 }
 
 void PackingTable::add(const Matrix& matrix, const Packing& packing) {
-  const Line line{without_numbers(matrix.name), matrix.name, fmt::format("{}", fmt::join(matrix.shape, "x")),
-                  form_of(matrix), packing};
-  const auto same = [&](const Line& other) {
-    return other.kind == line.kind && other.shape == line.shape && other.form == line.form;
-  };
+  const std::string shape = fmt::format("{}", fmt::join(matrix.shape, " x "));
+  const Line line{details_ ? without_numbers(matrix.name) + ", " + shape : shape, form_of(matrix), packing};
+  const auto same = [&](const Line& other) { return other.name == line.name && other.form == line.form; };
   const auto found = std::find_if(lines_.begin(), lines_.end(), same);
   if (found == lines_.end()) {
     lines_.push_back(line);
@@ -80,22 +79,33 @@ void PackingTable::add(const Matrix& matrix, const Packing& packing) {
 }
 
 std::string PackingTable::text() const {
-  std::string out =
-      fmt::format("\n{:<{}} {:>5} {:>14} {:>11} {:>13} {:>13} {:>13} {:>7} {:>9} {:>9}\n", "matrices", kNameWidth, "",
-                  "shape", "form", "bytes", "nf4", "nested", "smaller", "error", "nested");
+  constexpr size_t kMostLines = 8;  // so that all that is told fits into a screen
+  std::vector<Line> lines = lines_;
+  const auto larger = [](const Line& a, const Line& b) { return a.packing.before > b.packing.before; };
+  if (!details_) std::stable_sort(lines.begin(), lines.end(), larger);
+  if (!details_ && lines.size() > kMostLines) {
+    Line& rest = lines[kMostLines - 1];
+    rest.name = fmt::format("{} others", lines.size() - kMostLines + 1);
+    rest.form.clear();
+    for (size_t i = kMostLines; i < lines.size(); ++i) rest.packing.add(lines[i].packing);
+    lines.resize(kMostLines);
+  }
+  const size_t width = details_ ? kNameWidth : kShapeWidth;
+  std::string out = fmt::format("{:<{}} {:>5} {:>11} {:>10} {:>10} {:>10} {:>7} {:>8} {:>8}\n", "matrices", width, "",
+                                "form", "before", "NF4", "nested", "smaller", "error", "nested");
   Packing all;
   all.matrices = 0;
   bool all_plain = true;
   bool all_nested = true;
   for (const Line& line : lines_) {
-    out += line_of(line.packing.matrices == 1 ? line.name : line.kind, line.shape, line.form, line.packing);
     all.add(line.packing);
     all_plain = all_plain && line.packing.plain > 0;
     all_nested = all_nested && line.packing.nested > 0;
   }
   if (!all_plain) all.plain = 0;  // sums of some would mislead
   if (!all_nested) all.nested = 0;
-  return out + line_of("all", "", "", all);
+  for (const Line& line : lines) out += line_of(line.name, width, line.form, line.packing);
+  return out + line_of("all", width, "", all);
 }
 
 }  // namespace nf4bench

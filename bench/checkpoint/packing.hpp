@@ -36,21 +36,24 @@ struct Packing {
   void add(const Packing& other);
 };
 
-// Matrices of a kind share a line: a model has hundreds, in layers that are alike.
+// Matrices of a kind share a line, since a model has hundreds in layers that are alike: those of one shape, or with
+// `details` those of one shape and one name up to its numbers. Without details the smallest share a line where there
+// are many.
 class PackingTable {
  public:
+  explicit PackingTable(bool details) : details_(details) {}
+
   void add(const Matrix& matrix, const Packing& packing);
   std::string text() const;
 
  private:
   struct Line {
-    std::string kind;  // the name, with * for each number
-    std::string name;  // of the first
-    std::string shape;
+    std::string name;
     std::string form;
     Packing packing;
   };
 
+  bool details_;
   std::vector<Line> lines_;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "contenders/contender.hpp"
+#include "report/units.hpp"
 
 namespace nf4bench {
 
@@ -37,8 +38,8 @@ Totals::Total& Totals::of(const Row& row) {
 }
 
 std::string Totals::text() const {
-  std::string out = fmt::format("\n{:<12} {:<28} {:>8} {:>12} {:>8} {:>10} {:>10}\n", "operation", "variant",
-                                "matrices", "us in all", "GB/s", "err/bound", "rel.err");
+  std::string out = fmt::format("\n{:<12} {:<28} {:>8} {:>10} {:>8} {:>10} {:>10}\n", "operation", "variant",
+                                "matrices", "time", "GB/s", "err/bound", "rel.err");
   for (const Total& total : totals_) {
     const bool gemm = total.op == NF4_OP_GEMM;
     out += fmt::format("{:<12} {:<28} {:>8} ",
@@ -48,7 +49,7 @@ std::string Totals::text() const {
       out += fmt::format("FAILED: {}\n", total.failure);
       continue;
     }
-    out += fmt::format("{:>12.1f} {:>8.1f} ", total.microseconds, total.bytes / total.microseconds * 1e-3);
+    out += fmt::format("{:>10} {:>8.1f} ", time_text(total.microseconds), total.bytes / total.microseconds * 1e-3);
     out += gemm ? fmt::format("{:>10.3f} {:>10.2e}\n", total.worst, total.relative_error)
                 : fmt::format("{:>10} {:>10}\n", "exact", "-");
   }

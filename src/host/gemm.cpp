@@ -105,12 +105,12 @@ int64_t panels_size(const GemmArgs& args) { return round_up(std::min(args.m, kPa
 
 // Panels of x, and a tile's weights and its sums for each thread.
 int64_t host_gemm_scratch(const GemmArgs& args, const Device& device) {
-  if (prefers_tables(args)) return host_gemv_scratch(args, device);
+  if (host_gemv_supports(args)) return host_gemv_scratch(args);
   return panels_size(args) + threads_of(args, device) * kScratch + kLine;
 }
 
 int host_gemm(const GemmArgs& args, const Device& device, int, Stream) {
-  if (prefers_tables(args)) return host_gemv(args, device);
+  if (host_gemv_supports(args)) return host_gemv(args, device);
   const int threads = threads_of(args, device);
   void* memory = args.workspace;
   size_t space = static_cast<size_t>(host_gemm_scratch(args, device)) * sizeof(double);

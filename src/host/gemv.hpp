@@ -1,14 +1,14 @@
-// The product with one row of x, by tables of what a byte of codes adds to it.
+// The product with one row of x: weights are multiplied as they are decoded.
 #pragma once
 
 #include "variant.hpp"
 
 namespace nf4 {
 
-// Whether host_gemv takes the product, and W has rows enough to pay for the tables.
-bool prefers_tables(const GemmArgs& args);
+// Whether host_gemv takes the product.
+bool host_gemv_supports(const GemmArgs& args);
 
 int host_gemv(const GemmArgs& args, const Device& device);
-int64_t host_gemv_scratch(const GemmArgs& args, const Device& device);  // see host_gemm_scratch()
+int64_t host_gemv_scratch(const GemmArgs& args);  // see host_gemm_scratch()
 
 }  // namespace nf4

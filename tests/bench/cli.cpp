@@ -326,23 +326,40 @@ TEST_CASE("nf4-bench model: a folder of shards, layers across them, experts, and
     }
     return false;
   };
-  const auto has_packing = [&](const std::string& name, const std::string& count, const std::string& shape,
-                               const std::string& form, const std::string& sizes) {
-    return has_line(name, fmt::format(" {} {:>14} {:>11} {}", count, shape, form, sizes));
+  const auto has_packing = [&](const std::string& name, const std::string& count, const std::string& form,
+                               const std::string& sizes) {
+    return has_line(name, fmt::format(" {} {:>11} {}", count, form, sizes));
   };
-  CHECK(has_packing("model.layers.*.k.weight", "x2", "64x64", "f32", "        32768          4608          6288 "));
-  CHECK(has_packing("model.layers.0.q.weight", "x1", "64x64", "nf4 f32", "        16384          2304             - "));
-  CHECK(has_packing("model.layers.1.q.weight", "x1", "64x64", "nested f32",
-                    "        16384             -          3140 "));
-  CHECK(has_packing("model.layers.0.experts.up", "x1", "2x64x64", "f32", "        32768          4608          5256 "));
-  CHECK(has_packing("model.layers.1.experts.up", "x1", "2x64x64", "nf4 f32",
-                    "        32768          4608             - "));
-  CHECK(has_packing("all", "x6", "", "", "       131072             -             - "));
+  CHECK(has_packing("64 x 64", "x2", "f32", "  32.0 KiB   4.50 KiB   6.14 KiB "));
+  CHECK(has_packing("64 x 64", "x1", "nf4 f32", "  16.0 KiB   2.25 KiB          - "));
+  CHECK(has_packing("64 x 64", "x1", "nested f32", "  16.0 KiB          -   3.07 KiB "));
+  CHECK(has_packing("2 x 64 x 64", "x1", "f32", "  32.0 KiB   4.50 KiB   5.13 KiB "));
+  CHECK(has_packing("2 x 64 x 64", "x1", "nf4 f32", "  32.0 KiB   4.50 KiB          - "));
+  CHECK(has_packing("all", "x6", "", "   128 KiB          -          - "));
   // Two dense matrices and two packed ones are multiplied; experts, and all, are unpacked.
   CHECK(has_line("gemm M=1", "selected                            4 "));
   CHECK(has_line("gemm M=8", "selected                            4 "));
   CHECK(has_line("unpack", "selected                            6 "));
   CHECK(has_line("pack", "selected                            3 "));
+  CHECK_FALSE(holds(outcome.output, "model.layers"));
+  const Outcome details = bench(directory, "model . --details");
+  CHECK(holds(details.output, "\nmodel.layers.*.k.weight, 64 x 64 "));
+  CHECK(holds(details.output, "gemm.host"));
+}
+
+TEST_CASE("nf4-bench model: many shapes fit into a screen") {
+  const Directory directory;
+  std::vector<Part> parts;
+  for (int64_t i = 0; i < 20; ++i) parts.push_back(dense_part(fmt::format("w{}", i), {64, 64 + 32 * i}));
+  write_file(directory / "file", safetensors_of(parts));
+  const Outcome outcome = bench(directory, "model file");
+  CAPTURE(outcome.output);
+  CHECK(outcome.status == 0);
+  CHECK(std::count(outcome.output.begin(), outcome.output.end(), '\n') <= 18);
+  CHECK(holds(outcome.output, "\n13 others "));
+  CHECK(holds(outcome.output, "x20 "));
+  std::istringstream lines(outcome.output);
+  for (std::string line; std::getline(lines, line);) CHECK(line.size() <= 110);
 }
 
 #if !NF4_SANITIZED

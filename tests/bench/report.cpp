@@ -10,6 +10,7 @@
 #include "report/json.hpp"
 #include "report/output.hpp"
 #include "report/table.hpp"
+#include "report/units.hpp"
 #include "support/harness.hpp"
 
 namespace nf4test {
@@ -80,6 +81,18 @@ TEST_CASE("report: JSON is one object a line, whatever the texts and figures are
   CHECK(objects[2]["peer"] == true);
   CHECK(objects[2]["speedup_over"].empty());
   CHECK(objects[3]["not_measured"][0] == describe(missed));
+}
+
+TEST_CASE("units: three digits of the unit that suits") {
+  CHECK(bytes_text(1023) == "1023 B");
+  CHECK(bytes_text(1024) == "1.00 KiB");
+  CHECK(bytes_text(14155776) == "13.5 MiB");
+  CHECK(bytes_text(int64_t{3} << 40) == "3.00 TiB");
+  CHECK(bytes_text(int64_t{2048} << 40) == "2048 TiB");
+  CHECK(time_text(0.5) == "0.50 us");
+  CHECK(time_text(999) == "999 us");
+  CHECK(time_text(1514) == "1.51 ms");
+  CHECK(time_text(2.4e6) == "2.40 s");
 }
 
 TEST_CASE("output: a file that cannot be written is an error with its name and the cause") {
