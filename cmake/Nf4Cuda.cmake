@@ -1,7 +1,8 @@
 # Decides whether the CUDA backend is built, and for which architectures.
 #   NF4_HAVE_CUDA   true where it is
-# The default serves every GPU from sm_75 on: machine code for sm_80 and sm_90a, PTX of sm_75 for the rest. The preset
-# `all-architectures` lists them all.
+# The default serves every GPU from sm_75 on: machine code for sm_80, which all of 8.x runs, and for sm_90a; PTX of sm_80
+# for newer ones, so that they have its kernels for tensor cores too, and of sm_75 for Turing. The driver compiles PTX when
+# a program first runs. The preset `all-architectures` has machine code for them all.
 include(CheckCompilerFlag)
 include(CheckLanguage)
 
@@ -13,7 +14,7 @@ if(NOT NF4_CUDA STREQUAL "OFF")
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90a-real) # not in the cache, which is the parent project's too
+      set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80 90a-real) # not in the cache, which is the parent project's too
     endif()
     enable_language(CUDA)
     # Hopper's own instructions are in 90a alone; whoever asks for 90 means its GPUs, and so does `native` on one.

@@ -46,19 +46,23 @@ std::optional<Number> parse_number(std::string_view text) {
   return value;
 }
 
-// "*", "8", "2-16" or "257-".
-Range parse_range(const Line& line, const char* column, std::string_view text) {
-  if (text == "*") return {};
+// "8", "2-16" or "257-"; nothing where it is none of these.
+std::optional<Range> parse_bounds(std::string_view text) {
   const size_t dash = text.find('-', 1);
   const bool open = dash == text.size() - 1;
   const auto low = parse_number<int64_t>(text.substr(0, dash));
   const auto high = dash == std::string_view::npos ? low
                     : open                         ? std::optional{INT64_MAX}
                                                    : parse_number<int64_t>(text.substr(dash + 1));
-  if (!low || !high || *low < 0 || *high < *low) {
-    line.fail("{} is '{}'; expected *, a number, low-high, or low-", column, shown(text));
-  }
-  return {*low, *high};
+  if (!low || !high || *low < 0 || *high < *low) return std::nullopt;
+  return Range{*low, *high};
+}
+
+// "*" or bounds.
+Range parse_range(const Line& line, const char* column, std::string_view text) {
+  if (text == "*") return {};
+  if (const auto range = parse_bounds(text)) return *range;
+  line.fail("{} is '{}'; expected *, a number, low-high, or low-", column, shown(text));
 }
 
 std::string format_range(const Range& range) {
@@ -92,10 +96,11 @@ TuningRow parse_row(const Line& line, std::string_view text) {
   row.line = line.number;
   row.device = device;
   if (device.empty()) line.fail("device is empty; expected a name, sm_NN, host or *");
-  row.capability = -1;
   if (device.starts_with("sm_")) {
-    row.capability = parse_number<int>(device.substr(3)).value_or(0);
-    if (row.capability <= 0) line.fail("device is '{}'; expected sm_ and a number, sm_90 for example", shown(device));
+    row.capabilities = parse_bounds(device.substr(3));
+    if (!row.capabilities || row.capabilities->low == 0) {
+      line.fail("device is '{}'; expected sm_ and a number or a range, sm_90 or sm_80-89 for example", shown(device));
+    }
   }
   if (const auto parsed = parse_name<Op>(op, kOps)) {
     row.op = *parsed;
@@ -133,7 +138,8 @@ TuningRow parse_row(const Line& line, std::string_view text) {
 }  // namespace
 
 bool TuningRow::matches(const Device& on) const {
-  return device == "*" || capability == on.compute_capability || device == on.name;
+  if (capabilities) return capabilities->contains(on.compute_capability);
+  return device == "*" || device == on.name;
 }
 
 bool TuningRow::matches(const Problem& problem) const {

@@ -26,8 +26,8 @@ struct Range {
 };
 
 struct TuningRow {
-  std::string device;  // a device's name, "sm_90", "host", or "*"
-  int capability;      // 90 if device is "sm_90", else -1
+  std::string device;                 // a device's name, "sm_90", "sm_80-89", "host", or "*"
+  std::optional<Range> capabilities;  // those of "sm_..."
   Op op;
   std::optional<Dtype> dtype;  // none: any
   Range m, n, k;

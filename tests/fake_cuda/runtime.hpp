@@ -15,7 +15,7 @@ namespace fake_cuda {
 
 struct Device {
   int capability;     // 90
-  int architecture;   // of the code that it runs: 90, or 75 where it gets PTX
+  int architecture;   // of the code that it runs: 90, or 80 where it gets PTX of that
   int shared_memory;  // bytes that a block may ask for
   int multiprocessors;
 };

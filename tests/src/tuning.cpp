@@ -97,6 +97,8 @@ TEST_CASE("tuning: each malformed field is told with its line") {
       {"sm_90a,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_90a'; expected sm_ and a number"},
       {"sm_-1,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_-1'"},
       {"sm_0,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_0'"},
+      {"sm_*,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_*'"},
+      {"sm_89-80,gemm,*,*,*,*,*,gemm.host,,", "expected sm_ and a number or a range, sm_90 or sm_80-89 for example"},
       {"*,gemv,*,*,*,*,*,gemm.host,,", "op is 'gemv'; expected pack, unpack, gemm"},
       {"*,,*,*,*,*,*,gemm.host,,", "op is ''"},
       {"*,gemm,u8,*,*,*,*,gemm.host,,", "dtype is 'u8'; expected f32, f16, bf16 or *"},
@@ -241,8 +243,9 @@ TEST_CASE("tuning: a row's device is a name, an architecture, or any") {
     bool h200, h100, host;
   };
   const Case cases[] = {
-      {"*", true, true, true},      {"sm_90", true, true, false},    {"NVIDIA H200", true, false, false},
-      {"host", false, false, true}, {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
+      {"*", true, true, true},       {"sm_90", true, true, false},    {"NVIDIA H200", true, false, false},
+      {"host", false, false, true},  {"NVIDIA", false, false, false}, {"sm_9", false, false, false},
+      {"sm_80-", true, true, false}, {"sm_80-90", true, true, false}, {"sm_80-89", false, false, false},
   };
   for (const Case& c : cases) {
     CAPTURE(c.device);

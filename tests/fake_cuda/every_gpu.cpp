@@ -1,0 +1,98 @@
+// What each kind of GPU runs, by the built-in table: the table in README.md, and a product on tensor cores wherever the
+// GPU has them for 16-bit values.
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime.hpp"
+#include "support/harness.hpp"
+
+namespace nf4test {
+namespace {
+
+struct Gpu {
+  const char* name;
+  fake_cuda::Device device;
+};
+
+// GPUs that run the same. Their architecture is that of the code which the build has for them.
+struct Row {
+  const char* head;  // the first cells of the row
+  std::vector<Gpu> gpus;
+  bool tensor_cores;  // whether there are variants that use them
+  const char* tail;
+};
+
+const std::vector<Row> kRows = {
+    {"7.5 | T4, RTX 2080", {{"T4", {75, 75, 64 << 10, 40}}}, false, "no"},
+    {"8.0 to 8.9 | A100, RTX 3090, A10, RTX 4090, L4, L40S",
+     {{"A100", {80, 80, 163 << 10, 108}},
+      {"RTX 3090", {86, 80, 99 << 10, 82}},
+      {"A10", {86, 80, 99 << 10, 72}},
+      {"RTX 4090", {89, 80, 99 << 10, 128}},
+      {"L4", {89, 80, 99 << 10, 58}},
+      {"L40S", {89, 80, 99 << 10, 142}}},
+     true,
+     "no"},
+    {"9.0 | H100, H200", {{"H100, H200", fake_cuda::kH200}}, true, "yes"},
+    {"10.0, 12.0 | B200, RTX 5090",
+     {{"B200", {100, 80, 227 << 10, 148}}, {"RTX 5090", {120, 80, 99 << 10, 170}}},
+     true,
+     "no"},
+    {"the same, preset `all-architectures` |",
+     {{"B200", {100, 100, 227 << 10, 148}}, {"RTX 5090", {120, 120, 99 << 10, 170}}},
+     true,
+     "no"},
+};
+
+// The variant of a product of m rows by W [8192, 8192], with all the workspace that it asks for.
+std::string selected(nf4_handle_t handle, int64_t m, nf4_dtype_t dtype) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.m = m;
+  problem.n = problem.k = 8192;
+  problem.dtype = dtype;
+  nf4_options_t options = NF4_OPTIONS_INIT;
+  options.workspace_size = SIZE_MAX;
+  nf4_selection_t selection{};
+  selection.struct_size = sizeof selection;
+  require_success(nf4_select(handle, &problem, &options, &selection));
+  return selection.variant;
+}
+
+bool uses_tensor_cores(std::string_view variant) {
+  return variant.starts_with("gemm.pair") || variant.starts_with("gemm.scaled") || variant == "gemm.unpack_cublas";
+}
+
+// The row of README.md's table for a GPU: without the operation's name, which is the same in all.
+std::string row_of(const Row& row, const Gpu& gpu) {
+  fake_cuda::reset({gpu.device});
+  const Backend backend(0);
+  std::string text = std::string("| ") + row.head;
+  for (const int64_t m : {1, 8, 16, 64, 256}) {
+    INFO(gpu.name << ", " << m << " rows");
+    const std::string variant = selected(backend.handle(), m, NF4_BF16);
+    CHECK(selected(backend.handle(), m, NF4_F16) == variant);
+    CHECK(uses_tensor_cores(variant) == (row.tensor_cores || variant == "gemm.unpack_cublas"));
+    text += " | " + variant.substr(variant.find('.') + 1);
+  }
+  return text + " | " + row.tail + " |";
+}
+
+}  // namespace
+
+TEST_CASE("every GPU: runs what README.md says", "[.][cublaslt]") {
+  std::ifstream file(NF4_README);
+  const std::string readme{std::istreambuf_iterator<char>(file), {}};
+  REQUIRE(!readme.empty());
+  for (const Row& row : kRows) {
+    for (const Gpu& gpu : row.gpus) {
+      const std::string text = row_of(row, gpu);
+      INFO(gpu.name << "; README.md lacks the row\n" << text);
+      CHECK(readme.find(text) != std::string::npos);
+    }
+  }
+}
+
+}  // namespace nf4test
