@@ -120,6 +120,39 @@ class OperatorTest(host_device.HostTest):
                 for name, arguments in calls.items()
             }
 
+    def test_products_that_are_limited(self):
+        """Where nobody measured, products of more rows go to the kernel before; all of a group do if any does."""
+        w, bias = torch.randn(48, 64), torch.randn(48)
+        packed, state = F.quantize_4bit(w, quant_type="nf4")
+        originals = {name: mock.Mock(return_value="original") for name in ("gemm_4bit", "gemv_4bit", "dequantize_4bit")}
+        ops = operators.Operators(originals, self.devices, codes.Codes())
+        kernels = ops.kernels()
+
+        def outcomes(rows):
+            x = torch.randn(rows, 64)
+            product = packed, [48, 64], state.absmax, 64, bias, None, None, None
+            group = ops.gemm_4bit_group(x, [product, product], "nf4")
+            return (kernels["gemm_4bit"](x, packed, [48, 64], state.absmax, 64, "nf4", bias) == "original",
+                    kernels["gemv_4bit"](x[:1], packed, [48, 64], state.absmax, state.code, 64) == "original",
+                    group is NotImplemented)  # fmt: skip
+
+        self.devices.limits[HOST] = "not measured"
+        with mock.patch.dict(_bitsandbytes.devices._ROWS, {"gemm.host": 3}):
+            self.assertEqual(outcomes(3), (False, False, False))
+            self.assertEqual(outcomes(4), (True, False, True))
+        self.assertEqual(outcomes(1), (True, True, True))
+        originals["dequantize_4bit"].reset_mock()
+        kernels["dequantize_4bit"](packed, state.absmax, 64, "nf4", [48, 64], torch.float32)
+        originals["dequantize_4bit"].assert_not_called()
+
+    def test_devices(self):
+        """What is said of them."""
+        devices = _bitsandbytes.Devices()
+        with mock.patch("nf4._tensors.compute_capability", lambda index: (90, 86)[index]):
+            self.assertTrue(devices[0] and devices[1])
+        self.assertEqual(list(devices.limits), [1])
+        self.assertRegex(devices.limits[1], "compute capability 8.6: .* 32 by gemm.pair_multistage")
+
     def test_tensors_that_do_not_fit(self):
         """Also what libnf4 would refuse goes to the kernel before: it may know more, or has the better message."""
         w, x = torch.randn(48, 64), torch.randn(1, 64)

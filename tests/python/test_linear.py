@@ -13,13 +13,14 @@ from unittest import mock
 import host_device
 import nf4
 import support
-from host_device import linear, quantize, unpack
+from host_device import HOST, linear, quantize, unpack
 
 if not host_device.missing:
     import bitsandbytes
     import torch
     from bitsandbytes.nn import Linear4bit
     from nf4 import _tensors
+    from nf4._bitsandbytes import devices as _devices
     from torch.autograd import forward_ad
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -302,6 +303,15 @@ class WhatItLeavesTest(ForwardTest):
                   self.x.double(), self.x.to_sparse(), self.x.to("meta")):  # fmt: skip
             with self.subTest(x=type(x)):
                 self.assert_left(linear(COLS, ROWS), x)
+
+    def test_rows_beyond_what_is_known_to_be_faster(self):
+        """On a device that nobody measured; the host stands for it."""
+        devices, layer = nf4.plugin._replacements.devices, linear(COLS, ROWS)
+        devices.limits[HOST] = "not measured"
+        with mock.patch.dict(_devices._ROWS, {"gemm.host": 6}):
+            self.assert_short(layer)  # of 2 times 3 rows
+            self.assert_original(lambda: layer(torch.randn(7, COLS)))
+        self.assert_original(lambda: layer(self.x))
 
     def test_more_arguments(self):
         """A forward that somebody has replaced by one with more of them."""

@@ -26,7 +26,7 @@ class FakeReplacements:
     def Replacements(self):
         if self.failure:
             raise self.failure
-        self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={})))
+        self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={}, limits={})))
         return self.made[-1]
 
 

@@ -68,6 +68,12 @@ class SymbolTest(host_device.HostTest):
             self.assertTrue(torch.allclose(y, unpack(self.packed, self.state) @ x, atol=1e-4))
         self.native.cgemm_4bit_inference_naive_fp32.assert_not_called()
 
+    def test_gemv_that_is_limited(self):
+        """On a device that nobody measured."""
+        self.devices.limits[HOST] = "not measured"
+        self.gemv(self.packed, self.state)
+        self.native.cgemm_4bit_inference_naive_fp32.assert_called_once()
+
     def test_gemv_fp4(self):
         """The same function, told by the table of values alone; also where that lies at an address that was NF4's."""
         self.gemv(self.packed, self.state)

@@ -50,6 +50,12 @@ def handle(index: int) -> ctypes.c_void_p:
     return _pointers[index]
 
 
+def compute_capability(index: int) -> int:
+    """90 for 9.0; 0 of the host."""
+    handle(index)
+    return _handles[index].device_info()["compute_capability"]
+
+
 def current_device() -> int:
     """CUDA's, or the host where there is none."""
     return _current_device() if torch.cuda.is_available() else -1
@@ -202,23 +208,27 @@ def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Ten
     memory; None and None if it would use none."""
     size = 0
     for weight in weights:
-        fields = weight._obj
-        size = max(size, _workspace_size(x.get_device(), DTYPES[x.dtype], m, fields.rows, fields.cols, fields.blocksize,
-                                         fields.absmax_dtype))  # fmt: skip
+        size = max(size, selection(x.get_device(), DTYPES[x.dtype], m, *sizes(weight))[1])
     if size == 0:
         return None, None
     workspace = torch.empty(size, dtype=torch.uint8, device=x.device)  # torch's allocations are aligned to 512
     return byref(OptionsStruct(workspace=workspace.data_ptr(), workspace_size=size)), workspace
 
 
+def sizes(weight: Any) -> tuple[int, int, int, int]:
+    """What selection() asks of a weight: rows, columns, blocksize and nf4_dtype_t of absmax."""
+    fields = weight._obj
+    return fields.rows, fields.cols, fields.blocksize, fields.absmax_dtype
+
+
 @functools.lru_cache(maxsize=1 << 12)
-def _workspace_size(index: int, dtype: int, m: int, n: int, k: int, blocksize: int, absmax_dtype: int) -> int:
-    """The bytes that the fastest product of this size would use, 0 if none."""
+def selection(index: int, dtype: int, m: int, n: int, k: int, blocksize: int, absmax_dtype: int) -> tuple[str, int]:
+    """The variant of the fastest product of this size on device `index`, and the bytes of workspace that it uses."""
     problem = ProblemStruct(op=OP_GEMM, dtype=dtype, m=m, n=n, k=k, blocksize=blocksize, absmax_dtype=absmax_dtype)
-    selection = SelectionStruct()
+    chosen = SelectionStruct()
     check(library().nf4_select(handle(index), byref(problem), byref(OptionsStruct(workspace_size=SIZE_MAX)),
-                               byref(selection)))  # fmt: skip
-    return selection.workspace_size
+                               byref(chosen)))  # fmt: skip
+    return chosen.variant.decode(), chosen.workspace_size
 
 
 def unpack(weight: Any, shape: Sequence[int], dtype: torch.dtype, device: torch.device,

@@ -100,6 +100,7 @@ def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..
     usable device, no gradients, nothing that watches operators. Everything else is `original`'s, and so is every error:
     what keeps a product from being made, of whatever kind, is the original's to work with or to report."""
     is_compiling, is_grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
+    limits = devices.limits
 
     def product(layer: Linear4bit, x: torch.Tensor) -> torch.Tensor | None:
         """layer(x), or None if that is not for us."""
@@ -122,6 +123,8 @@ def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..
         index, shape, dtype = x.get_device(), x.shape, x.dtype
         if (index != plan.device or shape[-1] != plan.cols or dtype not in plan.dtypes
                 or own["compute_dtype"] is not dtype and own["compute_dtype"] is not None):  # fmt: skip
+            return None
+        if index in limits and not devices.is_faster(index, plan.dtypes[dtype], x.numel() // plan.cols, plan.weight):
             return None
         return _tensors.multiply(x, index, shape, plan.dtypes[dtype], plan.weight, plan.rows, plan.bias_pointer)
 

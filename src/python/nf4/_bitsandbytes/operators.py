@@ -58,13 +58,17 @@ class Operators:
                 return NotImplemented
             absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
             weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
-            return _tensors.gemm(A, weight, shapeB[0], bias)
+            return _tensors.gemm(A, weight, shapeB[0], bias) if self._is_faster(A, weight) else NotImplemented
 
     def _is_our_gemm(self, A: Tensor, B: Tensor, shapeB: Sequence[int], blocksize: int, quant_type: str,
                      bias: Tensor | None) -> bool:  # fmt: skip
         return (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
                 and A.shape[-1] == shapeB[1] and A.get_device() == B.get_device()
                 and (bias is None or _tensors.is_bias(bias, shapeB[0], A.dtype, A.get_device())))  # fmt: skip
+
+    def _is_faster(self, A: Tensor, weight: Any) -> bool:
+        rows = A.numel() // A.shape[-1] if A.shape[-1] else 0
+        return self.devices.is_faster(A.get_device(), _tensors.DTYPES[A.dtype], rows, weight)
 
     def gemm_4bit_group(self, A: Tensor, products: Iterable[tuple], quant_type: str) -> list[Tensor]:
         """The products of A, each of B, its shape, absmax, blocksize, bias, absmax_8bit, absmax_code and absmax_offset,
@@ -78,13 +82,16 @@ class Operators:
                 keep.append(absmax_offset)  # lives as long as the call
                 weights.append(_weight(B, shape, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset))
                 biases.append(bias)
+                if not self._is_faster(A, weights[-1]):
+                    return NotImplemented
             return _tensors.gemm_group(A, weights, biases)
 
     def gemv_4bit(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor,
                   blocksize: int) -> Tensor:  # fmt: skip
         if not self._is_our_gemv(A, B, shapeB, code, blocksize):
             return NotImplemented
-        return _tensors.gemm(A, _weight(B, shapeB, absmax, blocksize), shapeB[0])
+        weight = _weight(B, shapeB, absmax, blocksize)
+        return _tensors.gemm(A, weight, shapeB[0]) if self._is_faster(A, weight) else NotImplemented
 
     def gemv_4bit_out(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor, blocksize: int,
                       out: Tensor) -> None:  # fmt: skip

@@ -67,6 +67,8 @@ class Symbols:
         if not (self._usable(index, blocksize) and _value(n) == 1 and self.codes.is_nf4_at(_value(code))):
             return NotImplemented
         weight = _tensors.struct(rows, cols, _value(blocksize), _value(B), _value(absmax), F32)
+        if not self.devices.is_faster(index, dtype, 1, weight):
+            return NotImplemented
         return check(library().nf4_gemm(
             _tensors.handle(index), _value(out), rows, _value(A), cols, 1, dtype, weight, None, None,
             _value(stream)))  # fmt: skip
