@@ -62,7 +62,8 @@ bool uses_tensor_cores(std::string_view variant) {
   return variant.starts_with("gemm.pair") || variant.starts_with("gemm.scaled") || variant == "gemm.unpack_cublas";
 }
 
-// The variants for 1, for 8 to 64 and for 256 rows of x as cells, without the operation's name, which is the same in all.
+// The variants for 1, for 8 to 64 and for 256 rows of x as cells, without the operation's name, which is the same in
+// all.
 std::string cells_of(const Row& row, const Gpu& gpu) {
   fake_cuda::reset({gpu.device});
   const Backend backend(0);
