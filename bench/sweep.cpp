@@ -57,8 +57,9 @@ Contenders contenders_of(Device& device, nf4_handle_t handle, const SweepOptions
   for (const auto& [option, path] :
        {std::pair("--peer", options.peers.bitsandbytes), std::pair("--cublas", options.peers.cublas)}) {
     if (!path.empty())
-      throw std::invalid_argument(fmt::format("{} is {}; expected none on the host, where no peer runs", option, path));
+      throw std::invalid_argument(fmt::format("{} is {}; expected none on the host, where it cannot run", option, path));
   }
+  for (auto& peer : host_peers(note)) out.push_back(std::move(peer));
   return out;
 }
 
@@ -114,7 +115,7 @@ size_t sweep(Device& device, nf4_handle_t handle, const SweepOptions& options) {
   OutputFile json(options.json);
 
   Report report(describe_run(device, options, contenders), std::move(csv), std::move(json));
-  if (!note.empty()) say("without cuBLAS: {}\n", note);
+  if (!note.empty()) say("without dense products: {}\n", note);
   measure_all(device, handle, options, problems, contenders, report);
   report.finish();
   return report.failures();

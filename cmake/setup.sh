@@ -23,6 +23,7 @@ package catch2
 package libbenchmark-dev
 package libcli11-dev
 package libfmt-dev
+package libopenblas0 # to compare with, at run time
 package mypy
 package nlohmann-json3-dev
 package python3-numpy

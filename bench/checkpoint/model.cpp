@@ -44,6 +44,9 @@ class ModelRun {
     for (const nf4_op_t op : kOps) {
       for (auto& contender : nf4_contenders(handle, op, names)) contenders_.push_back(std::move(contender));
     }
+    for (auto& peer : device.is_host() ? host_peers(note_) : cuda_peers(device, handle, {}, note_)) {
+      if (is_dense(peer->name())) contenders_.push_back(std::move(peer));
+    }
   }
 
   void take(Checkpoint& checkpoint, const Matrix& matrix) {
@@ -56,6 +59,8 @@ class ModelRun {
 
   const PackingTable& packings() const { return packings_; }
   const Totals& totals() const { return totals_; }
+  // Why nothing is compared with dense products, if so.
+  const std::string& note() const { return note_; }
 
  private:
   Problem problem_of(const Matrix& matrix) const {
@@ -128,6 +133,7 @@ class ModelRun {
   nf4_handle_t handle_;
   const ModelOptions& options_;
   Contenders contenders_;
+  std::string note_;
   PackingTable packings_;
   Totals totals_;
 };
@@ -156,6 +162,7 @@ size_t measure_model(Device& device, nf4_handle_t handle, const ModelOptions& op
   }
   write_stdout(run.totals().text());
   say("time: of all matrices, each hot in the cache. err/bound: the largest error, over its bound; 1 at most.\n");
+  if (!run.note().empty()) say("without dense products: {}\n", run.note());
   return run.totals().failures();
 }
 

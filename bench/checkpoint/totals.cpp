@@ -37,9 +37,18 @@ Totals::Total& Totals::of(const Row& row) {
   return totals_.emplace_back(std::move(total));
 }
 
+const Totals::Total* Totals::dense_of(const Total& total) const {
+  const auto dense = [&](const Total& other) {
+    return is_dense(other.contender) && other.op == total.op && other.m == total.m &&
+           other.matrices == total.matrices && other.failure.empty();
+  };
+  const auto found = std::find_if(totals_.begin(), totals_.end(), dense);
+  return found == totals_.end() ? nullptr : &*found;
+}
+
 std::string Totals::text() const {
-  std::string out = fmt::format("\n{:<12} {:<28} {:>8} {:>10} {:>8} {:>10} {:>10}\n", "operation", "variant",
-                                "matrices", "time", "GB/s", "err/bound", "rel.err");
+  std::string out = fmt::format("\n{:<12} {:<28} {:>8} {:>10} {:>8} {:>8} {:>10} {:>10}\n", "operation", "variant",
+                                "matrices", "time", "vs dense", "GB/s", "err/bound", "rel.err");
   for (const Total& total : totals_) {
     const bool gemm = total.op == NF4_OP_GEMM;
     out += fmt::format("{:<12} {:<28} {:>8} ",
@@ -49,7 +58,10 @@ std::string Totals::text() const {
       out += fmt::format("FAILED: {}\n", total.failure);
       continue;
     }
-    out += fmt::format("{:>10} {:>8.1f} ", time_text(total.microseconds), total.bytes / total.microseconds * 1e-3);
+    const Total* const dense = dense_of(total);
+    out += fmt::format("{:>10} {:>8} {:>8.1f} ", time_text(total.microseconds),
+                       dense == nullptr ? "-" : fmt::format("{:.2f}x", dense->microseconds / total.microseconds),
+                       total.bytes / total.microseconds * 1e-3);
     out += gemm ? fmt::format("{:>10.3f} {:>10.2e}\n", total.worst, total.relative_error)
                 : fmt::format("{:>10} {:>10}\n", "exact", "-");
   }

@@ -32,6 +32,8 @@ class Totals {
 
   // What is selected may differ from matrix to matrix: those count together.
   Total& of(const Row& row);
+  // The dense product of the same matrices, null if there is none.
+  const Total* dense_of(const Total& total) const;
 
   std::vector<Total> totals_;
   size_t failures_ = 0;

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "problem.hpp"
@@ -41,6 +42,9 @@ using Contenders = std::vector<std::unique_ptr<Contender>>;
 // The name of the contender that is what the library selects.
 inline constexpr const char* kSelected = "selected";
 
+// Whether it multiplies with weights that were never quantized.
+inline bool is_dense(std::string_view name) { return name.ends_with(" dense"); }
+
 // The library's selection, for groups also that for each product by itself, and each variant of `op` in each of its
 // configs. Not empty `names` keep those variants alone; "selected" names the selection.
 Contenders nf4_contenders(nf4_handle_t handle, nf4_op_t op, const std::vector<std::string>& names);
@@ -54,5 +58,8 @@ struct PeerPaths {
 // The contenders that come from the libraries at `paths`, for every operation. A library named there that does not load
 // is an error; that the loader's search finds no cuBLAS is told in `note`.
 Contenders cuda_peers(Device& device, nf4_handle_t handle, const PeerPaths& paths, std::string& note);
+
+// The same on the host: OpenBLAS, for f32, if the loader finds it.
+Contenders host_peers(std::string& note);
 
 }  // namespace nf4bench

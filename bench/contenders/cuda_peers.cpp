@@ -3,49 +3,27 @@
 #include "contenders/bitsandbytes.hpp"
 #include "contenders/contender.hpp"
 #include "contenders/cublas.hpp"
+#include "contenders/peer.hpp"
 #include "status.hpp"
 
 namespace nf4bench {
 namespace {
 
-// Peers round weights, and some round products, to 16 bits, and none states a bound. Theirs, four times that of
-// codebook values rounded as they are, which costs twice what class "codebook16" allows, only catches wrong results.
-constexpr double kPeerSlack = 4;
-
 bool fits_int(int64_t value) { return value <= std::numeric_limits<int>::max(); }
 
-class Peer : public Contender {
- public:
-  bool is_peer() const override { return true; }
-  double accuracy_g(const Problem& problem) const override {
-    const double rounded =
-        nf4ref::accuracy_g("codebook16", problem.dtype, problem.k) + nf4ref::unit_roundoff(problem.dtype) / 2;
-    return kPeerSlack * rounded;
-  }
-};
-
-// cuBLAS on weights that were never quantized.
-class DenseCublas final : public Peer {
+class DenseCublas final : public DensePeer {
  public:
   explicit DenseCublas(std::shared_ptr<Cublas> cublas) : cublas_(std::move(cublas)) {}
 
   std::string name() const override { return "cuBLAS dense"; }
   bool supports(const Problem& problem) const override { return problem.op == NF4_OP_GEMM; }
-  double bytes(const Problem& problem) const override {
-    const int64_t elements = problem.elements() + problem.m * (problem.n + problem.k);
-    return static_cast<double>(elements * nf4ref::size_of(problem.dtype));
-  }
-  void prepare(Workload& workload) override { workload.dense(0); }
-  void run(Workload& workload, int set, nf4_stream_t stream) override {
-    const Problem& p = workload.problem();
-    for (const Product& product : workload.products(set)) {
-      const auto* const w =
-          static_cast<const uint8_t*>(workload.dense(set)) + product.first * p.k * nf4ref::size_of(p.dtype);
-      cublas_->gemm(product.y, workload.x(), w, p.dtype, p.m, product.weight.rows, p.k, stream);
-    }
-  }
 
  private:
+  void multiply(void* y, const void* x, const void* w, const Problem& problem, int64_t rows,
+                nf4_stream_t stream) override {
+    cublas_->gemm(y, x, w, problem.dtype, problem.m, rows, problem.k, stream);
+  }
+
   std::shared_ptr<Cublas> cublas_;
 };
 
