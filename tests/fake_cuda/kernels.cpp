@@ -150,8 +150,10 @@ struct Box {
 
 struct GemmLaunch {
   std::vector<nf4::GroupProduct> products;
-  int64_t m;            // rows of x
-  int64_t most, fewer;  // that the kernel can take, and that the next smaller can
+  int64_t m;      // rows of x
+  int64_t most;   // that a launch of the variant can take,
+  int64_t cols;   // that this kernel can,
+  int64_t fewer;  // and that the next narrower one can
   std::vector<Tile> tiles{};
   int64_t grid = 0, block = 0;
   int cluster = 1;
@@ -242,7 +244,8 @@ std::string wrong_with_gemm(const GemmLaunch& found, const Launch& launch, Expec
   const nf4::GemmArgs& first = call.products.front();
   const int64_t left = first.m - call.m0;
   if (found.products.size() != call.products.size()) return "products";
-  if (found.m != std::min(left, found.most) || found.m <= found.fewer) return "rows of x in a pass";
+  if (found.m != std::min(left, found.most) || found.m > found.cols || found.m <= found.fewer)
+    return "rows of x in a pass";
   if (launch.grid != found.grid) return "grid, expected " + std::to_string(found.grid);
   if (launch.block != found.block) return "block, expected " + std::to_string(found.block);
   if (static_cast<int>(launch.cluster) != found.cluster) return "cluster, expected " + std::to_string(found.cluster);
@@ -299,6 +302,28 @@ std::string with_one_of(int value, const F& f) {
   return result;
 }
 
+// The most rows of x for which there is room in shared memory, of what a call has left.
+int64_t most_pair_cols(const Expected& call, bool tma, int maps) {
+  const nf4::GemmArgs& first = call.products.front();
+  const std::vector<int64_t> rows = rows_of(call.products);
+  const auto has_room = [&](auto cols) {
+    constexpr int kCols = decltype(cols)::value;
+    using Shape = nf4::PairShape<kCols>;
+    const auto& config =
+        tma ? nf4::PairTmaConfigs::kConfigs[call.config] : nf4::PairCpAsyncConfigs::kConfigs[call.config];
+    const int most_cluster = tma ? nf4::PairTmaConfigs::kMostCluster : nf4::PairCpAsyncConfigs::kMostCluster;
+    nf4::PairLaunch launch;
+    return first.m - call.m0 > kCols / 2 &&
+           nf4::lay_out_pair<kCols>(nf4::count_tiles(rows, Shape::kRows), first.weight.cols, maps, call.device,
+                                    most_cluster, config, launch);
+  };
+  return has_room(nf4::Constant<16>{})  ? 16
+         : has_room(nf4::Constant<8>{}) ? 8
+         : has_room(nf4::Constant<4>{}) ? 4
+         : has_room(nf4::Constant<2>{}) ? 2
+                                        : 1;
+}
+
 // gemm_pair<T, Cols, Copy, Scales, Products>(x, ldx, m, group, plan, source)
 template <int Products>
 Check read_pair_of(const Launch& launch, const Name& kernel, const void* const* arguments) {
@@ -313,7 +338,9 @@ Check read_pair_of(const Launch& launch, const Name& kernel, const void* const* 
   return [=](Expected& call) {
     const nf4::GemmArgs& first = call.products.front();
     const int rows = cols >= 8 ? 32 : 16;
-    GemmLaunch found{products_of(group), m, cols, cols / 2};
+    const std::vector<int64_t> all_rows = rows_of(call.products);
+    const int maps_kept = first.weight.absmax.dtype == Dtype::u8 ? static_cast<int>(all_rows.size()) : 1;
+    GemmLaunch found{products_of(group), m, most_pair_cols(call, tma, maps_kept), cols, cols / 2};
     found.x = x;
     found.ldx = ldx;
     found.grid = int64_t{plan.tiles.count} * plan.cluster;
@@ -329,8 +356,6 @@ Check read_pair_of(const Launch& launch, const Name& kernel, const void* const* 
       found.tiles.push_back({product, int64_t{group.tiles.in_product(tile, product)} * rows, rows, 0, cols});
     }
     const bool f32 = first.weight.absmax.dtype == Dtype::f32;
-    const std::vector<int64_t> all_rows = rows_of(call.products);
-    const int maps_kept = first.weight.absmax.dtype == Dtype::u8 ? static_cast<int>(all_rows.size()) : 1;
     const auto& config =
         tma ? nf4::PairTmaConfigs::kConfigs[call.config] : nf4::PairCpAsyncConfigs::kConfigs[call.config];
     const int most_cluster = tma ? nf4::PairTmaConfigs::kMostCluster : nf4::PairCpAsyncConfigs::kMostCluster;
@@ -363,7 +388,7 @@ Check read_pair_stream(const Launch& launch, const Name& kernel, const void* con
   return [=](Expected& call) {
     const nf4::GemmArgs& first = call.products.front();
     const int cols = 8 * shape.number(0);
-    GemmLaunch found{products_of(group), m, cols, cols > 8 ? cols / 2 : 0};
+    GemmLaunch found{products_of(group), m, 64, cols, cols > 8 ? cols / 2 : 0};
     found.x_map = maps.back();
     found.x_box = {cols, 64};
     found.codes_maps = maps;
@@ -410,7 +435,7 @@ Check read_pair_wgmma(const Launch& launch, const Name& kernel, const void* cons
   return [=](Expected& call) {
     const nf4::GemmArgs& first = call.products.front();
     const int cols = shape.number(0);
-    GemmLaunch found{{product}, m, cols, cols > 8 ? cols / 2 : 0};
+    GemmLaunch found{{product}, m, 64, cols, cols > 8 ? cols / 2 : 0};
     found.x = x;
     found.ldx = ldx;
     found.codes_maps = maps;
@@ -447,7 +472,7 @@ Check read_scaled_wgmma(const Launch& launch, const Name& kernel, const void* co
     const nf4::ScaledConfig& config = nf4::kScaledConfigs[call.config];
     const int blocksize = first.weight.log2_blocksize == 5 ? 32 : 64;
     const int64_t row_tiles = up(first.weight.rows, config.rows);
-    GemmLaunch found{{product}, m, first.m, 0};
+    GemmLaunch found{{product}, m, first.m, first.m, 0};
     found.x_map = x.front();
     found.x_box = {config.cols, 64};
     found.codes_maps = codes;
@@ -486,7 +511,7 @@ Check read_fma(const Launch& launch, const Name& kernel, const void* const* argu
     const nf4::GemmArgs& first = call.products.front();
     const nf4::Weight& weight = first.weight;
     const int cols = kernel.number(1);
-    GemmLaunch found{{product}, m, cols, cols / 2};
+    GemmLaunch found{{product}, m, 4, cols, cols / 2};
     found.x = x;
     found.ldx = ldx;
     found.grid = std::min<int64_t>(weight.rows, call.device.multiprocessors);
@@ -519,7 +544,7 @@ Check read_tiled(const Launch& launch, const Name& kernel, const void* const* ar
     const int config = own ? call.config : 0;
     const int64_t tile_m = own ? setting(call, "tile_m") : 64;
     const int64_t tiles_n = up(first.weight.rows, 64), tiles_m = up(m, tile_m);
-    GemmLaunch found{{product}, m, first.m, 0};
+    GemmLaunch found{{product}, m, first.m, first.m, 0};
     found.x = x;
     found.ldx = ldx;
     found.grid = tiles_n * tiles_m;
@@ -544,7 +569,7 @@ Check read_gemv_lut(const Launch& launch, const Name& kernel, const void* const*
   return [=](Expected& call) {
     const nf4::GemmArgs& first = call.products.front();
     const int warps = setting(call, "warps");
-    GemmLaunch found{{product}, 1, 1, 0};
+    GemmLaunch found{{product}, 1, 1, 1, 0};
     found.x = x;
     found.grid = up(first.weight.rows, warps);
     found.block = warps * 32;
