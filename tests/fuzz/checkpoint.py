@@ -2,8 +2,8 @@
 
     NF4_LIBRARY=libnf4.so PYTHONPATH=src/python python3 checkpoint.py [libFuzzer's arguments] [folder of inputs ...]
 
-An input is a file. It is refused with a FileError that names it, or it is a checkpoint: its tensors cover the data once;
-its layers have weights that the library unpacks; what is written of it by the package's Writer is the same checkpoint
+An input is a file. It is refused with a FileError that names it, or it is a checkpoint: its tensors cover the data
+once; its layers have weights that the library unpacks; what is written of it by the package's Writer is the same checkpoint
 when it is read again; and python -m nf4 shows it in lines of printable text. Any other outcome is a defect, as are more
 time and memory than libFuzzer is told to allow."""
 
