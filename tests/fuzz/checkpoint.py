@@ -3,9 +3,9 @@
     NF4_LIBRARY=libnf4.so PYTHONPATH=src/python python3 checkpoint.py [libFuzzer's arguments] [folder of inputs ...]
 
 An input is a file. It is refused with a FileError that names it, or it is a checkpoint: its tensors cover the data
-once; its layers have weights that the library unpacks; what is written of it by the package's Writer is the same checkpoint
-when it is read again; and python -m nf4 shows it in lines of printable text. Any other outcome is a defect, as are more
-time and memory than libFuzzer is told to allow."""
+once; its layers have weights that the library unpacks; what is written of it by the package's Writer is the same
+checkpoint when it is read again; and python -m nf4 shows it in lines of printable text. Any other outcome is a
+defect, as are more time and memory than libFuzzer is told to allow."""
 
 import contextlib
 import io
@@ -113,8 +113,8 @@ def valid(rng):
     return pack(header, data)
 
 
-VALUES = [0, 1, -1, 2**31, 2**63 - 1, 2**63, 10**400, 0.5, 1e308, "", "U8", "F32", "nf4", "\x1b[2J", "\ud800", None, True,
-          [], [0], [2**62, 2], {}, [[]], float("nan"), float("inf"), 32, 64, 4096]  # fmt: skip
+VALUES = [0, 1, -1, 2**31, 2**63 - 1, 2**63, 10**400, 0.5, 1e308, "", "U8", "F32", "nf4", "\x1b[2J", "\ud800", None,
+          True, [], [0], [2**62, 2], {}, [[]], float("nan"), float("inf"), 32, 64, 4096]  # fmt: skip
 
 
 def places(value, found):
