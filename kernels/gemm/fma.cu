@@ -33,7 +33,7 @@
 #include "device/warp.hpp"
 #include "dispatch.hpp"
 #include "families.hpp"
-#include "format/codebook.hpp"
+#include "gemm/fma_layout.hpp"
 #include "gemm/row_pieces.hpp"
 
 namespace nf4 {
@@ -48,21 +48,8 @@ struct Config {
 
 constexpr Config kConfigs[] = {{8}, {4}, {2}};
 
-constexpr int kWarps = 16;  // at most
-constexpr int kMostCols = 4;
-
-// Pieces of as many weights as let their x stay in 32 or 64 registers.
-constexpr int piece_of(int cols) { return cols <= 2 ? 32 : 16; }
-
 // The table of pairs, and the holes in it.
-struct Table {
-  static constexpr int kEntries = 256;
-  static constexpr int kEntryBytes = 256;
-  static constexpr int kUsedBytes = 128;
-  static constexpr int kBytes = kEntries * kEntryBytes;
-  static constexpr int kMap = 256;                                                // floats of holes, of nested absmax
-  static constexpr int kSums = kEntries * (kEntryBytes - kUsedBytes) / 4 - kMap;  // the rest
-
+struct Table : FmaTableSizes {
   uint8_t* bytes;
 
   // A barrier must follow.
@@ -92,31 +79,6 @@ struct Table {
   }
   __device__ float map(uint32_t code) const { return *hole(code); }
   __device__ float* sum(uint32_t i) const { return hole(kMap + i); }
-};
-
-// How a block works: `teams` teams of `parts` warps.
-struct Plan {
-  int parts;
-  int teams;
-  int steps;           // of 32 pieces
-  int chunk;           // rows of a block whose sums the holes hold
-  float codebook[16];  // as a parameter it is at hand when the kernel starts
-
-  // The division in which a warp has least to do, of those alike the one with most parts. A block has `rows` rows, of
-  // which a warp takes `at_once`; to read the x of a step costs it as much as about 4 rows.
-  static Plan of(int64_t most_columns, int64_t rows, int cols, int at_once) {
-    Plan plan{1, kWarps, static_cast<int>(std::max<int64_t>(ceil_div(most_columns, kWarpSize), 1)), 0, {}};
-    const auto cost = [&](int parts) {
-      return ceil_div(plan.steps, parts) * (ceil_div(rows, kWarps / parts * at_once) * at_once + 4);
-    };
-    for (int parts = 2; parts <= std::min(plan.steps, kWarps); ++parts) {
-      if (cost(parts) <= cost(plan.parts)) plan.parts = parts;
-    }
-    plan.teams = kWarps / plan.parts;
-    plan.chunk = Table::kSums / (plan.parts * cols);
-    std::copy(std::begin(kCodebook), std::end(kCodebook), plan.codebook);
-    return plan;
-  }
 };
 
 // Whether all pieces of W are complete, at aligned addresses.
@@ -259,18 +221,19 @@ __device__ void read_x(float (&values)[Cols][Piece], const T* x, int64_t ldx, in
 }
 
 template <class T, int Cols, int Rows, bool Plain>
-__global__ void __launch_bounds__(kWarps* kWarpSize, 1) gemm_fma(T* __restrict__ y,        // [m, weight.rows]
-                                                                 int64_t ldy,              // elements
-                                                                 const T* __restrict__ x,  // [m, weight.cols]
-                                                                 int64_t ldx,              // elements
-                                                                 int m,                    // 1 to Cols
-                                                                 const __grid_constant__ Weight weight,
-                                                                 const T* __restrict__ bias,  // [weight.rows] or null
-                                                                 const __grid_constant__ Plan plan) {
-  constexpr int kPiece = piece_of(Cols);
+__global__ void __launch_bounds__(kFmaWarps* kWarpSize, 1)
+    gemm_fma(T* __restrict__ y,        // [m, weight.rows]
+             int64_t ldy,              // elements
+             const T* __restrict__ x,  // [m, weight.cols]
+             int64_t ldx,              // elements
+             int m,                    // 1 to Cols
+             const __grid_constant__ Weight weight,
+             const T* __restrict__ bias,  // [weight.rows] or null
+             const __grid_constant__ FmaPlan plan) {
+  constexpr int kPiece = fma_piece(Cols);
   constexpr int kLanes = kWarpSize / (Rows * Cols);  // that get the same sum
   extern __shared__ __align__(16) uint8_t shared[];
-  const Table table{shared};
+  const Table table{{}, shared};
   const int lane = threadIdx.x % kWarpSize;
   const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kWarpSize, 0);  // known to be the warp's
   const int part = warp % plan.parts;
@@ -352,11 +315,11 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, 1) gemm_fma(T* __restrict__
 
 template <class T, int Cols, int Rows>
 int launch_pass(const GemmArgs& args, int64_t m0, int m, const Device& device, Stream stream) {
-  constexpr int kPiece = piece_of(Cols);
+  constexpr int kPiece = fma_piece(Cols);
   const Weight& weight = args.weight;
   const int64_t blocks = std::min<int64_t>(weight.rows, device.multiprocessors);
-  const Plan plan =
-      Plan::of(RowPieces<kPiece>(weight.rows, weight.cols).most_columns(), ceil_div(weight.rows, blocks), Cols, Rows);
+  const FmaPlan plan = FmaPlan::of(RowPieces<kPiece>(weight.rows, weight.cols).most_columns(),
+                                   ceil_div(weight.rows, blocks), Cols, Rows);
   const bool plain = weight.absmax.dtype == Dtype::f32 && whole_pieces<kPiece>(weight);
   const auto run = [&](auto is_plain) {
     constexpr auto kKernel = gemm_fma<T, Cols, Rows, decltype(is_plain)::value>;
@@ -377,7 +340,7 @@ int launch_gemm_fma(const GemmArgs& args, const Device& device, int config, Stre
       constexpr int kRows = kConfigs[decltype(index)::value].rows;
       constexpr int kFewRows = std::min(kRows, 4);  // where x takes more registers
       return in_passes(args.m, [&](int64_t m0, int64_t& rows) {
-        rows = std::min<int64_t>(rows, kMostCols);
+        rows = std::min<int64_t>(rows, kFmaMostCols);
         const auto m = static_cast<int>(rows);
         return m == 1   ? launch_pass<T, 1, kRows>(args, m0, m, device, stream)
                : m == 2 ? launch_pass<T, 2, kFewRows>(args, m0, m, device, stream)

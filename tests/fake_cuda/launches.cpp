@@ -4,6 +4,7 @@
 #include <set>
 
 #include "runtime.hpp"
+#include "somewhere.hpp"
 #include "support/calls.hpp"
 
 namespace nf4test {
@@ -22,36 +23,6 @@ bool all_on_the_stream() {
     return launch.stream == kStream && launch.device == fake_cuda::current_device();
   });
 }
-
-// Operands of any size one behind the other, at aligned addresses that nothing reads.
-class Somewhere {
- public:
-  template <class T>
-  T* take(int64_t count, size_t size) {
-    constexpr uintptr_t kPage = 4096;
-    const uintptr_t begin = next_;
-    next_ += (static_cast<uintptr_t>(count) * size + kPage - 1) / kPage * kPage;
-    return reinterpret_cast<T*>(begin);
-  }
-
-  nf4_weight_t weight(int64_t rows, int64_t cols, int32_t blocksize, nf4_dtype_t absmax_dtype) {
-    const int64_t blocks = (rows * cols + blocksize - 1) / blocksize;
-    nf4_weight_t weight = NF4_WEIGHT_INIT;
-    weight.rows = rows;
-    weight.cols = cols;
-    weight.blocksize = blocksize;
-    weight.absmax_dtype = absmax_dtype;
-    weight.codes = take<uint8_t>((rows * cols + 1) / 2, 1);
-    weight.absmax = take<void>(blocks, static_cast<size_t>(nf4ref::size_of(absmax_dtype)));
-    weight.absmax_map = take<float>(256, sizeof(float));
-    weight.absmax2 = take<float>((blocks + 255) / 256, sizeof(float));
-    weight.absmax_offset = take<float>(1, sizeof(float));
-    return weight;
-  }
-
- private:
-  uintptr_t next_ = uintptr_t{1} << 20;
-};
 
 // An operation on an n x k matrix, on memory that is not there.
 nf4_status_t call_somewhere(const Backend& backend, nf4_op_t op, nf4_dtype_t dtype, int64_t m, int64_t n, int64_t k,

@@ -1,11 +1,10 @@
 #include "runtime.hpp"
 
-#include <cuda.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <utility>
 
 namespace fake_cuda {
 namespace {
@@ -33,6 +32,7 @@ struct State {
   std::string_view failed_call;
   std::pmr::vector<Launch> launches{&memory};
   std::vector<std::string> violations;
+  Observer observer;
   std::pmr::map<const void*, std::string_view> names{&memory};          // of kernels, by the host's function
   std::pmr::map<std::pair<const void*, int>, size_t> allowed{&memory};  // dynamic shared memory, by kernel and device
   std::pmr::set<std::string_view> kernels{&memory};
@@ -92,6 +92,7 @@ void reset(const std::vector<Device>& devices) {
   s.current = 0;
   s.driver = CUDART_VERSION;
   s.last_error = cudaSuccess;
+  s.observer = nullptr;
   fail_call(0);
   clear();
 }
@@ -109,6 +110,7 @@ void fail_call(int number, cudaError_t error) {
   state().fail_error = error;
 }
 
+void observe(Observer observer) { state().observer = std::move(observer); }
 void set_pending(cudaError_t error) { state().last_error = error; }
 cudaError_t pending() { return state().last_error; }
 void set_driver(int version) { state().driver = version; }
@@ -118,6 +120,12 @@ std::string_view failed_call() { return state().failed_call; }
 const std::pmr::vector<Launch>& launches() { return state().launches; }
 const std::vector<std::string>& violations() { return state().violations; }
 const std::pmr::set<std::string_view>& kernels() { return state().kernels; }
+
+TensorMap read(const CUtensorMap& map) {
+  TensorMap description;
+  std::memcpy(&description, &map, sizeof description);
+  return description;
+}
 
 }  // namespace fake_cuda
 
@@ -223,13 +231,24 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
   return cudaSuccess;
 }
 
-cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel, void**) {
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel, void** arguments) {
   if (fails("cudaLaunchKernelExC")) return result(state().fail_error);
   State& s = state();
   Launch launch{s.names.at(kernel),       config->gridDim.x, config->blockDim.x, 1,
-                config->dynamicSmemBytes, config->stream,    s.current};
+                config->dynamicSmemBytes, config->stream,    s.current,          false};
   for (unsigned i = 0; i < config->numAttrs; ++i) {
-    if (config->attrs[i].id == cudaLaunchAttributeClusterDimension) launch.cluster = config->attrs[i].val.clusterDim.x;
+    const cudaLaunchAttributeValue& value = config->attrs[i].val;
+    switch (config->attrs[i].id) {
+      case cudaLaunchAttributeClusterDimension:
+        launch.cluster = value.clusterDim.x;
+        break;
+      case cudaLaunchAttributeProgrammaticStreamSerialization:
+        launch.dependent = value.programmaticStreamSerializationAllowed != 0;
+        break;
+      default:
+        s.violations.push_back(std::string(launch.kernel) + ": an attribute that the fake runtime does not know");
+        return result(cudaErrorInvalidValue);
+    }
   }
   const auto asked = s.allowed.find({kernel, s.current});
   const std::string wrong = violation(launch, *config, asked != s.allowed.end() ? asked->second : kSharedMemoryForAll);
@@ -238,6 +257,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* ke
     return result(cudaErrorInvalidConfiguration);
   }
   s.launches.push_back(launch);
+  if (s.observer) s.observer(launch, arguments);
   return cudaSuccess;
 }
 
@@ -260,16 +280,19 @@ cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cud
 
 // ---- the driver's descriptions for tensor copies
 
-static CUresult encode_tensor_map(CUtensorMap*, CUtensorMapDataType, cuuint32_t dimensions, void* address,
+static CUresult encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t dimensions, void* address,
                                   const cuuint64_t* sizes, const cuuint64_t* pitches, const cuuint32_t* box,
-                                  const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
-                                  CUtensorMapFloatOOBfill) {
-  bool right = reinterpret_cast<uintptr_t>(address) % 16 == 0;
+                                  const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
+                                  CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  bool right = dimensions == 2 && reinterpret_cast<uintptr_t>(address) % 16 == 0;
   for (cuuint32_t i = 0; i < dimensions; ++i) {
     right = right && sizes[i] > 0 && sizes[i] <= uint64_t{1} << 32 && box[i] > 0 && box[i] <= 256;
     if (i + 1 < dimensions) right = right && pitches[i] % 16 == 0 && pitches[i] < uint64_t{1} << 40;
   }
   if (!right) state().violations.push_back("a description for tensor copies that the driver refuses");
+  const TensorMap description{address, type, sizes[0], sizes[1], pitches[0], box[0], box[1], swizzle};
+  static_assert(sizeof description <= sizeof *map);
+  std::memcpy(map, &description, sizeof description);
   return right ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 

@@ -3,8 +3,10 @@
 // host memory. Not for several threads at once.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
+#include <functional>
 #include <memory_resource>
 #include <set>
 #include <string>
@@ -28,7 +30,22 @@ struct Launch {
   size_t shared_memory;
   cudaStream_t stream;
   int device;
+  bool dependent;  // programmatic dependent launch
 };
+
+// Sees each launch that succeeds, while the kernel's arguments can be read: argument i lies at arguments[i].
+using Observer = std::function<void(const Launch&, const void* const* arguments)>;
+
+// What a CUtensorMap of the fake driver holds: how it was asked for.
+struct TensorMap {
+  const void* address;
+  CUtensorMapDataType type;
+  uint64_t columns, rows;  // elements
+  uint64_t pitch;          // bytes from row to row
+  uint32_t box_columns, box_rows;
+  CUtensorMapSwizzle swizzle;
+};
+TensorMap read(const CUtensorMap& map);
 
 // Starts anew: these devices, the first of them current, a driver as new as the runtime, no error pending.
 void reset(const std::vector<Device>& devices);
@@ -39,6 +56,9 @@ void clear();
 // Makes call number `number` from now on fail with `error`; 1 is the next, 0 none. Calls that cannot fail by themselves
 // do not count: those that ask for errors and their names.
 void fail_call(int number, cudaError_t error = cudaErrorUnknown);
+
+// Calls `observer` from now on until the next reset().
+void observe(Observer observer);
 
 // Leaves an error behind, as an earlier failing call of somebody else would.
 void set_pending(cudaError_t error);

@@ -218,6 +218,7 @@ class BadFileTest(FolderTest):
             ("nested_blocksize 100", changed(nested_blocksize=100)),
             ("nested_offset None", changed(nested_offset=None)),
             ("nested_offset 1000+\\.\\.\\.; expected a number that a float", changed(nested_offset=10**400)),
+            ("nested_offset 1e\\+39; expected a number that a float32 can hold", changed(nested_offset=1e39)),
             ("blocksize 1000+\\.\\.\\.; expected one of", changed(blocksize=10**400)),
             ("absmax as U8 \\[749\\]", {f"{LAYER}.absmax": ("U8", np.zeros(749, np.uint8))}),
             ("absmax as F32 \\[750\\]", {f"{LAYER}.absmax": ("F32", np.zeros(750, np.float32))}),

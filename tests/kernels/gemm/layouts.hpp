@@ -66,6 +66,11 @@ inline std::string wrong_with_regions(std::vector<Region> regions, int64_t share
   return end > shared_bytes ? std::string(before) + " do not fit" : "";
 }
 
+// The pair table, at the beginning of shared memory, and the holes in it.
+constexpr int kPairTable = 64 * 1024;
+constexpr int kPairHoles = 256, kPairHoleBytes = 128;
+inline Region pair_table() { return {"table", 0, kPairTable, 1024}; }
+
 // What is wrong with a grid; empty if nothing is. CUDA takes 2^31 - 1 blocks, in whole clusters.
 inline std::string wrong_with_grid(int64_t blocks, int cluster) {
   return blocks < 1 || blocks > 0x7fffffff || blocks % cluster != 0 ? "grid" : "";

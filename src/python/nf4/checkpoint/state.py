@@ -4,6 +4,7 @@ docs/reference/format.md lists the keys."""
 
 import json
 import math
+import struct
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -130,9 +131,11 @@ def _shape(state: Dict[str, Any]) -> Tuple[int, ...]:
 def _offset(state: Dict[str, Any]) -> float:
     value = _field(state, "nested_offset", (int, float), "a number")
     try:
-        return float(value)
+        number = float(value)
+        struct.pack("<f", number)  # the library takes it so, and without "<" too large a number is no error
+        return number
     except OverflowError:
-        raise ValueError(f"has nested_offset {_shown(value)}; expected a number that a float can hold") from None
+        raise ValueError(f"has nested_offset {_shown(value)}; expected a number that a float32 can hold") from None
 
 
 def _need(tensors: Dict[str, Tensor], name: str, dtype: str, count: int) -> Tensor:

@@ -1,0 +1,730 @@
+#include "kernels.hpp"
+
+#include <cxxabi.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "gemm/group.hpp"
+#include "gemm/row_pieces.hpp"
+#include "kernels/gemm/fma_layout.hpp"
+#include "kernels/gemm/pair_layout.hpp"
+#include "kernels/gemm/pair_stream_layout.hpp"
+#include "kernels/gemm/pair_wgmma_layout.hpp"
+#include "kernels/gemm/scaled_wgmma_layout.hpp"
+
+namespace nf4test {
+namespace {
+
+using fake_cuda::Launch;
+using fake_cuda::TensorMap;
+using nf4::Dtype;
+
+// ---- names ----------------------------------------------------------------------------------------------------------
+
+void erase_all(std::string& text, std::string_view part, std::string_view by = {}) {
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += by.size())
+    text.replace(at, part.size(), by);
+}
+
+// "StreamShape<2, F32Scales>" in its parts.
+struct Name {
+  std::string text;
+  std::vector<std::string> arguments{};  // of the template
+
+  explicit Name(const std::string& all) : text(all.substr(0, all.find_first_of("<("))) {
+    if (text.size() == all.size() || all[text.size()] != '<') return;
+    std::string argument;
+    int depth = 0;
+    for (size_t i = text.size(); i < all.size(); ++i) {
+      const char c = all[i];
+      if (c == '<' && ++depth == 1) continue;
+      if (c == '>' && --depth == 0) break;
+      if (c == ',' && depth == 1) {
+        arguments.push_back(std::exchange(argument, {}));
+      } else if (c != ' ' || !argument.empty()) {
+        argument += c;
+      }
+    }
+    arguments.push_back(argument);
+  }
+
+  int number(size_t i) const { return std::atoi(arguments.at(i).c_str()); }
+};
+
+Name name_of(std::string_view mangled) {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> demangled(
+      abi::__cxa_demangle(std::string(mangled).c_str(), nullptr, nullptr, &status), std::free);
+  std::string text = status == 0 ? demangled.get() : std::string(mangled);
+  for (const char* part : {"nf4::", "(anonymous namespace)::", "void ", "(int)"}) erase_all(text, part);
+  erase_all(text, " >", ">");
+  erase_all(text, "(bool)1", "true");
+  erase_all(text, "(bool)0", "false");
+  return Name(text);
+}
+
+std::string type_name(Dtype dtype) { return dtype == Dtype::f32 ? "float" : dtype == Dtype::f16 ? "f16" : "bf16"; }
+std::string text_of(bool value) { return value ? "true" : "false"; }
+
+// ---- what any kernel has --------------------------------------------------------------------------------------------
+
+template <class T>
+const T& argument(const void* const* arguments, size_t i) {
+  return *static_cast<const T*>(arguments[i]);
+}
+
+bool aligned(const void* pointer, size_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
+int64_t size_of(Dtype dtype) { return dtype == Dtype::f32 ? 4 : dtype == Dtype::u8 ? 1 : 2; }
+int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+bool same(const nf4::Absmax& a, const nf4::Absmax& b) {
+  return a.values == b.values && a.dtype == b.dtype && a.map == b.map && a.absmax2 == b.absmax2 &&
+         a.offset == b.offset && a.log2_blocksize == b.log2_blocksize;
+}
+bool same(const nf4::Weight& a, const nf4::Weight& b) {
+  return a.rows == b.rows && a.cols == b.cols && a.codes == b.codes && same(a.absmax, b.absmax) &&
+         a.log2_blocksize == b.log2_blocksize && a.constant == b.constant;
+}
+
+// Number `name` of a config's text, "threads=256 grid=tiles", and whether it has a setting.
+int setting(const Expected& call, const std::string& name) {
+  const std::string text = call.variant.config_text(call.config);
+  const size_t at = text.find(name + "=");
+  return at != std::string::npos ? std::atoi(text.c_str() + at + name.size() + 1) : 0;
+}
+bool has_setting(const Expected& call, const std::string& setting) {
+  return call.variant.config_text(call.config).find(setting) != std::string::npos;
+}
+
+// How a kernel without clusters, dynamic shared memory and dependent launch is launched.
+std::string wrong_with_grid(const Launch& launch, int64_t grid, int64_t block) {
+  if (launch.grid != std::min<int64_t>(grid, 0x7fffffff)) return "grid, expected " + std::to_string(grid);
+  if (launch.block != block) return "block, expected " + std::to_string(block);
+  if (launch.cluster != 1 || launch.shared_memory != 0 || launch.dependent) return "attributes of the launch";
+  return "";
+}
+
+// A grid of one block for each tile, or as many as are resident, as the config says.
+std::string wrong_with_grid(const Launch& launch, const Expected& call, int64_t tiles) {
+  const int64_t resident = int64_t{setting(call, "blocks")} * call.device.multiprocessors;
+  const bool one_each = has_setting(call, "grid=tiles");
+  if (!one_each && !has_setting(call, "grid=resident")) return "a grid that is neither";
+  return wrong_with_grid(launch, one_each ? tiles : std::min(tiles, resident), setting(call, "threads"));
+}
+
+std::string wrong_with_name(const Name& kernel, const std::vector<std::string>& expected) {
+  std::string text;
+  for (const std::string& part : expected) text += " " + part;
+  std::string found;
+  for (const std::string& part : kernel.arguments) found += " " + part;
+  return found == text ? "" : "template arguments" + found + ", expected" + text;
+}
+
+// The first text that is not empty.
+std::string first_of(std::initializer_list<std::string> faults) {
+  for (const std::string& fault : faults) {
+    if (!fault.empty()) return fault;
+  }
+  return "";
+}
+
+// ---- products -------------------------------------------------------------------------------------------------------
+
+// Outputs of one product that one block, or one cluster, writes: rows of W by rows of x, the last ones perhaps past
+// their ends.
+struct Tile {
+  int product;
+  int64_t row, rows, x_row, x_rows;
+};
+
+struct Box {
+  int64_t rows, columns;
+};
+
+struct GemmLaunch {
+  std::vector<nf4::GroupProduct> products;
+  int64_t m;      // rows of x
+  int64_t most;   // that a launch of the variant can take,
+  int64_t cols;   // that this kernel can,
+  int64_t fewer;  // and that the next narrower one can
+  std::vector<Tile> tiles{};
+  int64_t grid = 0, block = 0;
+  int cluster = 1;
+  bool dependent = false;
+  std::optional<bool> constant{}, quads{};  // as the kernel is told
+
+  // How the kernel reads x and codes: by their addresses, or by tensor maps, in boxes.
+  const void* x = nullptr;
+  int64_t ldx = 0;
+  std::optional<TensorMap> x_map{};
+  Box x_box{};
+  std::vector<TensorMap> codes_maps{};
+  Box codes_box{};
+};
+
+using Interval = std::pair<int64_t, int64_t>;  // first, and one past the last
+
+// Whether they cover [0, end) once. The last may reach past it; none lies past it.
+bool cover_once(std::vector<Interval> intervals, int64_t end) {
+  std::sort(intervals.begin(), intervals.end());
+  int64_t next = 0;
+  for (const auto& [first, past] : intervals) {
+    if (first != next || first >= end || past <= first) return false;
+    next = past;
+  }
+  return next >= end;
+}
+
+std::string wrong_with_tiles(const GemmLaunch& launch) {
+  for (size_t p = 0; p < launch.products.size(); ++p) {
+    std::map<Interval, std::vector<Interval>> rows;  // of W, by rows of x
+    for (const Tile& tile : launch.tiles) {
+      if (tile.product == static_cast<int>(p))
+        rows[{tile.x_row, tile.x_row + tile.x_rows}].push_back({tile.row, tile.row + tile.rows});
+    }
+    std::vector<Interval> x_rows;
+    for (const auto& [x, w] : rows) {
+      x_rows.push_back(x);
+      if (!cover_once(w, launch.products[p].weight.rows)) return "rows of W are not covered once";
+    }
+    if (!cover_once(x_rows, launch.m)) return "rows of x are not covered once";
+  }
+  return "";
+}
+
+std::string wrong_with_map(const TensorMap& map, CUtensorMapDataType type, const void* address, int64_t rows,
+                           int64_t columns, int64_t pitch, const Box& box) {
+  const int64_t row_bytes = box.columns * (type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1 : 2);
+  const CUtensorMapSwizzle swizzle = row_bytes == 32   ? CU_TENSOR_MAP_SWIZZLE_32B
+                                     : row_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                       : CU_TENSOR_MAP_SWIZZLE_128B;
+  if (map.address != address) return "address of a tensor map";
+  if (static_cast<int64_t>(map.rows) != rows || static_cast<int64_t>(map.columns) != columns)
+    return "sizes of a tensor map";
+  if (static_cast<int64_t>(map.pitch) != pitch) return "pitch of a tensor map";
+  if (map.box_rows != box.rows || map.box_columns != box.columns) return "box of a tensor map";
+  return map.type != type || map.swizzle != swizzle ? "type or swizzle of a tensor map" : "";
+}
+
+std::string wrong_with_x(const GemmLaunch& launch, const nf4::GemmArgs& first, int64_t m0) {
+  const int64_t size = size_of(first.dtype);
+  const void* const x = static_cast<const uint8_t*>(first.x) + m0 * first.ldx * size;
+  if (launch.x_map) {
+    const int64_t ldx = first.m > 1 ? first.ldx : first.weight.cols;  // one row may be followed by any distance
+    return wrong_with_map(*launch.x_map, CU_TENSOR_MAP_DATA_TYPE_UINT16, x, launch.m, first.weight.cols, ldx * size,
+                          launch.x_box);
+  }
+  return launch.x != x || (launch.m > 1 && launch.ldx != first.ldx) ? "x" : "";
+}
+
+std::string wrong_with_product(const nf4::GroupProduct& found, const nf4::GemmArgs& args, int64_t m0, int64_t m) {
+  if (!same(found.weight, args.weight)) return "weight";
+  if (found.bias != args.bias) return "bias";
+  if (found.y != static_cast<uint8_t*>(args.y) + m0 * args.ldy * size_of(args.dtype)) return "y";
+  return m > 1 && found.ldy != args.ldy ? "leading dimension of y" : "";
+}
+
+// Whether every W has fours of scales that are aligned, in one row, and of one second level.
+bool quads(std::span<const nf4::GemmArgs> products) {
+  return std::all_of(products.begin(), products.end(), [](const nf4::GemmArgs& args) {
+    const nf4::Absmax& absmax = args.weight.absmax;
+    return args.weight.log2_blocksize == 6 && args.weight.cols % 256 == 0 &&
+           aligned(absmax.values, static_cast<size_t>(4 * size_of(absmax.dtype)));
+  });
+}
+
+std::string wrong_with_gemm(const GemmLaunch& found, const Launch& launch, Expected& call) {
+  const nf4::GemmArgs& first = call.products.front();
+  const int64_t left = first.m - call.m0;
+  if (found.products.size() != call.products.size()) return "products";
+  if (found.m != std::min(left, found.most) || found.m > found.cols || found.m <= found.fewer)
+    return "rows of x in a pass";
+  if (launch.grid != found.grid) return "grid, expected " + std::to_string(found.grid);
+  if (launch.block != found.block) return "block, expected " + std::to_string(found.block);
+  if (static_cast<int>(launch.cluster) != found.cluster) return "cluster, expected " + std::to_string(found.cluster);
+  if (launch.dependent != found.dependent) return "dependent launch";
+  if (found.constant && *found.constant != std::all_of(call.products.begin(), call.products.end(),
+                                                       [](const auto& args) { return args.weight.constant; }))
+    return "constant";
+  if (found.quads && *found.quads != quads(call.products)) return "quads of scales";
+  for (size_t p = 0; p < found.products.size(); ++p) {
+    const nf4::GemmArgs& args = call.products[p];
+    if (std::string wrong = wrong_with_product(found.products[p], args, call.m0, found.m); !wrong.empty()) return wrong;
+    if (found.codes_maps.empty()) continue;
+    const std::string wrong =
+        wrong_with_map(found.codes_maps.at(p), CU_TENSOR_MAP_DATA_TYPE_UINT8, args.weight.codes, args.weight.rows,
+                       args.weight.cols / 2, args.weight.cols / 2, found.codes_box);
+    if (!wrong.empty()) return wrong;
+  }
+  const std::string wrong = first_of({wrong_with_x(found, first, call.m0), wrong_with_tiles(found)});
+  call.m0 += found.m;
+  return wrong;
+}
+
+std::vector<int64_t> rows_of(std::span<const nf4::GemmArgs> products) {
+  std::vector<int64_t> rows;
+  for (const nf4::GemmArgs& args : products) rows.push_back(args.weight.rows);
+  return rows;
+}
+
+template <int Most>
+std::vector<nf4::GroupProduct> products_of(const nf4::Group<Most>& group) {
+  return {group.products, group.products + std::clamp(group.count, 1, Most)};
+}
+
+std::vector<TensorMap> read_maps(const void* maps, size_t count) {
+  std::vector<TensorMap> all;
+  for (size_t i = 0; i < count; ++i) all.push_back(fake_cuda::read(static_cast<const CUtensorMap*>(maps)[i]));
+  return all;
+}
+
+bool same(const nf4::PairCodebook& a, const nf4::PairCodebook& b) {
+  return std::equal(std::begin(a.values), std::end(a.values), b.values);
+}
+std::string wrong_with_codebook(const nf4::PairCodebook& found, Dtype dtype) {
+  return same(found, nf4::with_16bit(dtype, [](auto type) { return nf4::pair_codebook<decltype(type)>(); }))
+             ? ""
+             : "codebook";
+}
+
+// Calls f(Constant<value>{}) if `value` is one of Values.
+template <int... Values, class F>
+std::string with_one_of(int value, const F& f) {
+  std::string result = "template argument " + std::to_string(value);
+  (void)((value == Values ? (result = f(nf4::Constant<Values>{}), true) : false) || ...);
+  return result;
+}
+
+// The most rows of x for which there is room in shared memory, of what a call has left.
+int64_t most_pair_cols(const Expected& call, bool tma, int maps) {
+  const nf4::GemmArgs& first = call.products.front();
+  const std::vector<int64_t> rows = rows_of(call.products);
+  const auto has_room = [&](auto cols) {
+    constexpr int kCols = decltype(cols)::value;
+    using Shape = nf4::PairShape<kCols>;
+    const auto& config =
+        tma ? nf4::PairTmaConfigs::kConfigs[call.config] : nf4::PairCpAsyncConfigs::kConfigs[call.config];
+    const int most_cluster = tma ? nf4::PairTmaConfigs::kMostCluster : nf4::PairCpAsyncConfigs::kMostCluster;
+    nf4::PairLaunch launch;
+    return first.m - call.m0 > kCols / 2 &&
+           nf4::lay_out_pair<kCols>(nf4::count_tiles(rows, Shape::kRows), first.weight.cols, maps, call.device,
+                                    most_cluster, config, launch);
+  };
+  return has_room(nf4::Constant<16>{})  ? 16
+         : has_room(nf4::Constant<8>{}) ? 8
+         : has_room(nf4::Constant<4>{}) ? 4
+         : has_room(nf4::Constant<2>{}) ? 2
+                                        : 1;
+}
+
+// gemm_pair<T, Cols, Copy, Scales, Products>(x, ldx, m, group, plan, source)
+template <int Products>
+Check read_pair_of(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto x = argument<const void*>(arguments, 0);
+  const auto ldx = argument<int64_t>(arguments, 1);
+  const int64_t m = argument<int>(arguments, 2);
+  const auto group = argument<nf4::Group<Products>>(arguments, 3);
+  const auto plan = argument<nf4::PairPlan>(arguments, 4);
+  const int cols = kernel.number(1);
+  const bool tma = kernel.arguments.at(2) == "TmaCopy";
+  const std::vector<TensorMap> maps = tma ? read_maps(arguments[5], Products) : std::vector<TensorMap>{};
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const int rows = cols >= 8 ? 32 : 16;
+    const std::vector<int64_t> all_rows = rows_of(call.products);
+    const int maps_kept = first.weight.absmax.dtype == Dtype::u8 ? static_cast<int>(all_rows.size()) : 1;
+    GemmLaunch found{products_of(group), m, most_pair_cols(call, tma, maps_kept), cols, cols / 2};
+    found.x = x;
+    found.ldx = ldx;
+    found.grid = int64_t{plan.tiles.count} * plan.cluster;
+    found.block = launch.block;  // which the layout's check looks at
+    found.cluster = plan.cluster;
+    found.dependent = tma;
+    found.constant = plan.constant_weights;
+    found.quads = plan.quads;
+    found.codes_maps = maps;
+    found.codes_box = {rows, 128};
+    for (int tile = 0; tile < plan.tiles.begin(plan.tiles.count); ++tile) {
+      const int product = group.tiles.product(tile);
+      found.tiles.push_back({product, int64_t{group.tiles.in_product(tile, product)} * rows, rows, 0, cols});
+    }
+    const bool f32 = first.weight.absmax.dtype == Dtype::f32;
+    const auto& config =
+        tma ? nf4::PairTmaConfigs::kConfigs[call.config] : nf4::PairCpAsyncConfigs::kConfigs[call.config];
+    const int most_cluster = tma ? nf4::PairTmaConfigs::kMostCluster : nf4::PairCpAsyncConfigs::kMostCluster;
+    const nf4::PairLaunch layout{plan, static_cast<int>(launch.block), static_cast<int>(launch.shared_memory)};
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), std::to_string(cols),
+                                              tma ? "TmaCopy" : "AsyncCopy", f32 ? "F32Scales" : "PackedScales",
+                                              std::to_string(all_rows.size() == 1 ? 1 : nf4::kMostProducts)}),
+                     with_one_of<1, 2, 4, 8, 16>(cols,
+                                                 [&](auto width) {
+                                                   return wrong_with<decltype(width)::value>(
+                                                       layout, config, call.device, most_cluster,
+                                                       nf4::count_tiles(all_rows, rows), first.weight.cols, maps_kept);
+                                                 }),
+                     group.count == static_cast<int>(all_rows.size()) ? "" : "products",
+                     wrong_with_codebook(plan.codebook, first.dtype), wrong_with_gemm(found, launch, call)});
+  };
+}
+Check read_pair(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  return kernel.arguments.at(4) == "1" ? read_pair_of<1>(launch, kernel, arguments)
+                                       : read_pair_of<nf4::kMostProducts>(launch, kernel, arguments);
+}
+
+// gemm_pair_stream<T, StreamShape<ColTiles, Scales>>(m, group, plan, {codes[], x})
+Check read_pair_stream(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const int64_t m = argument<int>(arguments, 0);
+  const auto group = argument<nf4::Group<nf4::kMostProducts>>(arguments, 1);
+  const auto plan = argument<nf4::StreamPlan>(arguments, 2);
+  const std::vector<TensorMap> maps = read_maps(arguments[3], nf4::kMostProducts + 1);
+  const Name shape(kernel.arguments.at(1));
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const int cols = 8 * shape.number(0);
+    GemmLaunch found{products_of(group), m, 64, cols, cols > 8 ? cols / 2 : 0};
+    found.x_map = maps.back();
+    found.x_box = {cols, 64};
+    found.codes_maps = maps;
+    found.codes_box = {plan.box_rows, 128};
+    found.grid = plan.tiles * plan.cluster;
+    found.block = launch.block;
+    found.cluster = plan.cluster;
+    found.dependent = true;
+    found.constant = plan.constant_weights;
+    found.quads = plan.quads;
+    for (int tile = 0; tile < plan.tiles; ++tile) {
+      const int product = group.tiles.product(tile);
+      found.tiles.push_back({product, int64_t{group.tiles.in_product(tile, product)} * plan.rows, plan.rows, 0, cols});
+    }
+    const bool f32 = first.weight.absmax.dtype == Dtype::f32;
+    const std::vector<int64_t> rows = rows_of(call.products);
+    const auto wrong_with_layout = [&](auto col_tiles) {
+      const auto wrong = [&](auto copied) {
+        using Sizes = nf4::StreamSizes<decltype(col_tiles)::value, decltype(copied)::value>;
+        return wrong_with<Sizes>(plan, nf4::kStreamConfigs[call.config], call.device, rows, first.weight.cols);
+      };
+      return f32 ? wrong(std::true_type{}) : wrong(std::false_type{});
+    };
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), kernel.arguments.at(1)}),
+                     wrong_with_name(shape, {shape.arguments.at(0), f32 ? "F32Scales" : "PackedScales"}),
+                     with_one_of<1, 2, 4, 8>(shape.number(0), wrong_with_layout),
+                     static_cast<int>(launch.block) == plan.threads ? "" : "threads",
+                     static_cast<int>(launch.shared_memory) == plan.shared_bytes ? "" : "shared memory",
+                     group.count == static_cast<int>(rows.size()) ? "" : "products",
+                     wrong_with_codebook(plan.codebook, first.dtype), wrong_with_gemm(found, launch, call)});
+  };
+}
+
+// gemm_pair_wgmma<T, WgmmaShape<Cols>, BlockCols>(y, ldy, x, ldx, m, weight, bias, plan, codes_map)
+Check read_pair_wgmma(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 5), argument<const void*>(arguments, 6),
+                                  argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
+  const auto x = argument<const void*>(arguments, 2);
+  const auto ldx = argument<int64_t>(arguments, 3);
+  const int64_t m = argument<int>(arguments, 4);
+  const auto plan = argument<nf4::WgmmaPlan>(arguments, 7);
+  const std::vector<TensorMap> maps = read_maps(arguments[8], 1);
+  const Name shape(kernel.arguments.at(1));
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const int cols = shape.number(0);
+    GemmLaunch found{{product}, m, 64, cols, cols > 8 ? cols / 2 : 0};
+    found.x = x;
+    found.ldx = ldx;
+    found.codes_maps = maps;
+    found.codes_box = {plan.rows() / up(plan.rows(), 256), 64};
+    found.grid = up(first.weight.rows, plan.rows()) * plan.cluster;
+    found.block = launch.block;
+    found.cluster = plan.cluster;
+    found.dependent = true;
+    found.constant = plan.constant_weights;
+    for (int64_t tile = 0; tile < found.grid / plan.cluster; ++tile)
+      found.tiles.push_back({0, tile * plan.rows(), plan.rows(), 0, cols});
+    const nf4::WgmmaLaunch layout{plan, found.grid / plan.cluster, static_cast<int>(launch.block),
+                                  static_cast<int>(launch.shared_memory)};
+    const auto wrong_with_layout = [&](auto width) {
+      return wrong_with<decltype(width)::value>(layout, nf4::kWgmmaConfigs[call.config], call.device, first.weight.rows,
+                                                first.weight.cols);
+    };
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), kernel.arguments.at(1),
+                                              first.weight.log2_blocksize == 5 ? "32" : "64"}),
+                     with_one_of<8, 16, 32, 64>(cols, wrong_with_layout),
+                     wrong_with_codebook(plan.codebook, first.dtype), wrong_with_gemm(found, launch, call)});
+  };
+}
+
+// gemm_scaled_wgmma<T, ScaledShape<Rows, Cols, FormatCols>>(y, ldy, m, weight, bias, plan, codes_map, x_map)
+Check read_scaled_wgmma(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 3), argument<const void*>(arguments, 4),
+                                  argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
+  const int64_t m = argument<int>(arguments, 2);
+  const auto plan = argument<nf4::ScaledPlan>(arguments, 5);
+  const std::vector<TensorMap> codes = read_maps(arguments[6], 1), x = read_maps(arguments[7], 1);
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const nf4::ScaledConfig& config = nf4::kScaledConfigs[call.config];
+    const int blocksize = first.weight.log2_blocksize == 5 ? 32 : 64;
+    const int64_t row_tiles = up(first.weight.rows, config.rows);
+    GemmLaunch found{{product}, m, first.m, first.m, 0};
+    found.x_map = x.front();
+    found.x_box = {config.cols, 64};
+    found.codes_maps = codes;
+    found.codes_box = {config.rows, config.cols == 128 ? 64 : 32};
+    found.grid = row_tiles * up(m, config.cols) * plan.cluster;
+    found.block = (config.rows / 64 + 1) * 128;
+    found.cluster = plan.cluster;
+    found.dependent = true;
+    found.constant = plan.constant_weights;
+    for (int64_t tile = 0; tile < found.grid / plan.cluster; ++tile) {
+      found.tiles.push_back(
+          {0, tile / plan.col_tiles * config.rows, config.rows, tile % plan.col_tiles * config.cols, config.cols});
+    }
+    const nf4::ScaledLaunch layout{plan, row_tiles, int64_t{plan.col_tiles} * config.cols,
+                                   static_cast<int>(launch.shared_memory)};
+    const std::string wrong_with_layout = nf4::with_scaled_shape(config, blocksize, [&](auto shape) {
+      return wrong_with<decltype(shape)>(layout, config, call.device, blocksize, first.weight.rows, first.weight.cols);
+    });
+    const std::string shape = "ScaledShape<" + std::to_string(config.rows) + ", " + std::to_string(config.cols) + ", " +
+                              std::to_string(blocksize) + ">";
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), shape}), wrong_with_layout,
+                     same(plan.codebook, nf4::pair_codebook<nf4::f16>(nf4::kScaledTableFactor)) ? "" : "codebook",
+                     wrong_with_gemm(found, launch, call)});
+  };
+}
+
+// gemm_fma<T, Cols, Rows, Plain>(y, ldy, x, ldx, m, weight, bias, plan)
+Check read_fma(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 5), argument<const void*>(arguments, 6),
+                                  argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
+  const auto x = argument<const void*>(arguments, 2);
+  const auto ldx = argument<int64_t>(arguments, 3);
+  const int64_t m = argument<int>(arguments, 4);
+  const auto plan = argument<nf4::FmaPlan>(arguments, 7);
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const nf4::Weight& weight = first.weight;
+    const int cols = kernel.number(1);
+    GemmLaunch found{{product}, m, 4, cols, cols / 2};
+    found.x = x;
+    found.ldx = ldx;
+    found.grid = std::min<int64_t>(weight.rows, call.device.multiprocessors);
+    found.block = int64_t{plan.parts} * plan.teams * 32;
+    const nf4::EqualRuns runs(weight.rows, launch.grid);  // of places in the order of classes, each a row of W
+    for (int64_t block = 0; block < launch.grid; ++block)
+      found.tiles.push_back({0, runs.begin(block), runs.begin(block + 1) - runs.begin(block), 0, cols});
+    const int piece = cols <= 2 ? 32 : 16;
+    const bool plain = weight.absmax.dtype == Dtype::f32 && weight.rows * weight.cols % piece == 0 &&
+                       aligned(weight.codes, static_cast<size_t>(piece / 2));
+    const int at_once = std::min(setting(call, "rows"), cols == 1 ? 8 : 4);
+    return first_of(
+        {wrong_with_name(kernel,
+                         {type_name(first.dtype), std::to_string(cols), std::to_string(at_once), text_of(plain)}),
+         launch.shared_memory == 64 << 10 ? "" : "shared memory",
+         wrong_with(plan, weight.rows, weight.cols, cols, launch.grid, at_once), wrong_with_gemm(found, launch, call)});
+  };
+}
+
+// gemm_tiled<T, Config, Words>(y, ldy, x, ldx, m, weight, bias)
+Check read_tiled(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 5), argument<const void*>(arguments, 6),
+                                  argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
+  const auto x = argument<const void*>(arguments, 2);
+  const auto ldx = argument<int64_t>(arguments, 3);
+  const auto m = argument<int64_t>(arguments, 4);
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const bool own = std::string_view(call.variant.name) == "gemm.tiled";  // else in another's place, by its default
+    const int config = own ? call.config : 0;
+    const int64_t tile_m = own ? setting(call, "tile_m") : 64;
+    const int64_t tiles_n = up(first.weight.rows, 64), tiles_m = up(m, tile_m);
+    GemmLaunch found{{product}, m, first.m, first.m, 0};
+    found.x = x;
+    found.ldx = ldx;
+    found.grid = tiles_n * tiles_m;
+    found.block = 256;
+    for (int64_t tile = 0; tile < tiles_n * tiles_m; ++tile)
+      found.tiles.push_back({0, tile % tiles_n * 64, 64, tile / tiles_n * tile_m, tile_m});
+    const bool words = first.weight.cols % 8 == 0 && aligned(first.weight.codes, 4);
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), std::to_string(config), text_of(words)}),
+                     wrong_with_grid(launch, found.grid, found.block), wrong_with_gemm(found, launch, call)});
+  };
+}
+
+std::string table_of(const nf4::Variant& variant) {
+  return std::string_view(variant.name).ends_with(".lut_shared") ? "SharedTable" : "GlobalTable";
+}
+
+// gemv_lut<T, Table, Config, Spans>(y, x, weight, bias)
+Check read_gemv_lut(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 2), argument<const void*>(arguments, 3),
+                                  argument<void*>(arguments, 0), 0};
+  const auto x = argument<const void*>(arguments, 1);
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const int warps = setting(call, "warps");
+    GemmLaunch found{{product}, 1, 1, 1, 0};
+    found.x = x;
+    found.grid = up(first.weight.rows, warps);
+    found.block = warps * 32;
+    for (int64_t block = 0; block < launch.grid; ++block) found.tiles.push_back({0, block * warps, warps, 0, 1});
+    const bool spans = first.weight.cols % 32 == 0 && aligned(first.weight.codes, 16) && aligned(first.x, 16);
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), table_of(call.variant),
+                                              std::to_string(call.config), text_of(spans)}),
+                     wrong_with_grid(launch, found.grid, found.block), wrong_with_gemm(found, launch, call)});
+  };
+}
+
+// ---- pack and unpack ------------------------------------------------------------------------------------------------
+
+// pack_binned<T, Config>(codes, absmax, w, elements, log2_blocksize)
+Check read_pack_binned(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto codes = argument<const void*>(arguments, 0), absmax = argument<const void*>(arguments, 1),
+             w = argument<const void*>(arguments, 2);
+  const auto elements = argument<int64_t>(arguments, 3);
+  const auto log2_blocksize = argument<int>(arguments, 4);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::PackArgs*>(call.args);
+    const int64_t tile = setting(call, "threads") * setting(call, "steps") * (16 / size_of(args.dtype));
+    if (codes != args.codes || absmax != args.absmax || w != args.w) return std::string("operands");
+    if (elements != args.rows * args.cols || log2_blocksize != args.log2_blocksize) return std::string("sizes");
+    return first_of({wrong_with_name(kernel, {type_name(args.dtype), std::to_string(call.config)}),
+                     wrong_with_grid(launch, call, up(elements, tile))});
+  };
+}
+
+// pack_cub<T, Log2Blocksize, Vectorized>(codes, absmax, w, ldw, rows, cols)
+Check read_pack_cub(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto codes = argument<const void*>(arguments, 0), absmax = argument<const void*>(arguments, 1),
+             w = argument<const void*>(arguments, 2);
+  const auto ldw = argument<int64_t>(arguments, 3), rows = argument<int64_t>(arguments, 4),
+             cols = argument<int64_t>(arguments, 5);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::PackArgs*>(call.args);
+    const bool vectorized = args.ldw == args.cols && aligned(args.w, 16) && aligned(args.codes, 4);
+    const int64_t threads = args.log2_blocksize <= 8 ? 256 : (1 << args.log2_blocksize) / 8;
+    if (codes != args.codes || absmax != args.absmax || w != args.w) return std::string("operands");
+    if (ldw != args.ldw || rows != args.rows || cols != args.cols) return std::string("sizes");
+    return first_of(
+        {wrong_with_name(kernel, {type_name(args.dtype), std::to_string(args.log2_blocksize), text_of(vectorized)}),
+         wrong_with_grid(launch, up(rows * cols, threads * 8), threads)});
+  };
+}
+
+// unpack_stream<T, Config>(w, weight)
+Check read_unpack_stream(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto w = argument<const void*>(arguments, 0);
+  const auto weight = argument<nf4::Weight>(arguments, 1);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::UnpackArgs*>(call.args);
+    const int64_t tile = setting(call, "threads") / 32 * 4 * 32 * (16 / size_of(args.dtype));
+    if (w != args.w || !same(weight, args.weight)) return std::string("operands");
+    return first_of({wrong_with_name(kernel, {type_name(args.dtype), std::to_string(call.config)}),
+                     wrong_with_grid(launch, call, up(weight.rows * weight.cols, tile))});
+  };
+}
+
+// unpack_lut<T, Table, Config, Vectorized>(w, ldw, weight)
+Check read_unpack_lut(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto w = argument<const void*>(arguments, 0);
+  const auto ldw = argument<int64_t>(arguments, 1);
+  const auto weight = argument<nf4::Weight>(arguments, 2);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::UnpackArgs*>(call.args);
+    const bool vectorized = args.ldw == weight.cols && aligned(args.w, 16) && aligned(weight.codes, 4);
+    const int64_t threads = setting(call, "threads");
+    if (w != args.w || ldw != args.ldw || !same(weight, args.weight)) return std::string("operands");
+    return first_of({wrong_with_name(kernel, {type_name(args.dtype), table_of(call.variant),
+                                              std::to_string(call.config), text_of(vectorized)}),
+                     wrong_with_grid(launch, up(weight.rows * weight.cols, threads * 8), threads)});
+  };
+}
+
+// ---- scales ---------------------------------------------------------------------------------------------------------
+
+// mean(offset, absmax, count), the first of two launches
+Check read_mean(const Launch& launch, const Name&, const void* const* arguments) {
+  const auto offset = argument<const void*>(arguments, 0), absmax = argument<const void*>(arguments, 1);
+  const auto count = argument<int64_t>(arguments, 2);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::PackAbsmaxArgs*>(call.args);
+    if (call.launches != 0) return std::string("order");
+    if (offset != args.offset || absmax != args.absmax || count != args.count) return std::string("operands");
+    return wrong_with_grid(launch, 1, 1024);
+  };
+}
+
+// code_groups(codes, absmax2, offset, absmax, count, map, log2_blocksize), the second
+Check read_code_groups(const Launch& launch, const Name&, const void* const* arguments) {
+  const auto codes = argument<const void*>(arguments, 0), absmax2 = argument<const void*>(arguments, 1),
+             offset = argument<const void*>(arguments, 2), absmax = argument<const void*>(arguments, 3),
+             map = argument<const void*>(arguments, 5);
+  const auto count = argument<int64_t>(arguments, 4);
+  const auto log2_blocksize = argument<int>(arguments, 6);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::PackAbsmaxArgs*>(call.args);
+    if (call.launches != 1) return std::string("order");
+    if (codes != args.codes || absmax2 != args.absmax2 || offset != args.offset || absmax != args.absmax ||
+        map != args.map || count != args.count || log2_blocksize != args.log2_blocksize)
+      return std::string("operands");
+    return wrong_with_grid(launch, up(count, int64_t{1} << log2_blocksize), 256);
+  };
+}
+
+// unpack_absmax(out, absmax, count)
+Check read_unpack_absmax(const Launch& launch, const Name&, const void* const* arguments) {
+  const auto out = argument<const void*>(arguments, 0);
+  const auto absmax = argument<nf4::Absmax>(arguments, 1);
+  const auto count = argument<int64_t>(arguments, 2);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::UnpackAbsmaxArgs*>(call.args);
+    if (out != args.out || !same(absmax, args.absmax) || count != args.count) return std::string("operands");
+    return wrong_with_grid(launch, up(count, 256), 256);
+  };
+}
+
+// ---- all kernels ----------------------------------------------------------------------------------------------------
+
+constexpr struct {
+  std::string_view name;
+  Check (*read)(const Launch&, const Name&, const void* const* arguments);
+} kReaders[] = {
+    {"gemm_pair", read_pair},
+    {"gemm_pair_stream", read_pair_stream},
+    {"gemm_pair_wgmma", read_pair_wgmma},
+    {"gemm_scaled_wgmma", read_scaled_wgmma},
+    {"gemm_fma", read_fma},
+    {"gemm_tiled", read_tiled},
+    {"gemv_lut", read_gemv_lut},
+    {"pack_binned", read_pack_binned},
+    {"pack_cub", read_pack_cub},
+    {"unpack_stream", read_unpack_stream},
+    {"unpack_lut", read_unpack_lut},
+    {"mean", read_mean},
+    {"code_groups", read_code_groups},
+    {"unpack_absmax", read_unpack_absmax},
+};
+
+}  // namespace
+
+Check read(const Launch& launch, const void* const* arguments) {
+  const Name kernel = name_of(launch.kernel);
+  for (const auto& reader : kReaders) {
+    if (reader.name != kernel.text) continue;
+    const Check check = reader.read(launch, kernel, arguments);
+    return [check, text = kernel.text](Expected& call) {
+      const std::string wrong = check(call);
+      ++call.launches;
+      return wrong.empty() ? "" : text + ": " + wrong;
+    };
+  }
+  return [text = kernel.text](Expected&) { return text + " has no reader in tests/fake_cuda/kernels.cpp"; };
+}
+
+}  // namespace nf4test
