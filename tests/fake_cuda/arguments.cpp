@@ -409,7 +409,9 @@ std::string wrong_with_products(Recorder& recorder, const nf4::Device& device, c
     alone = count > 1 && choice.variant->launch_group == nullptr;
     if (alone) continue;  // the library asks again
     alone = !may_group;
-    Expected call{device, *choice.variant, choice.config, nullptr, group};
+    const size_t workspace_size = choice.workspace_size(problem, device);
+    if (workspace_size > options.workspace_size) return "more workspace than there is";
+    Expected call{device, *choice.variant, choice.config, nullptr, group, workspace_size};
     while (call.m0 < shape.m) {
       if (std::string wrong = recorder.check(call); !wrong.empty()) return wrong;
     }

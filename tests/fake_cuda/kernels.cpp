@@ -15,6 +15,7 @@
 #include "gemm/row_pieces.hpp"
 #include "kernels/gemm/fma_layout.hpp"
 #include "kernels/gemm/pair_layout.hpp"
+#include "kernels/gemm/pair_multistage_layout.hpp"
 #include "kernels/gemm/pair_stream_layout.hpp"
 #include "kernels/gemm/pair_wgmma_layout.hpp"
 #include "kernels/gemm/scaled_wgmma_layout.hpp"
@@ -422,6 +423,63 @@ Check read_pair_stream(const Launch& launch, const Name& kernel, const void* con
   };
 }
 
+// What gemm_pair_multistage puts into the workspace, [counters | parts], lies within what the call gives for one pass.
+std::string wrong_with_workspace(const nf4::MultistagePlan& plan, const nf4::MultistageConfig& config, int cols,
+                                 const Expected& call) {
+  const auto* const workspace = static_cast<const uint8_t*>(call.products.front().workspace);
+  const bool even = config.split == nf4::MultistageSplit::even;
+  if (!even) return plan.counters == nullptr && plan.parts == nullptr ? "" : "a workspace where none is used";
+  const auto* const counters = reinterpret_cast<const uint8_t*>(plan.counters);
+  const auto* const parts = reinterpret_cast<const uint8_t*>(plan.parts);
+  const int64_t ctas = plan.shares.count;
+  if (counters != workspace || parts < counters + ctas * plan.groups * 8 || !aligned(parts, 256)) return "workspace";
+  const auto size = static_cast<int64_t>(call.workspace_size);
+  const int64_t part_bytes = 32 * cols * 4;
+  if (parts - workspace + 2 * ctas * plan.groups * part_bytes > size) return "past the workspace";
+  return plan.launch >> 48 == 0 ? "" : "number of the launch";
+}
+
+// gemm_pair_multistage<T, ColTiles, Scales>({x, ldx, m}, group, plan)
+Check read_pair_multistage(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  struct X {  // as the kernel has it, of any type
+    const void* values;
+    int64_t ld;
+    int rows;
+  };
+  const auto x = argument<X>(arguments, 0);
+  const auto group = argument<nf4::Group<nf4::kMostProducts>>(arguments, 1);
+  const auto plan = argument<nf4::MultistagePlan>(arguments, 2);
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const nf4::MultistageConfig& config = nf4::kMultistageConfigs[call.config];
+    const int cols = 8 * kernel.number(1);
+    GemmLaunch found{products_of(group), x.rows, 32, cols, cols > 8 ? cols / 2 : 0};
+    found.x = x.values;
+    found.ldx = x.ld;
+    found.grid = plan.shares.count;
+    found.block = plan.threads;
+    found.quads = plan.quads;
+    const std::vector<int64_t> rows = rows_of(call.products);
+    for (int tile = 0; tile < nf4::count_tiles(rows, plan.rows); ++tile) {  // whose steps the layout's check counts
+      const int product = group.tiles.product(tile);
+      found.tiles.push_back({product, int64_t{group.tiles.in_product(tile, product)} * plan.rows, plan.rows, 0, cols});
+    }
+    const Dtype absmax = first.weight.absmax.dtype;
+    const int maps = absmax == Dtype::u8 ? static_cast<int>(rows.size()) : 0;
+    const auto wrong_with_layout = [&](auto col_tiles) {
+      return wrong_with<nf4::MultistageSizes<decltype(col_tiles)::value>>(plan, config, call.device, rows,
+                                                                          first.weight.cols, maps);
+    };
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), kernel.arguments.at(1),
+                                              absmax == Dtype::f32 ? "F32Scales" : "PackedScales"}),
+                     with_one_of<1, 2, 4>(kernel.number(1), wrong_with_layout),
+                     static_cast<int>(launch.shared_memory) == plan.shared_bytes ? "" : "shared memory",
+                     group.count == static_cast<int>(rows.size()) ? "" : "products",
+                     wrong_with_workspace(plan, config, cols, call), wrong_with_codebook(plan.codebook, first.dtype),
+                     wrong_with_gemm(found, launch, call)});
+  };
+}
+
 // gemm_pair_wgmma<T, WgmmaShape<Cols>, BlockCols>(y, ldy, x, ldx, m, weight, bias, plan, codes_map)
 Check read_pair_wgmma(const Launch& launch, const Name& kernel, const void* const* arguments) {
   const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 5), argument<const void*>(arguments, 6),
@@ -696,6 +754,7 @@ constexpr struct {
   Check (*read)(const Launch&, const Name&, const void* const* arguments);
 } kReaders[] = {
     {"gemm_pair", read_pair},
+    {"gemm_pair_multistage", read_pair_multistage},
     {"gemm_pair_stream", read_pair_stream},
     {"gemm_pair_wgmma", read_pair_wgmma},
     {"gemm_scaled_wgmma", read_scaled_wgmma},

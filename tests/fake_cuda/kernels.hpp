@@ -17,6 +17,7 @@ struct Expected {
   int config;
   const void* args;                           // of the variant's op, but of gemm
   std::span<const nf4::GemmArgs> products{};  // of one launch after the other
+  size_t workspace_size = 0;                  // bytes that the variant asks for
   int64_t m0 = 0;                             // rows of x that the launches before took; a launch's own are added
   int launches = 0;                           // before
 };
