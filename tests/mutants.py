@@ -48,9 +48,10 @@ def python_tests(names):
 
 
 PARTS = {
-    "python": Part("src/python/nf4/.*[.]py", HOST, "nf4", python_tests(
-        ["arguments", "checkpoint", "checkpoint_output", "checkpoint_folders", "handle", "package", "symbols", "linear",
-         "operators", "plugin", "bitsandbytes", "inductor", "checkpoint_transformers", "distributed"])),
+    "python": Part("src/python/nf4/(_a.*|_handle|_library|__.*__|checkpoint/.*)[.]py", HOST, "nf4", python_tests(
+        ["arguments", "handle", "plugin", "package", "checkpoint_folders", "checkpoint", "checkpoint_output"])),
+    "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_tensors|operators|plugin)[.]py", HOST, "nf4", python_tests(
+        ["plugin", "package", "bitsandbytes", "operators", "symbols", "linear", "inductor"])),
     "host": Part(r"src/(?!python).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests", [
         ["build/tests/nf4_tests", "~[.]", "~[gpu]", *SLOW], ["build/tests/nf4_tests", "~[.]", "~[gpu]"]], 400),
     "launchers": Part(LAUNCHERS, FAKE, "nf4_fake_cuda_tests", [
