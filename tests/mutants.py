@@ -127,7 +127,8 @@ def build(part, path):
         return None
 
 
-def killed(part):
+def killer(part):
+    """The last word of the first test that fails, or takes too long; "" if none does."""
     environment = dict(os.environ, NF4_LIBRARY=str(TREE / "build/src/libnf4.so"), PYTHONPATH=str(TREE / "src/python"),
                        OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0", PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
     for test in part.tests:
@@ -138,11 +139,10 @@ def killed(part):
             code = process.wait(part.timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
-            process.wait()
-            return True
+            code = process.wait()
         if code not in (0, 77):  # 77: skipped
-            return True
-    return False
+            return test[-1]
+    return ""
 
 
 def difference(path, text):
@@ -169,8 +169,8 @@ def main():
     print(f"{len(everything)} mutants of {len(paths)} files", flush=True)
     if not run(["cmake", *part.configure]) or not run(["cmake", "--build", "build", "--target", part.target]):
         sys.exit("the tree does not build")
-    if killed(part):
-        sys.exit("a test fails without any mutant")
+    if failed := killer(part):
+        sys.exit(f"{failed} fails without any mutant")
 
     begun = time.monotonic()
     counts = {"killed": 0, "survived": 0, "no mutant": 0}
@@ -187,7 +187,7 @@ def main():
         if after is None or after == before:
             outcome = "no mutant"
         else:
-            outcome = "killed" if killed(part) else "survived"
+            outcome = "killed" if killer(part) else "survived"
         (TREE / path).write_text(original)
         counts[outcome] += 1
         if outcome == "survived":
