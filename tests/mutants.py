@@ -18,6 +18,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,6 +160,8 @@ def main():
     parser.add_argument("--only", default="", help="files whose path matches")
     arguments = parser.parse_args()
     part = PARTS[arguments.part]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests send it, and a job in the background ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     copy_tree()
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
