@@ -329,6 +329,7 @@ class MainTest(FolderTest):
         self.assertEqual(config["llm_int8_skip_modules"], ["lm_head", "model.embed_tokens"])
         out, code = self.run_main("inspect", self.target, "--original", self.source)
         self.assertIsNone(code)
+        self.assertEqual(out.splitlines()[-1], "error: ||NF4(W) - W|| / ||W||")
         (line,) = [line for line in out.splitlines() if line.startswith(LAYER)]
         self.assertEqual(line.split()[1:6], ["nf4", "48x100", "float32", "32", "yes"])
         self.assertRegex(line, r"0\.0[5-9]\d+$")

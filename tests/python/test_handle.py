@@ -238,6 +238,8 @@ class ErrorTest(HostTest):
             (TypeError, "w is uint8", lambda: self.handle.pack(codes)),
             (ValueError, "w is a scalar", lambda: self.handle.pack(np.zeros((), np.float32))),
             (ValueError, "w has strides", lambda: self.handle.pack(np.ones((64, 8), np.float32).T)),
+            (ValueError, "w has strides", lambda: self.handle.pack(np.ones((8, 128), np.float32)[:, ::2])),
+            (TypeError, "positional argument", lambda: self.handle.gemm_group(x, [weight], [None])),
             (ValueError, "x has 32 columns", lambda: self.handle.gemm(x[:, :32], weight)),
             (ValueError, "out has shape", lambda: self.handle.gemm(x, weight, out=np.empty((2, 9), np.float32))),
             (TypeError, "out is float16", lambda: self.handle.gemm(x, weight, out=np.empty((2, 8), np.float16))),
