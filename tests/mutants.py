@@ -55,11 +55,11 @@ PARTS = {
                       "checkpoint_output"])),
     "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_tensors|operators|plugin|checkpoint/loader)[.]py", HOST, "nf4",
         python_tests(["plugin", "package", "bitsandbytes", "operators", "symbols", "linear", "inductor",
-         "checkpoint_transformers"])),
+                      "checkpoint_transformers"])),
     "host": Part(r"src/(?!python).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests", [
         ["build/tests/nf4_tests", "~[.]", "~[gpu]", *SLOW], ["build/tests/nf4_tests", "~[.]", "~[gpu]"]], 400),
     "launchers": Part(LAUNCHERS, FAKE, "nf4_fake_cuda_tests", [
-        ["build/tests/fake_cuda/nf4_fake_cuda_tests", "arguments: *"],
+        ["build/tests/fake_cuda/nf4_fake_cuda_tests", "arguments: *~[.]"],
         ["ctest", "--test-dir", "build", "-R", "fake CUDA: ", "--stop-on-failure"]]),
     "bench": Part(r"bench/check[.][ch]pp", HOST, "nf4_bench_tests", [
         ["build/tests/bench/nf4_bench_tests", "*check*"], ["build/tests/bench/nf4_bench_tests", "~[.]"]], 300),
@@ -101,8 +101,8 @@ def mutants_of(part, path):
         lines.write_text("\n".join(map(str, host_lines((part.tree / path).read_text()))))
         output = pathlib.Path(folder, "mutants")
         output.mkdir()
-        command = [program if program.exists() else "mutate", part.tree / path, language, "--noCheck", "--mutantDir", output,
-                   "--lines", lines]  # fmt: skip
+        command = [program if program.exists() else "mutate", part.tree / path, language, "--noCheck",
+                   "--mutantDir", output, "--lines", lines]  # fmt: skip
         subprocess.run(list(map(str, command)), cwd=folder, stdout=subprocess.DEVNULL, check=True)
         return sorted({(path, mutant.read_text()) for mutant in output.iterdir()})
 
@@ -131,8 +131,9 @@ def build(part, path):
 
 def killer(part):
     """The last word of the first test that fails, or takes too long; "" if none does."""
-    environment = dict(os.environ, NF4_LIBRARY=str(part.tree / "build/src/libnf4.so"), PYTHONPATH=str(part.tree / "src/python"),
-                       OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0", PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
+    environment = dict(os.environ, NF4_LIBRARY=str(part.tree / "build/src/libnf4.so"),
+                       PYTHONPATH=str(part.tree / "src/python"), OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0",
+                       PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
     for test in part.tests:
         cwd = part.tree / "tests/python" if test[0] == sys.executable else part.tree
         process = subprocess.Popen(test, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -172,11 +173,13 @@ def main():
     everything = [mutant for path in paths for mutant in mutants_of(part, path)]
     random.Random(arguments.seed).shuffle(everything)
     print(f"{len(everything)} mutants of {len(paths)} files", flush=True)
-    if not run(part, ["cmake", *part.configure]) or not run(part, ["cmake", "--build", "build", "--target", part.target]):
+    make = ["cmake", "--build", "build", "--target", part.target]
+    if not run(part, ["cmake", *part.configure]) or not run(part, make):
         sys.exit("the tree does not build")
     if failed := killer(part):
         sys.exit(f"{failed} fails without any mutant")
 
+    unchanged = None if paths[0].suffix == ".py" else program(part, paths[0])
     begun = time.monotonic()
     counts = {"killed": 0, "survived": 0, "no mutant": 0}
     survivors = FOLDER / f"{arguments.part}.survivors"
@@ -186,7 +189,7 @@ def main():
         if counts["killed"] + counts["survived"] == arguments.count or spent > 60 * arguments.minutes:
             break
         original = (part.tree / path).read_text()
-        before = build(part, path)
+        before = program(part, path) if path.suffix == ".py" else unchanged
         (part.tree / path).write_text(text)
         after = build(part, path)
         if after is None or after == before:
