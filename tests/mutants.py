@@ -83,6 +83,9 @@ def host_lines(text):
     for number, line in enumerate(text.splitlines(), 1):
         if depth == 0 and re.search(r"__(global|device)__", line):
             device = True
+            while lines and lines[-1] == number - 1 and text.splitlines()[number - 2].startswith("template"):
+                lines.pop()
+                number -= 1
         if device:
             depth += line.count("{") - line.count("}")
             if depth == 0 and re.search(r"[};]\s*$", line):

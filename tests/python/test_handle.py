@@ -242,6 +242,8 @@ class ErrorTest(HostTest):
             (TypeError, "positional argument", lambda: self.handle.gemm_group(x, [weight], [None])),
             (ValueError, "x has 32 columns", lambda: self.handle.gemm(x[:, :32], weight)),
             (ValueError, "out has shape", lambda: self.handle.gemm(x, weight, out=np.empty((2, 9), np.float32))),
+            (TypeError, "out is bfloat16; expected float32",
+             lambda: self.handle.gemm(x, weight, out=nf4.Bfloat16(np.empty((2, 8), np.uint16)))),
             (TypeError, "out is float16", lambda: self.handle.gemm(x, weight, out=np.empty((2, 8), np.float16))),
             (ValueError, "bias has 7 elements", lambda: self.handle.gemm(x, weight, bias=np.ones(7, np.float32))),
             (TypeError, "bias is float16", lambda: self.handle.gemm(x, weight, bias=np.ones(8, np.float16))),
