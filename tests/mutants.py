@@ -18,6 +18,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "mutants"
-TREE = FOLDER / "tree"  # the copy
 
 LAUNCHERS = "|".join(["kernels/.*/.*[.]cu", "kernels/gemm/(pair_launch|operand_maps)[.]cuh", "kernels/gemm/group[.]hpp",
                       "kernels/gemm/unpack_cublas[.]cpp", "kernels/device/(launch|tensor_map)[.]cuh"])  # fmt: skip
@@ -37,7 +37,9 @@ FAKE = ["-B", "build", "--preset", "default", "-DCMAKE_CUDA_ARCHITECTURES=75-vir
 
 
 class Part:
-    """files: a regular expression of paths; target and tests: what is built and run, in order."""
+    """files: a regular expression of paths; target and tests: what is built and run, in order; tree: the copy."""
+
+    tree = FOLDER
 
     def __init__(self, files, configure, target, tests, timeout=120):
         self.files, self.configure, self.target, self.tests, self.timeout = files, configure, target, tests, timeout
@@ -48,37 +50,31 @@ def python_tests(names):
 
 
 PARTS = {
-    "python": Part("src/python/nf4/(_a.*|_handle|_library|__.*__|checkpoint/.*)[.]py", HOST, "nf4", python_tests(
-        ["arguments", "handle", "plugin", "package", "checkpoint_folders", "checkpoint", "checkpoint_output"])),
-    "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_tensors|operators|plugin)[.]py", HOST, "nf4", python_tests(
-        ["plugin", "package", "bitsandbytes", "operators", "symbols", "linear", "inductor"])),
+    "python": Part("src/python/nf4/(_a.*|_handle|_library|__.*__|checkpoint/(?!loader).*)[.]py", HOST, "nf4",
+        python_tests(["arguments", "handle", "plugin", "package", "checkpoint_folders", "checkpoint",
+                      "checkpoint_output"])),
+    "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_tensors|operators|plugin|checkpoint/loader)[.]py", HOST, "nf4",
+        python_tests(["plugin", "package", "bitsandbytes", "operators", "symbols", "linear", "inductor",
+                      "checkpoint_transformers"])),
     "host": Part(r"src/(?!python).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests", [
         ["build/tests/nf4_tests", "~[.]", "~[gpu]", *SLOW], ["build/tests/nf4_tests", "~[.]", "~[gpu]"]], 400),
     "launchers": Part(LAUNCHERS, FAKE, "nf4_fake_cuda_tests", [
-        ["build/tests/fake_cuda/nf4_fake_cuda_tests", "arguments: *"],
+        ["build/tests/fake_cuda/nf4_fake_cuda_tests", "~[.]", "arguments: *"],
         ["ctest", "--test-dir", "build", "-R", "fake CUDA: ", "--stop-on-failure"]]),
     "bench": Part(r"bench/check[.][ch]pp", HOST, "nf4_bench_tests", [
         ["build/tests/bench/nf4_bench_tests", "*check*"], ["build/tests/bench/nf4_bench_tests", "~[.]"]], 300),
 }  # fmt: skip
 
 
-def run(command, timeout=None, **options):
-    """Whether a command succeeds; one that takes too long does not."""
-    process = subprocess.Popen(command, cwd=options.pop("cwd", TREE), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True, **options)  # fmt: skip
-    try:
-        return process.wait(timeout) == 0
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.wait()
-        return False
+def run(part, command):
+    return subprocess.run(command, cwd=part.tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def copy_tree():
-    shutil.rmtree(TREE, ignore_errors=True)
-    TREE.mkdir(parents=True)
+def copy_tree(part):
+    shutil.rmtree(part.tree, ignore_errors=True)
+    part.tree.mkdir(parents=True)
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-    subprocess.run(["tar", "x"], cwd=TREE, input=archive, check=True)
+    subprocess.run(["tar", "x"], cwd=part.tree, input=archive, check=True)
 
 
 def host_lines(text):
@@ -87,6 +83,9 @@ def host_lines(text):
     for number, line in enumerate(text.splitlines(), 1):
         if depth == 0 and re.search(r"__(global|device)__", line):
             device = True
+            while lines and lines[-1] == number - 1 and text.splitlines()[number - 2].startswith("template"):
+                lines.pop()
+                number -= 1
         if device:
             depth += line.count("{") - line.count("}")
             if depth == 0 and re.search(r"[};]\s*$", line):
@@ -96,17 +95,17 @@ def host_lines(text):
     return lines
 
 
-def mutants_of(path):
+def mutants_of(part, path):
     """(path, text) of every mutant of a file."""
     language = "python" if path.suffix == ".py" else "cpp"
     program = pathlib.Path(sys.executable).with_name("mutate")
     with tempfile.TemporaryDirectory() as folder:
         lines = pathlib.Path(folder, "lines")
-        lines.write_text("\n".join(map(str, host_lines((TREE / path).read_text()))))
+        lines.write_text("\n".join(map(str, host_lines((part.tree / path).read_text()))))
         output = pathlib.Path(folder, "mutants")
         output.mkdir()
-        command = [program if program.exists() else "mutate", TREE / path, language, "--noCheck", "--mutantDir", output,
-                   "--lines", lines]  # fmt: skip
+        command = [program if program.exists() else "mutate", part.tree / path, language, "--noCheck",
+                   "--mutantDir", output, "--lines", lines]  # fmt: skip
         subprocess.run(list(map(str, command)), cwd=folder, stdout=subprocess.DEVNULL, check=True)
         return sorted({(path, mutant.read_text()) for mutant in output.iterdir()})
 
@@ -114,39 +113,46 @@ def mutants_of(path):
 def program(part, path):
     """What a mutant becomes: two that have it in common are the same."""
     if path.suffix == ".py":
-        return ast.dump(ast.parse((TREE / path).read_text()))
-    binary = next(TREE.glob(f"build/tests/**/{part.target}"))
+        tree = ast.parse((part.tree / path).read_text())
+        for node in ast.walk(tree):
+            # Documentation, and what is left where it was.
+            if isinstance(getattr(node, "body", None), list):
+                node.body = [line for line in node.body if not isinstance(line, ast.Pass) and not (
+                    isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+        return ast.dump(tree)
+    binary = next(part.tree.glob(f"build/tests/**/{part.target}"))
     return hashlib.sha256(binary.read_bytes()).hexdigest()
 
 
 def build(part, path):
     """What is built of the tree as it is, or None if it does not build."""
     try:
-        return program(part, path) if run(["cmake", "--build", "build", "--target", part.target]) else None
+        return program(part, path) if run(part, ["cmake", "--build", "build", "--target", part.target]) else None
     except SyntaxError:
         return None
 
 
-def killed(part):
-    environment = dict(os.environ, NF4_LIBRARY=str(TREE / "build/src/libnf4.so"), PYTHONPATH=str(TREE / "src/python"),
-                       OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0", PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
+def killer(part):
+    """The last word of the first test that fails, or takes too long; "" if none does."""
+    environment = dict(os.environ, NF4_LIBRARY=str(part.tree / "build/src/libnf4.so"),
+                       PYTHONPATH=str(part.tree / "src/python"), OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0",
+                       PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
     for test in part.tests:
-        cwd = TREE / "tests/python" if test[0] == sys.executable else TREE
+        cwd = part.tree / "tests/python" if test[0] == sys.executable else part.tree
         process = subprocess.Popen(test, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    env=environment, start_new_session=True)  # fmt: skip
         try:
             code = process.wait(part.timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
-            process.wait()
-            return True
+            code = process.wait()
         if code not in (0, 77):  # 77: skipped
-            return True
-    return False
+            return test[-1]
+    return ""
 
 
-def difference(path, text):
-    return subprocess.run(["diff", "-u", f"--label=a/{path}", f"--label=b/{path}", TREE / path, "-"], input=text,
+def difference(part, path, text):
+    return subprocess.run(["diff", "-u", f"--label=a/{path}", f"--label=b/{path}", part.tree / path, "-"], input=text,
                           capture_output=True, text=True).stdout  # fmt: skip
 
 
@@ -159,19 +165,24 @@ def main():
     parser.add_argument("--only", default="", help="files whose path matches")
     arguments = parser.parse_args()
     part = PARTS[arguments.part]
+    part.tree = FOLDER / arguments.part
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests send it, and a job in the background ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-    copy_tree()
+    copy_tree(part)
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     paths = [pathlib.Path(name) for name in names
              if re.fullmatch(part.files, name) and re.search(arguments.only, name)]  # fmt: skip
-    everything = [mutant for path in paths for mutant in mutants_of(path)]
+    everything = [mutant for path in paths for mutant in mutants_of(part, path)]
     random.Random(arguments.seed).shuffle(everything)
     print(f"{len(everything)} mutants of {len(paths)} files", flush=True)
-    if not run(["cmake", *part.configure]) or not run(["cmake", "--build", "build", "--target", part.target]):
+    make = ["cmake", "--build", "build", "--target", part.target]
+    if not run(part, ["cmake", *part.configure]) or not run(part, make):
         sys.exit("the tree does not build")
-    if killed(part):
-        sys.exit("a test fails without any mutant")
+    if failed := killer(part):
+        sys.exit(f"{failed} fails without any mutant")
 
+    unchanged = None if paths[0].suffix == ".py" else program(part, paths[0])
     begun = time.monotonic()
     counts = {"killed": 0, "survived": 0, "no mutant": 0}
     survivors = FOLDER / f"{arguments.part}.survivors"
@@ -180,19 +191,19 @@ def main():
         spent = time.monotonic() - begun
         if counts["killed"] + counts["survived"] == arguments.count or spent > 60 * arguments.minutes:
             break
-        original = (TREE / path).read_text()
-        before = build(part, path)
-        (TREE / path).write_text(text)
+        original = (part.tree / path).read_text()
+        before = program(part, path) if path.suffix == ".py" else unchanged
+        (part.tree / path).write_text(text)
         after = build(part, path)
         if after is None or after == before:
             outcome = "no mutant"
         else:
-            outcome = "killed" if killed(part) else "survived"
-        (TREE / path).write_text(original)
+            outcome = "killed" if killer(part) else "survived"
+        (part.tree / path).write_text(original)
         counts[outcome] += 1
         if outcome == "survived":
             with open(survivors, "a") as file:
-                file.write(difference(path, text) + "\n")
+                file.write(difference(part, path, text) + "\n")
         print(f"{outcome}: {path}", flush=True)
     tried = counts["killed"] + counts["survived"]
     print(f"{arguments.part}: {counts['killed']} of {tried} killed ({100 * counts['killed'] / max(tried, 1):.1f}%), "

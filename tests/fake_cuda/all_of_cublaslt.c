@@ -33,7 +33,7 @@ int cublasLtMatmul(void* handle, void* operation, const float* alpha, const void
                    void* b_layout, const float* beta, const void* c, void* c_layout, void* d, void* d_layout,
                    const void* algorithm, void* workspace, size_t workspace_size, void* stream) {
   (void)handle, (void)operation, (void)a_layout, (void)b_layout, (void)c_layout, (void)d_layout, (void)algorithm;
-  nf4_last_matmul = (struct nf4_matmul){nf4_last_matmul.calls + 1, *alpha, *beta, a, b, c, d, workspace,
-                                        workspace_size, stream};
+  nf4_last_matmul =
+      (struct nf4_matmul){nf4_last_matmul.calls + 1, *alpha, *beta, a, b, c, d, workspace, workspace_size, stream};
   return 0;
 }

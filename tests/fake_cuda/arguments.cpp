@@ -23,8 +23,9 @@
 namespace nf4test {
 namespace {
 
-constexpr fake_cuda::Device kDevices[] = {
-    fake_cuda::kH200, {90, 90, 227 << 10, 2}, {75, 75, 64 << 10, 40}, {80, 80, 163 << 10, 108}, {86, 80, 99 << 10, 84}};
+constexpr fake_cuda::Device kDevices[] = {fake_cuda::kH200,          {90, 90, 227 << 10, 2}, {75, 75, 64 << 10, 40},
+                                          {80, 80, 163 << 10, 108},  {86, 80, 99 << 10, 84}, {89, 80, 227 << 10, 6},
+                                          {100, 100, 227 << 10, 148}};
 const auto kStream = reinterpret_cast<nf4_stream_t>(uintptr_t{0x5eed});
 
 nf4::Device described(const fake_cuda::Device& device) {

@@ -159,6 +159,7 @@ struct GemmLaunch {
   int64_t grid = 0, block = 0;
   int cluster = 1;
   bool dependent = false;
+  int oldest = 0, newest = 1000;            // architectures whose code the kernel is in
   std::optional<bool> constant{}, quads{};  // as the kernel is told
 
   // How the kernel reads x and codes: by their addresses, or by tensor maps, in boxes.
@@ -251,6 +252,8 @@ std::string wrong_with_gemm(const GemmLaunch& found, const Launch& launch, Expec
   if (launch.block != found.block) return "block, expected " + std::to_string(found.block);
   if (static_cast<int>(launch.cluster) != found.cluster) return "cluster, expected " + std::to_string(found.cluster);
   if (launch.dependent != found.dependent) return "dependent launch";
+  if (call.device.architecture < found.oldest || call.device.architecture > found.newest)
+    return "a device that has no code of it";
   if (found.constant && *found.constant != std::all_of(call.products.begin(), call.products.end(),
                                                        [](const auto& args) { return args.weight.constant; }))
     return "constant";
@@ -348,6 +351,7 @@ Check read_pair_of(const Launch& launch, const Name& kernel, const void* const* 
     found.block = launch.block;  // which the layout's check looks at
     found.cluster = plan.cluster;
     found.dependent = tma;
+    found.oldest = tma ? 90 : 80;
     found.constant = plan.constant_weights;
     found.quads = plan.quads;
     found.codes_maps = maps;
@@ -398,6 +402,7 @@ Check read_pair_stream(const Launch& launch, const Name& kernel, const void* con
     found.block = launch.block;
     found.cluster = plan.cluster;
     found.dependent = true;
+    found.oldest = found.newest = 90;
     found.constant = plan.constant_weights;
     found.quads = plan.quads;
     for (int tile = 0; tile < plan.tiles; ++tile) {
@@ -502,6 +507,7 @@ Check read_pair_wgmma(const Launch& launch, const Name& kernel, const void* cons
     found.block = launch.block;
     found.cluster = plan.cluster;
     found.dependent = true;
+    found.oldest = found.newest = 90;
     found.constant = plan.constant_weights;
     for (int64_t tile = 0; tile < found.grid / plan.cluster; ++tile)
       found.tiles.push_back({0, tile * plan.rows(), plan.rows(), 0, cols});
@@ -539,6 +545,7 @@ Check read_scaled_wgmma(const Launch& launch, const Name& kernel, const void* co
     found.block = (config.rows / 64 + 1) * 128;
     found.cluster = plan.cluster;
     found.dependent = true;
+    found.oldest = found.newest = 90;
     found.constant = plan.constant_weights;
     for (int64_t tile = 0; tile < found.grid / plan.cluster; ++tile) {
       found.tiles.push_back(

@@ -42,6 +42,9 @@ def contents(file):
 def check_layer(file, layer):
     weight = checkpoint.weight(file, layer)
     assert (weight.rows, weight.cols) == (layer.rows, layer.shape[-1]), layer
+    blocks = -(-layer.count // layer.blocksize)
+    scales = blocks + 4 * (256 + -(-blocks // layer.nested_blocksize)) if layer.nested else 4 * blocks
+    assert layer.nbytes == -(-layer.count // 2) + scales + 4 * 16, layer
     if layer.quant_type == "nf4" and max(layer.count, layer.rows, layer.shape[-1]) <= MOST_UNPACKED:
         assert nf4.Handle().unpack(weight).shape == (layer.rows, layer.shape[-1]), layer
 
@@ -103,6 +106,12 @@ def valid(rng):
         text = state.state_text("F16", (rows, cols), blocksize, nested, 0.5)
         key = state.state_key(name)
         arrays[key] = "U8", [len(text)], bytes(text)
+        if rng.random() < 0.3:  # one of the parts is longer or shorter than it should be
+            part = rng.choice([tensor for tensor in arrays if tensor.startswith(name)])
+            dtype, shape, values = arrays[part]
+            itemsize = safetensors.ITEMSIZE[dtype]
+            count = max(0, len(values) // itemsize + rng.choice([-1, 1]))
+            arrays[part] = dtype, [count], values[: count * itemsize].ljust(count * itemsize, b"\0")
         arrays[f"{name}.quant_map"] = "F32", [16], np.array(nf4._library.codebook(), np.float32).tobytes()
     header, data = {}, b""
     if rng.random() < 0.5:

@@ -38,15 +38,15 @@ class VersionedDlpack:
 
     READ_ONLY, COPIED = 1, 2
 
-    def __init__(self, array, flags=0, major=1):
-        self.array = array
+    def __init__(self, array, flags=0, major=1, device_type=1):
+        self.array, self.device_type = array, device_type
         self.managed = Managed(
-            major=major, minor=0, flags=flags, data=array.ctypes.data, device_type=1, ndim=array.ndim, code=2, bits=32,
-            lanes=1, shape=(ctypes.c_int64 * array.ndim)(*array.shape), strides=None,
+            major=major, minor=0, flags=flags, data=array.ctypes.data, device_type=device_type,
+            ndim=array.ndim, code=2, bits=32, lanes=1, shape=(ctypes.c_int64 * array.ndim)(*array.shape), strides=None,
         )  # fmt: skip
 
     def __dlpack_device__(self):
-        return (1, 0)
+        return (self.device_type, 0)
 
     def __dlpack__(self, *, stream=None, max_version=None):
         assert max_version >= (1, 0)
@@ -165,6 +165,8 @@ class OutputTest(HostTest):
             self.assertEqual(out.tobytes(), before)
         self.handle.gemm(VersionedDlpack(self.x, VersionedDlpack.READ_ONLY), self.weight, out=VersionedDlpack(out))
         np.testing.assert_array_equal(out, self.handle.gemm(self.x, self.weight))
+        pinned = 3  # by CUDA, and the host's all the same
+        self.handle.gemm(self.x, self.weight, out=VersionedDlpack(out, device_type=pinned))
         with self.assertRaisesRegex(TypeError, "out is an array of DLPack 2.0; expected 1.x"):
             self.handle.gemm(self.x, self.weight, out=VersionedDlpack(out, major=2))
 

@@ -189,6 +189,21 @@ class BadFileTest(FolderTest):
                 _, code = self.run_main("inspect", path)
                 self.assertTrue(code.startswith(f"nf4: {path}: "), code)
 
+    def test_sizes_of_types(self):
+        """By the description of safetensors."""
+        types = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2,
+                 "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "C64": 8, "F64": 8, "I64": 8, "U64": 8}  # fmt: skip
+        for dtype, size in types.items():
+            for nbytes in (3 * size, 3 * size + 1, 3 * size - 1):
+                with self.subTest(dtype=dtype, nbytes=nbytes):
+                    entry = {"dtype": dtype, "shape": [3], "data_offsets": [0, nbytes]}
+                    path = self.write(with_header(json.dumps({"x": entry}).encode(), bytes(nbytes)))
+                    if nbytes == 3 * size:
+                        self.assertEqual(checkpoint.open(path).tensors["x"].nbytes, nbytes)
+                    else:
+                        with self.assertRaisesRegex(FileError, f"{dtype} .* takes {3 * size}$"):
+                            checkpoint.open(path)
+
     def test_layers(self):
         self.write_model(shape=(480, 100))
         self.quantize(nested=True)
@@ -329,6 +344,7 @@ class MainTest(FolderTest):
         self.assertEqual(config["llm_int8_skip_modules"], ["lm_head", "model.embed_tokens"])
         out, code = self.run_main("inspect", self.target, "--original", self.source)
         self.assertIsNone(code)
+        self.assertEqual(out.splitlines()[-1], "error: ||NF4(W) - W|| / ||W||")
         (line,) = [line for line in out.splitlines() if line.startswith(LAYER)]
         self.assertEqual(line.split()[1:6], ["nf4", "48x100", "float32", "32", "yes"])
         self.assertRegex(line, r"0\.0[5-9]\d+$")

@@ -165,7 +165,9 @@ class QuantizeTest(ModelTest):
         self.assertEqual(self.files(), ["model"])
 
     def test_shard_sizes(self):
-        for size, expected in ((7, 7), ("7", 7), ("5GB", 5 * 10**9), ("5 GiB", 5 * 2**30), ("2kb", 2000)):
+        for size, expected in ((7, 7), ("7", 7), ("5GB", 5 * 10**9), ("5 GiB", 5 * 2**30), ("2kb", 2000),
+                               ("3 MB", 3000000),
+                               ("1TB", 10**12), ("9KiB", 9216), ("1mib", 2**20), ("4TiB", 4 * 2**40)):
             self.assertEqual(folders.parse_size(size), expected)
         for size in (0, -1, "", "GB", "5 apples", "1.5GB", "0GB", None):
             with self.assertRaisesRegex(ValueError, "^shard_size is .*; expected a number of bytes"):
