@@ -522,6 +522,7 @@ TEST_CASE("arguments: a product by cuBLASLt stays within the workspace that it a
     Recorder recorder;
     for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, nf4_options_t options) {
       if (std::string_view(info.name) != "gemm.unpack_cublas") return;
+      CHECK(std::string_view(info.accuracy) == "unpacked");
       for (const Products& shape : products_of_one()) {
         INFO("capability " << fake.capability << ": " << shape.text());
         options.workspace = reinterpret_cast<void*>(uintptr_t{1} << 40);
