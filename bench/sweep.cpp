@@ -57,7 +57,8 @@ Contenders contenders_of(Device& device, nf4_handle_t handle, const SweepOptions
   for (const auto& [option, path] :
        {std::pair("--peer", options.peers.bitsandbytes), std::pair("--cublas", options.peers.cublas)}) {
     if (!path.empty())
-      throw std::invalid_argument(fmt::format("{} is {}; expected none on the host, where it cannot run", option, path));
+      throw std::invalid_argument(
+          fmt::format("{} is {}; expected none on the host, where it cannot run", option, path));
   }
   for (auto& peer : host_peers(note)) out.push_back(std::move(peer));
   return out;
