@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs each fuzzer for $1 seconds (300 if not given), and prints a table of its executions and of the lines that its
-# inputs reach, as docs/reference/reliability.md holds it. With a second argument it also writes the inputs that reach all of that
+# inputs reach. With a second argument it also writes the inputs that reach all of that
 # to seeds/TARGET.zip in that folder.
 set -euo pipefail
 seconds=${1:-300}
@@ -18,7 +18,7 @@ declare -A reaches=(
   [operations]='src/(absmax|check|gemm|pack|select|unpack|host/.*)\.cpp'
   [queries]='src/(check|format|handle|registry|select|status|variants)\.cpp'
   [tuning]='src/tuning\.cpp'
-  [safetensors]='bench/safetensors\.cpp'
+  [safetensors]='bench/checkpoint/safetensors\.cpp'
 )
 rows=()
 for target in operations queries tuning safetensors; do
