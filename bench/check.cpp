@@ -1,8 +1,8 @@
 #include "check.hpp"
 
-#include <fmt/format.h>
-
 #include <cstring>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -59,8 +59,8 @@ Check check_gemm(Workload& workload, Contender& contender) {
   out.worst = verdict.worst();
   out.relative_error = verdict.relative_error();
   if (!out.ok) {
-    out.what = fmt::format("{} of {} outputs are outside the bound; {}", verdict.violations(), verdict.count(),
-                           verdict.first_violation());
+    out.what = nf4::formatted("{} of {} outputs are outside the bound; {}", verdict.violations(), verdict.count(),
+                              verdict.first_violation());
   }
   return out;
 }
@@ -77,7 +77,7 @@ Check check_unpack(Workload& workload, Contender& contender) {
   const Problem& p = workload.problem();
   run_poisoned(workload, contender, {{workload.dense(0), p.elements() * nf4ref::size_of(p.dtype)}});
   const int64_t wrong = workload.device().unpack_mismatches(workload.dense(0), p.dtype, workload.weight(0));
-  return differences(wrong, 0, fmt::format("{} of {} elements differ from fp32 arithmetic", wrong, p.elements()));
+  return differences(wrong, 0, nf4::formatted("{} of {} elements differ from fp32 arithmetic", wrong, p.elements()));
 }
 
 // bitsandbytes divides by an approximate reciprocal: next to a midpoint, once in many thousand weights, its code may
@@ -91,8 +91,8 @@ Check check_pack(Workload& workload, Contender& contender) {
   const int64_t codes =
       count_code_differences(fetch<uint8_t>(device, workload.codes(0), p.code_bytes()), expected.codes);
   const int64_t allowed = contender.is_peer() ? p.elements() / 10000 : 0;
-  if (scales != 0) return differences(scales, 0, fmt::format("{} of {} absmax differ", scales, p.blocks()));
-  return differences(codes, allowed, fmt::format("{} of {} codes differ", codes, p.elements()));
+  if (scales != 0) return differences(scales, 0, nf4::formatted("{} of {} absmax differ", scales, p.blocks()));
+  return differences(codes, allowed, nf4::formatted("{} of {} codes differ", codes, p.elements()));
 }
 
 Check check_pack_absmax(Workload& workload, Contender& contender) {
@@ -104,7 +104,7 @@ Check check_pack_absmax(Workload& workload, Contender& contender) {
   const int64_t wrong = count_differences(fetch<uint8_t>(device, workload.scales(0), p.blocks()), expected.codes) +
                         count_differences(fetch<float>(device, workload.scales2(0), p.groups()), expected.absmax) +
                         count_differences(fetch<float>(device, workload.offset(), 1), {expected.offset});
-  return differences(wrong, 0, fmt::format("{} values differ from the host backend's", wrong));
+  return differences(wrong, 0, nf4::formatted("{} values differ from the host backend's", wrong));
 }
 
 Check check_unpack_absmax(Workload& workload, Contender& contender) {
@@ -124,7 +124,7 @@ Check check_unpack_absmax(Workload& workload, Contender& contender) {
   std::vector<float> expected(found.size());
   for (size_t i = 0; i < expected.size(); ++i) expected[i] = nf4ref::absmax_at(on_host, static_cast<int64_t>(i));
   const int64_t wrong = count_differences(found, expected);
-  return differences(wrong, 0, fmt::format("{} of {} scales differ", wrong, p.blocks()));
+  return differences(wrong, 0, nf4::formatted("{} of {} scales differ", wrong, p.blocks()));
 }
 
 }  // namespace

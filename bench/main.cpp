@@ -7,6 +7,7 @@
 
 #include "checkpoint/model.hpp"
 #include "device/device.hpp"
+#include "formatted.hpp"
 #include "options.hpp"
 #include "report/output.hpp"
 #include "status.hpp"
@@ -24,7 +25,7 @@ std::unique_ptr<Device> open_device(const DeviceOption& asked) {
   const int32_t ordinal = asked.ordinal.value_or(0);
   if (ordinal == NF4_HOST_DEVICE) return open_host_device();
   if (std::unique_ptr<Device> device = open_cuda_device(ordinal)) return device;
-  if (asked.ordinal) throw std::runtime_error(fmt::format("--device is {}; there is no such CUDA device", ordinal));
+  if (asked.ordinal) throw std::runtime_error(nf4::formatted("--device is {}; there is no such CUDA device", ordinal));
   say("No CUDA device: this is the host backend.\n");
   return open_host_device();
 }

@@ -1,6 +1,5 @@
 #include "options.hpp"
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +10,7 @@
 #include <stdexcept>
 
 #include "build.hpp"
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -34,7 +34,7 @@ std::vector<std::string> split(const std::string& text, char separator = ',') {
 }
 
 [[noreturn]] void reject(const std::string& option, const std::string& value, std::string_view expected) {
-  throw std::invalid_argument(fmt::format("{} is {}; expected {}", option, value.empty() ? "''" : value, expected));
+  throw std::invalid_argument(nf4::formatted("{} is {}; expected {}", option, value.empty() ? "''" : value, expected));
 }
 
 std::string path(const std::string& option, const std::string& text) {
@@ -46,7 +46,7 @@ int64_t number(const std::string& option, const std::string& text, int64_t least
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
-    reject(option, text, fmt::format("a number from {} to {}", least, most));
+    reject(option, text, nf4::formatted("a number from {} to {}", least, most));
   }
   return value;
 }
@@ -67,7 +67,7 @@ T named(const std::string& option, const std::string& text, std::span<const T> v
     if (text == name(value)) return value;
     known.push_back(name(value));
   }
-  reject(option, text, fmt::format("{}", fmt::join(known, ", ")));
+  reject(option, text, nf4::formatted("{}", fmt::join(known, ", ")));
 }
 
 nf4_dtype_t dtype(const std::string& option, const std::string& text) {
@@ -101,7 +101,7 @@ Layer shape(const std::string& option, const std::string& text) {
   if (sizes.size() != 2) reject(option, text, "N,K");
   Layer layer{"", "", 0, number(option, sizes[1], 1, kMostSize)};
   for (const std::string& rows : split(sizes[0], '+')) layer.parts.push_back(number(option, rows, 1, kMostSize));
-  if (layer.parts.size() > kMostParts) reject(option, text, fmt::format("{} parts at most", kMostParts));
+  if (layer.parts.size() > kMostParts) reject(option, text, nf4::formatted("{} parts at most", kMostParts));
   layer.n = std::accumulate(layer.parts.begin(), layer.parts.end(), int64_t{0});
   if (layer.n > kMostWeights / layer.k) reject(option, text, "2^40 weights at most");
   if (layer.parts.size() == 1) layer.parts.clear();
@@ -313,7 +313,7 @@ Command parse_command(int argc, const char* const* argv) {
   CLI::App app(kAbout, "nf4-bench");
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  app.set_version_flag("--version", fmt::format("nf4-bench {}, commit {}", library_version(), built_commit()));
+  app.set_version_flag("--version", nf4::formatted("nf4-bench {}, commit {}", library_version(), built_commit()));
   CLI::App& for_sweep =
       *app.add_subcommand("sweep", "measures shapes by variants and peers; the command if none is named");
   CLI::App& for_tune =
@@ -336,8 +336,8 @@ Command parse_command(int argc, const char* const* argv) {
     return Text{version.what() + std::string("\n")};
   } catch (const CLI::ExtrasError&) {
     const CLI::App& command = *app.get_subcommands().front();
-    throw std::invalid_argument(fmt::format("{0} takes no {1}; nf4-bench {0} --help tells what it takes",
-                                            command.get_name(), command.remaining().front()));
+    throw std::invalid_argument(nf4::formatted("{0} takes no {1}; nf4-bench {0} --help tells what it takes",
+                                               command.get_name(), command.remaining().front()));
   } catch (const CLI::ParseError& error) {
     throw std::invalid_argument(error.what());
   }

@@ -1,8 +1,8 @@
 #include "problem.hpp"
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "formatted.hpp"
 #include "oracle.hpp"
 
 namespace nf4bench {
@@ -88,14 +88,14 @@ std::string_view dtype_name(nf4_dtype_t dtype) {
   }
 }
 
-std::string rows_text(const std::vector<int64_t>& parts) { return fmt::format("{}", fmt::join(parts, "+")); }
+std::string rows_text(const std::vector<int64_t>& parts) { return nf4::formatted("{}", fmt::join(parts, "+")); }
 
 std::string describe(const Problem& problem) {
   const std::string rows = problem.parts.empty() ? std::to_string(problem.n) : rows_text(problem.parts);
-  return fmt::format("{}{}{}, N={} K={}{}, {}, blocksize {}{}", op_name(problem.op), problem.layer.empty() ? "" : " ",
-                     problem.layer, rows, problem.k,
-                     problem.op == NF4_OP_GEMM ? fmt::format(", M={}", problem.m) : std::string(),
-                     dtype_name(problem.dtype), problem.blocksize, problem.nested ? ", nested" : "");
+  return nf4::formatted("{}{}{}, N={} K={}{}, {}, blocksize {}{}", op_name(problem.op),
+                        problem.layer.empty() ? "" : " ", problem.layer, rows, problem.k,
+                        problem.op == NF4_OP_GEMM ? nf4::formatted(", M={}", problem.m) : std::string(),
+                        dtype_name(problem.dtype), problem.blocksize, problem.nested ? ", nested" : "");
 }
 
 }  // namespace nf4bench

@@ -1,9 +1,9 @@
 #include "suite.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <stdexcept>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -24,8 +24,8 @@ void check_parts(const Problem& problem) {
   const int64_t step = problem.nested ? int64_t{problem.blocksize} * problem.absmax_blocksize : problem.blocksize;
   for (const int64_t rows : problem.parts) {
     if (rows * problem.k % step == 0) continue;
-    throw std::invalid_argument(fmt::format("--shape is {},{}; expected parts of a multiple of {} weights",
-                                            rows_text(problem.parts), problem.k, step));
+    throw std::invalid_argument(nf4::formatted("--shape is {},{}; expected parts of a multiple of {} weights",
+                                               rows_text(problem.parts), problem.k, step));
   }
 }
 

@@ -1,13 +1,12 @@
 #include "sweep.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <stdexcept>
 
 #include "build.hpp"
+#include "formatted.hpp"
 #include "measure.hpp"
 #include "report/progress.hpp"
 #include "suite.hpp"
@@ -30,9 +29,9 @@ Context describe_run(Device& device, const SweepOptions& options, const Contende
   context.facts.emplace_back("libnf4", library_version());
   context.facts.emplace_back("commit", options.commit);
   context.facts.emplace_back("date", now());
-  context.facts.emplace_back(
-      "cache", options.hot ? "hot: the same weights in every launch"
-                           : fmt::format("cold: launches rotate through {} MB or more", device.cold_bytes() / 1000000));
+  context.facts.emplace_back("cache", options.hot ? "hot: the same weights in every launch"
+                                                  : nf4::formatted("cold: launches rotate through {} MB or more",
+                                                                   device.cold_bytes() / 1000000));
   context.facts.emplace_back("weights", options.pending ? "pending" : "constant");
   context.ceilings = device.ceilings();
   for (const auto& contender : contenders) {
@@ -58,7 +57,7 @@ Contenders contenders_of(Device& device, nf4_handle_t handle, const SweepOptions
        {std::pair("--peer", options.peers.bitsandbytes), std::pair("--cublas", options.peers.cublas)}) {
     if (!path.empty())
       throw std::invalid_argument(
-          fmt::format("{} is {}; expected none on the host, where it cannot run", option, path));
+          nf4::formatted("{} is {}; expected none on the host, where it cannot run", option, path));
   }
   for (auto& peer : host_peers(note)) out.push_back(std::move(peer));
   return out;

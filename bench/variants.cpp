@@ -1,11 +1,11 @@
 #include "variants.hpp"
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <stdexcept>
 
+#include "formatted.hpp"
 #include "report/output.hpp"
 #include "status.hpp"
 
@@ -14,7 +14,7 @@ namespace {
 
 std::string configs_text(const Variant& variant) {
   const bool has_none = variant.configs.size() == 1 && variant.configs.front().empty();
-  return has_none ? "none" : fmt::format("{}", fmt::join(variant.configs, "; "));
+  return has_none ? "none" : nf4::formatted("{}", fmt::join(variant.configs, "; "));
 }
 
 }  // namespace
@@ -64,7 +64,7 @@ void check_variants(nf4_handle_t handle, const std::vector<nf4_op_t>& ops, const
   }
   for (const std::string& name : names) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw std::invalid_argument(fmt::format("--variant is {}; expected {}", name, fmt::join(known, ", ")));
+    throw std::invalid_argument(nf4::formatted("--variant is {}; expected {}", name, fmt::join(known, ", ")));
   }
 }
 

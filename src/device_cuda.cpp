@@ -1,5 +1,4 @@
 #include <cuda_runtime_api.h>
-#include <fmt/format.h>
 
 #include <string>
 
@@ -21,7 +20,7 @@ constexpr int kOldestCapability = 75;
 }
 
 // A version of CUDA's, 12080 for example, as people write it.
-std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version / 10 % 100); }
+std::string version_text(int version) { return formatted("{}.{}", version / 1000, version / 10 % 100); }
 
 // CUDA reports a driver that is missing in the words of one that is too old.
 [[noreturn]] void fail_driver(int ordinal) {

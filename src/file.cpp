@@ -99,7 +99,7 @@ class Replacement {
   Replacement(const char* path, const std::filesystem::path& target, mode_t mode) : target_(target) {
     std::random_device random;
     do {
-      name_ = fmt::format("{}.{:08x}", target.native(), random());
+      name_ = formatted("{}.{:08x}", target.native(), random());
       descriptor_.emplace(open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     } while (!*descriptor_ && errno == EEXIST);
     if (!*descriptor_) fail_io("cannot create a file beside", path);

@@ -7,6 +7,7 @@
 #include "host/host.hpp"
 #include "overlap.hpp"
 #include "select.hpp"
+#include "text/formatted.hpp"
 
 using namespace nf4;
 
@@ -108,7 +109,7 @@ std::vector<GemmArgs> check_products(const nf4_product_t* products, size_t count
       }
       all.push_back(args);
     } catch (Error& error) {
-      error.message = fmt::format("products[{}]: {}", i, error.message);
+      error.message = formatted("products[{}]: {}", i, error.message);
       throw;
     }
   }
@@ -127,7 +128,7 @@ void check_products_apart(std::span<const GemmArgs> products) {
       try {
         if (i != j) check_apart(operands[i].front(), operands[j]);
       } catch (Error& error) {
-        error.message = fmt::format("products[{}] and products[{}]: {}", i, j, error.message);
+        error.message = formatted("products[{}] and products[{}]: {}", i, j, error.message);
         throw;
       }
     }

@@ -44,7 +44,7 @@ Device as_older_device(const Device& device, std::string_view text) {
   older.architecture = std::min(device.architecture, capability);
   older.shared_memory = std::min(device.shared_memory, shared_memory_of(capability));
   if (capability < 90) older.resident_clusters = {device.clusters(1), 0, 0, 0};
-  older.name = fmt::format("{} as {}", device.name, text);
+  older.name = formatted("{} as {}", device.name, text);
   return older;
 }
 

@@ -1,12 +1,12 @@
 #include "registry.hpp"
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <array>
 #include <vector>
 
 #include "host/host.hpp"
+#include "text/formatted.hpp"
 #if NF4_HAVE_CUDA
 #include "families.hpp"
 #endif
@@ -73,7 +73,7 @@ const Variant* find_variant(std::string_view name) {
 std::string variant_names() {
   std::vector<const char*> names;
   for (const Variant* variant : registry().all) names.push_back(variant->name);
-  return fmt::format("{}", fmt::join(names, ", "));
+  return formatted("{}", fmt::join(names, ", "));
 }
 
 int find_config(const Variant& variant, std::string_view text) {

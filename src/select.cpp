@@ -4,6 +4,7 @@
 
 #include "device.hpp"
 #include "registry.hpp"
+#include "text/formatted.hpp"
 
 namespace nf4 {
 namespace {
@@ -33,10 +34,10 @@ Choice forced(const nf4_handle& handle, const Problem& problem, const Options& o
 // A line that there is no memory for is left out: other products of the call may have begun.
 void log(const nf4_handle& handle, const Problem& problem, const Choice& choice) try {
   const std::string config = choice.variant->config_text(choice.config);
-  const std::string line = fmt::format("nf4: {}: {} {} m={} n={} k={} blocksize={} absmax={}: {}{}{} ({})\n",
-                                       handle.device.name, name_of(problem.op), name_of(problem.dtype), problem.m,
-                                       problem.n, problem.k, problem.blocksize, name_of(problem.absmax_dtype),
-                                       choice.variant->name, config.empty() ? "" : " ", config, choice.reason());
+  const std::string line = formatted("nf4: {}: {} {} m={} n={} k={} blocksize={} absmax={}: {}{}{} ({})\n",
+                                     handle.device.name, name_of(problem.op), name_of(problem.dtype), problem.m,
+                                     problem.n, problem.k, problem.blocksize, name_of(problem.absmax_dtype),
+                                     choice.variant->name, config.empty() ? "" : " ", config, choice.reason());
   std::fputs(line.c_str(), stderr);
 } catch (const std::bad_alloc&) {
 }
@@ -44,10 +45,10 @@ void log(const nf4_handle& handle, const Problem& problem, const Choice& choice)
 }  // namespace
 
 std::string unsupported(const nf4_handle& handle, const Problem& problem, const Variant& variant) {
-  if (variant.op != problem.op) return fmt::format("it is a variant of {}", name_of(variant.op));
+  if (variant.op != problem.op) return formatted("it is a variant of {}", name_of(variant.op));
   if (variant.host != handle.on_host()) {
-    return fmt::format("it runs on {}, and the handle is for {}", variant.host ? "the host backend" : "CUDA devices",
-                       handle.device.name);
+    return formatted("it runs on {}, and the handle is for {}", variant.host ? "the host backend" : "CUDA devices",
+                     handle.device.name);
   }
   const char* reason = variant.unsupported(problem, handle.device);
   return reason != nullptr ? reason : "";
@@ -91,7 +92,7 @@ std::string Choice::reason() const {
     case Why::environment:
       return "forced by NF4_FORCE_VARIANT";
     case Why::table:
-      return fmt::format("line {} of the tuning table", line);
+      return formatted("line {} of the tuning table", line);
     default:
       return "default: the first variant that can run this";
   }

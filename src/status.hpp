@@ -2,13 +2,12 @@
 // status and keeps its message for the calling thread. Nothing is ever thrown across the C boundary.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <new>
 #include <string>
 #include <utility>
 
 #include "nf4/nf4.h"
+#include "text/formatted.hpp"
 
 namespace nf4 {
 
@@ -19,7 +18,7 @@ struct Error {
 
 template <class... Args>
 [[noreturn]] void fail(nf4_status_t status, fmt::format_string<Args...> format, Args&&... args) {
-  throw Error{status, fmt::format(format, std::forward<Args>(args)...)};
+  throw Error{status, formatted(format, std::forward<Args>(args)...)};
 }
 
 // Keeps `message` as this thread's last error and returns `status`.

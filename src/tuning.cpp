@@ -8,6 +8,7 @@
 #include "check.hpp"
 #include "file.hpp"
 #include "registry.hpp"
+#include "text/formatted.hpp"
 #include "tuning_builtin.hpp"
 
 namespace nf4 {
@@ -25,7 +26,7 @@ struct Line {
 
   template <class... Args>
   [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
-    nf4::fail(NF4_ERROR_PARSE, "{}, line {}: {}", table, number, fmt::format(format, std::forward<Args>(args)...));
+    nf4::fail(NF4_ERROR_PARSE, "{}, line {}: {}", table, number, formatted(format, std::forward<Args>(args)...));
   }
 };
 
@@ -66,9 +67,9 @@ Range parse_range(const Line& line, const char* column, std::string_view text) {
 }
 
 std::string format_range(const Range& range) {
-  if (range.low == range.high) return fmt::format("{}", range.low);
-  if (range.high == INT64_MAX) return range.low == 0 ? "*" : fmt::format("{}-", range.low);
-  return fmt::format("{}-{}", range.low, range.high);
+  if (range.low == range.high) return formatted("{}", range.low);
+  if (range.high == INT64_MAX) return range.low == 0 ? "*" : formatted("{}-", range.low);
+  return formatted("{}-{}", range.low, range.high);
 }
 
 // The enumerator, counted from 0, whose name is `text`.
@@ -177,12 +178,12 @@ std::unique_ptr<TuningTable> parse_tuning(std::string_view text, std::string_vie
 }
 
 std::string format_tuning(const TuningTable& table) {
-  std::string text = fmt::format("{}\n{}\n", kHeader, kColumns);
+  std::string text = formatted("{}\n{}\n", kHeader, kColumns);
   for (const TuningRow& row : table.rows) {
-    text += fmt::format(
-        "{},{},{},{},{},{},{},{},{},{}\n", row.device, name_of(row.op), row.dtype ? name_of(*row.dtype) : "*",
-        format_range(row.m), format_range(row.n), format_range(row.k), format_range(row.blocksize), row.variant->name,
-        row.variant->config_text(row.config), row.microseconds ? fmt::format("{}", *row.microseconds) : "");
+    text += formatted("{},{},{},{},{},{},{},{},{},{}\n", row.device, name_of(row.op),
+                      row.dtype ? name_of(*row.dtype) : "*", format_range(row.m), format_range(row.n),
+                      format_range(row.k), format_range(row.blocksize), row.variant->name,
+                      row.variant->config_text(row.config), row.microseconds ? formatted("{}", *row.microseconds) : "");
   }
   return text;
 }

@@ -1,7 +1,5 @@
 #include "checkpoint/checkpoint.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -13,6 +11,7 @@
 #include <string_view>
 
 #include "checkpoint/json.hpp"
+#include "formatted.hpp"
 #include "status.hpp"
 
 namespace nf4bench {
@@ -53,14 +52,14 @@ std::string file_path(const std::string& path) {
   for (const char* name : {kFile, kIndex}) {
     if (fs::exists(fs::path(path) / name)) return fs::path(path) / name;
   }
-  throw std::runtime_error(fmt::format("{} has neither {} nor {}", path, kFile, kIndex));
+  throw std::runtime_error(nf4::formatted("{} has neither {} nor {}", path, kFile, kIndex));
 }
 
 std::string read_text(const std::string& path, uintmax_t most) {
   if (fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(path + " is no regular file");
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot open " + path);
-  if (fs::file_size(path) > most) throw std::runtime_error(fmt::format("{} has more than {} bytes", path, most));
+  if (fs::file_size(path) > most) throw std::runtime_error(nf4::formatted("{} has more than {} bytes", path, most));
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
@@ -68,14 +67,15 @@ std::string read_text(const std::string& path, uintmax_t most) {
 template <typename T>
 T field(const Json& state, const char* name, bool (Json::*is)() const noexcept, const char* expected) {
   const auto found = state.find(name);
-  if (found == state.end() || !((*found).*is)()) throw std::runtime_error(fmt::format("{} is no {}", name, expected));
+  if (found == state.end() || !((*found).*is)())
+    throw std::runtime_error(nf4::formatted("{} is no {}", name, expected));
   return found->get<T>();
 }
 
 int32_t blocksize(const Json& state, const char* name) {
   const auto value = field<uint64_t>(state, name, &Json::is_number_unsigned, "whole number");
   if (value < 32 || value > 4096 || (value & (value - 1)) != 0) {
-    throw std::runtime_error(fmt::format("{} is {}; expected a power of two from 32 to 4096", name, value));
+    throw std::runtime_error(nf4::formatted("{} is {}; expected a power of two from 32 to 4096", name, value));
   }
   return static_cast<int32_t>(value);
 }
@@ -93,7 +93,7 @@ std::vector<int64_t> shape_of(const Json& state) {
     if (__builtin_mul_overflow(elements, shape.back(), &elements)) throw std::runtime_error("shape is too large");
   }
   if (shape.size() != 2 && shape.size() != 3) {
-    throw std::runtime_error(fmt::format("shape has {} sizes; expected 2, or 3 of experts", shape.size()));
+    throw std::runtime_error(nf4::formatted("shape has {} sizes; expected 2, or 3 of experts", shape.size()));
   }
   return shape;
 }
@@ -142,8 +142,9 @@ void Checkpoint::open_index(const std::string& path) {
   for (const auto& [name, file] : weight_map->items()) {
     const std::string file_name = file.is_string() ? file.get<std::string>() : "";
     if (file_name.empty() || file_name.find('/') != std::string::npos) {
-      throw std::runtime_error(fmt::format("{}: {} is in {}; expected a file beside the index", path, printable(name),
-                                           printable(file.dump(-1, ' ', false, Json::error_handler_t::replace))));
+      throw std::runtime_error(nf4::formatted("{}: {} is in {}; expected a file beside the index", path,
+                                              printable(name),
+                                              printable(file.dump(-1, ' ', false, Json::error_handler_t::replace))));
     }
     if (shard_of.emplace(file_name, shards_.size()).second)
       shards_.emplace_back(fs::path(path).parent_path() / file_name);
@@ -157,7 +158,7 @@ void Checkpoint::open_index(const std::string& path) {
   for (const auto& [name, file] : weight_map->items()) {
     if (find(name) == nullptr) {
       throw std::runtime_error(
-          fmt::format("{}: {} has no tensor {}", path, printable(file.get<std::string>()), printable(name)));
+          nf4::formatted("{}: {} has no tensor {}", path, printable(file.get<std::string>()), printable(name)));
     }
   }
 }
@@ -171,8 +172,8 @@ const Tensor& Checkpoint::part(const std::string& name, const char* dtype, int64
   const Tensor* const tensor = find(name);
   if (tensor == nullptr) throw std::runtime_error("it lacks " + name);
   if (tensor->dtype != dtype || tensor->elements != count) {
-    throw std::runtime_error(fmt::format("{} has {} elements of {}; expected {} of {}", name, tensor->elements,
-                                         tensor->dtype, count, dtype));
+    throw std::runtime_error(nf4::formatted("{} has {} elements of {}; expected {} of {}", name, tensor->elements,
+                                            tensor->dtype, count, dtype));
   }
   return *tensor;
 }
@@ -192,7 +193,7 @@ Matrix Checkpoint::packed_layer(const std::string& name, const std::string& stat
   matrix.shape = shape_of(state);
   const auto dtype = field<std::string>(state, "dtype", &Json::is_string, "name");
   const auto known = dtype_of(dtype, &DtypeName::torch);
-  if (!known) throw std::runtime_error(fmt::format("dtype is {}; expected float32, float16 or bfloat16", dtype));
+  if (!known) throw std::runtime_error(nf4::formatted("dtype is {}; expected float32, float16 or bfloat16", dtype));
   matrix.dtype = *known;
 
   PackedForm& form = matrix.packed.emplace();
@@ -203,8 +204,8 @@ Matrix Checkpoint::packed_layer(const std::string& name, const std::string& stat
   const Tensor* const codes = find(name);
   if (codes == nullptr) throw std::runtime_error("it lacks its codes");
   if (!stores_codes(*codes) || codes->bytes() != static_cast<uint64_t>(code_bytes)) {
-    throw std::runtime_error(fmt::format("its codes are {} bytes of {}; expected {} bytes of U8, F32, F16 or BF16",
-                                         codes->bytes(), codes->dtype, code_bytes));
+    throw std::runtime_error(nf4::formatted("its codes are {} bytes of {}; expected {} bytes of U8, F32, F16 or BF16",
+                                            codes->bytes(), codes->dtype, code_bytes));
   }
   const std::string nested_absmax = name + ".nested_absmax";
   form.nested = find(nested_absmax) != nullptr;
@@ -238,7 +239,7 @@ void Checkpoint::find_packed() {
     try {
       matrices_.push_back(packed_layer(name, key));
     } catch (const std::runtime_error& error) {
-      throw std::runtime_error(fmt::format("{}: layer {}: {}", path_, printable(name), printable(error.what())));
+      throw std::runtime_error(nf4::formatted("{}: layer {}: {}", path_, printable(name), printable(error.what())));
     }
   }
 }

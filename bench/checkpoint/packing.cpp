@@ -1,10 +1,10 @@
 #include "checkpoint/packing.hpp"
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
+#include "formatted.hpp"
 #include "problem.hpp"
 #include "report/units.hpp"
 
@@ -27,13 +27,13 @@ std::string without_numbers(const std::string& name) {
 // "f32", or what it is packed as: "nf4 f32", "nested f32".
 std::string form_of(const Matrix& matrix) {
   const char* const packed = !matrix.packed ? "" : matrix.packed->nested ? "nested " : "nf4 ";
-  return fmt::format("{}{}", packed, dtype_name(matrix.dtype));
+  return nf4::formatted("{}{}", packed, dtype_name(matrix.dtype));
 }
 
 std::string size_text(int64_t bytes) { return bytes > 0 ? bytes_text(bytes) : "-"; }
 
 std::string error_text(const Distance& distance) {
-  return distance.norm2 > 0 ? fmt::format("{:.5f}", distance.relative()) : "-";
+  return distance.norm2 > 0 ? nf4::formatted("{:.5f}", distance.relative()) : "-";
 }
 
 // The end of a long name tells most.
@@ -47,11 +47,11 @@ std::string shortened(const std::string& name) {
 }
 
 std::string line_of(const std::string& name, size_t width, const std::string& form, const Packing& packing) {
-  return fmt::format("{:<{}} {:>5} {:>11} {:>10} {:>10} {:>10} {:>6.2f}x {:>8} {:>8}\n", shortened(name), width,
-                     fmt::format("x{}", packing.matrices), form, size_text(packing.before), size_text(packing.plain),
-                     size_text(packing.nested),
-                     static_cast<double>(packing.before) / static_cast<double>(packing.after),
-                     error_text(packing.error), error_text(packing.error_nested));
+  return nf4::formatted("{:<{}} {:>5} {:>11} {:>10} {:>10} {:>10} {:>6.2f}x {:>8} {:>8}\n", shortened(name), width,
+                        nf4::formatted("x{}", packing.matrices), form, size_text(packing.before),
+                        size_text(packing.plain), size_text(packing.nested),
+                        static_cast<double>(packing.before) / static_cast<double>(packing.after),
+                        error_text(packing.error), error_text(packing.error_nested));
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ void Packing::add(const Packing& other) {
 }
 
 void PackingTable::add(const Matrix& matrix, const Packing& packing) {
-  const std::string shape = fmt::format("{}", fmt::join(matrix.shape, " x "));
+  const std::string shape = nf4::formatted("{}", fmt::join(matrix.shape, " x "));
   const Line line{details_ ? without_numbers(matrix.name) + ", " + shape : shape, form_of(matrix), packing};
   const auto same = [&](const Line& other) { return other.name == line.name && other.form == line.form; };
   const auto found = std::find_if(lines_.begin(), lines_.end(), same);
@@ -85,14 +85,14 @@ std::string PackingTable::text() const {
   if (!details_) std::stable_sort(lines.begin(), lines.end(), larger);
   if (!details_ && lines.size() > kMostLines) {
     Line& rest = lines[kMostLines - 1];
-    rest.name = fmt::format("{} others", lines.size() - kMostLines + 1);
+    rest.name = nf4::formatted("{} others", lines.size() - kMostLines + 1);
     rest.form.clear();
     for (size_t i = kMostLines; i < lines.size(); ++i) rest.packing.add(lines[i].packing);
     lines.resize(kMostLines);
   }
   const size_t width = details_ ? kNameWidth : kShapeWidth;
-  std::string out = fmt::format("{:<{}} {:>5} {:>11} {:>10} {:>10} {:>10} {:>7} {:>8} {:>8}\n", "matrices", width, "",
-                                "form", "before", "NF4", "nested", "smaller", "error", "nested");
+  std::string out = nf4::formatted("{:<{}} {:>5} {:>11} {:>10} {:>10} {:>10} {:>7} {:>8} {:>8}\n", "matrices", width,
+                                   "", "form", "before", "NF4", "nested", "smaller", "error", "nested");
   Packing all;
   all.matrices = 0;
   bool all_plain = true;

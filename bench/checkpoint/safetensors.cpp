@@ -1,7 +1,5 @@
 #include "checkpoint/safetensors.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <filesystem>
@@ -11,6 +9,8 @@
 #include <stdexcept>
 #include <unordered_set>
 #include <utility>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -48,16 +48,16 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   bool key(std::string& name) override {
     if (place_ == Place::names) {
-      if (!names_.insert(name).second) fail(fmt::format("there are two tensors {}", printable(name)));
+      if (!names_.insert(name).second) fail(nf4::formatted("there are two tensors {}", printable(name)));
       tensor_ = Tensor{};
       tensor_.name = name;
       offsets_.clear();
       return true;
     }
-    if (!keys_.insert(name).second) fail(fmt::format("{} has two {}", here(), printable(name)));
+    if (!keys_.insert(name).second) fail(nf4::formatted("{} has two {}", here(), printable(name)));
     if (place_ == Place::metadata) return true;
     const auto known = std::find_if(std::begin(kKeys), std::end(kKeys), [&](auto& key) { return key.first == name; });
-    if (known == std::end(kKeys)) fail(fmt::format("{}: unexpected key {}", here(), printable(name)));
+    if (known == std::end(kKeys)) fail(nf4::formatted("{}: unexpected key {}", here(), printable(name)));
     place_ = known->second;
     return true;
   }
@@ -112,7 +112,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     constexpr size_t kLongest = 200;  // the message holds the text where it went wrong
     const std::string_view what = error.what();
     const std::string_view after_place = what.substr(what.find(": ") + 2);
-    fail(fmt::format("byte {}: {}", byte, printable(after_place.substr(0, kLongest))));
+    fail(nf4::formatted("byte {}: {}", byte, printable(after_place.substr(0, kLongest))));
   }
 
  private:
@@ -126,7 +126,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   [[noreturn]] void unexpected(const char* what) const {
     if (place_ == Place::start) fail("expected an object");
-    fail(fmt::format("{}: unexpected {}", here(), what));
+    fail(nf4::formatted("{}: unexpected {}", here(), what));
   }
 
   [[noreturn]] void no_size() const {
@@ -145,15 +145,15 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
         fail(here() + ": the sizes of its shape come to 2^63 or more");
     }
     if (tensor.begin > tensor.end || tensor.end > data_bytes_) {
-      fail(fmt::format("{}: data_offsets {} to {} are not within the file's {} bytes of data", here(), tensor.begin,
-                       tensor.end, data_bytes_));
+      fail(nf4::formatted("{}: data_offsets {} to {} are not within the file's {} bytes of data", here(), tensor.begin,
+                          tensor.end, data_bytes_));
     }
     for (const DtypeSize& dtype : kDtypes) {
       if (tensor.dtype != dtype.name) continue;
       if (tensor.bytes() % dtype.bytes == 0 && tensor.bytes() / dtype.bytes == static_cast<uint64_t>(tensor.elements))
         continue;
-      fail(fmt::format("{}: its shape has {} elements of {} bytes, but its data_offsets span {} bytes", here(),
-                       tensor.elements, dtype.bytes, tensor.bytes()));
+      fail(nf4::formatted("{}: its shape has {} elements of {} bytes, but its data_offsets span {} bytes", here(),
+                          tensor.elements, dtype.bytes, tensor.bytes()));
     }
   }
 
@@ -177,7 +177,7 @@ uint64_t little_endian(const std::array<unsigned char, 8>& bytes) {
 
 std::vector<Tensor> parse_safetensors_header(std::string_view header, uint64_t data_bytes) {
   // The parser would take a NUL for the end.
-  if (header.find('\0') != std::string_view::npos) fail(fmt::format("byte {}: NUL", header.find('\0')));
+  if (header.find('\0') != std::string_view::npos) fail(nf4::formatted("byte {}: NUL", header.find('\0')));
   HeaderReader reader(data_bytes);
   nlohmann::json::sax_parse(header, &reader);
   return reader.tensors();
@@ -192,9 +192,9 @@ std::string printable(std::string_view text) {
     if (byte >= 0x20 && byte != 0x7f && !c1) {
       out += text[i];
     } else if (c1) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text[++i]));
+      out += nf4::formatted("\\u{:04x}", static_cast<unsigned char>(text[++i]));
     } else {
-      out += fmt::format("\\x{:02x}", byte);
+      out += nf4::formatted("\\x{:02x}", byte);
     }
   }
   return out;
@@ -215,8 +215,8 @@ Safetensors::Safetensors(const std::string& path) : path_(path) {
   const uint64_t rest = static_cast<uint64_t>(size) - length_bytes.size();
   if (length > rest || length > kLongestHeader) {
     throw std::runtime_error(
-        fmt::format("{}: says that its header has {} bytes, but {} follow; truncated, or not a safetensors file", path,
-                    length, rest));
+        nf4::formatted("{}: says that its header has {} bytes, but {} follow; truncated, or not a safetensors file",
+                       path, length, rest));
   }
   std::string header(length, '\0');
   if (!file_.read(header.data(), static_cast<std::streamsize>(length))) throw std::runtime_error("cannot read " + path);
@@ -233,7 +233,7 @@ std::vector<unsigned char> Safetensors::read(const Tensor& tensor) {
   file_.clear();
   file_.seekg(static_cast<std::streamoff>(data_start_ + tensor.begin));
   if (!file_.read(reinterpret_cast<char*>(data.data()), static_cast<std::streamsize>(data.size()))) {
-    throw std::runtime_error(fmt::format("{}: cannot read tensor {}", path_, printable(tensor.name)));
+    throw std::runtime_error(nf4::formatted("{}: cannot read tensor {}", path_, printable(tensor.name)));
   }
   return data;
 }

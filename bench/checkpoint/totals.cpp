@@ -1,10 +1,9 @@
 #include "checkpoint/totals.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "contenders/contender.hpp"
+#include "formatted.hpp"
 #include "report/units.hpp"
 
 namespace nf4bench {
@@ -47,23 +46,23 @@ const Totals::Total* Totals::dense_of(const Total& total) const {
 }
 
 std::string Totals::text() const {
-  std::string out = fmt::format("\n{:<12} {:<28} {:>8} {:>10} {:>8} {:>8} {:>10} {:>10}\n", "operation", "variant",
-                                "matrices", "time", "vs dense", "GB/s", "err/bound", "rel.err");
+  std::string out = nf4::formatted("\n{:<12} {:<28} {:>8} {:>10} {:>8} {:>8} {:>10} {:>10}\n", "operation", "variant",
+                                   "matrices", "time", "vs dense", "GB/s", "err/bound", "rel.err");
   for (const Total& total : totals_) {
     const bool gemm = total.op == NF4_OP_GEMM;
-    out += fmt::format("{:<12} {:<28} {:>8} ",
-                       fmt::format("{}{}", op_name(total.op), gemm ? fmt::format(" M={}", total.m) : ""),
-                       total.contender + (total.config.empty() ? "" : " ") + total.config, total.matrices);
+    out += nf4::formatted("{:<12} {:<28} {:>8} ",
+                          nf4::formatted("{}{}", op_name(total.op), gemm ? nf4::formatted(" M={}", total.m) : ""),
+                          total.contender + (total.config.empty() ? "" : " ") + total.config, total.matrices);
     if (!total.failure.empty()) {
-      out += fmt::format("FAILED: {}\n", total.failure);
+      out += nf4::formatted("FAILED: {}\n", total.failure);
       continue;
     }
     const Total* const dense = dense_of(total);
-    out += fmt::format("{:>10} {:>8} {:>8.1f} ", time_text(total.microseconds),
-                       dense == nullptr ? "-" : fmt::format("{:.2f}x", dense->microseconds / total.microseconds),
-                       total.bytes / total.microseconds * 1e-3);
-    out += gemm ? fmt::format("{:>10.3f} {:>10.2e}\n", total.worst, total.relative_error)
-                : fmt::format("{:>10} {:>10}\n", "exact", "-");
+    out += nf4::formatted("{:>10} {:>8} {:>8.1f} ", time_text(total.microseconds),
+                          dense == nullptr ? "-" : nf4::formatted("{:.2f}x", dense->microseconds / total.microseconds),
+                          total.bytes / total.microseconds * 1e-3);
+    out += gemm ? nf4::formatted("{:>10.3f} {:>10.2e}\n", total.worst, total.relative_error)
+                : nf4::formatted("{:>10} {:>10}\n", "exact", "-");
   }
   return out;
 }

@@ -1,10 +1,10 @@
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdint>
 
 #include "contenders/contender.hpp"
+#include "formatted.hpp"
 #include "status.hpp"
 #include "variants.hpp"
 
@@ -139,7 +139,7 @@ class OneByOne final : public Contender {
       workspace = std::max(workspace, selection.workspace_size);
       accuracy_g_ = std::max(accuracy_g_, accuracy_g_of(handle_, selection.variant, part));
     }
-    config_ = fmt::format("{}", fmt::join(variants, ", "));
+    config_ = nf4::formatted("{}", fmt::join(variants, ", "));
     if (workspace > 0) workspace_ = Buffer(workload.device(), workspace);
   }
 

@@ -1,8 +1,8 @@
 #include "report/csv.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -25,8 +25,8 @@ std::string quoted(const std::string& text) {
 
 std::string csv_head(const Context& context) {
   std::string out;
-  for (const auto& [name, value] : context.facts) out += fmt::format("# {}: {}\n", name, value);
-  out += fmt::format("# ceilings: {}\n", ceilings_text(context.ceilings));
+  for (const auto& [name, value] : context.facts) out += nf4::formatted("# {}: {}\n", name, value);
+  out += nf4::formatted("# ceilings: {}\n", ceilings_text(context.ceilings));
   out +=
       "op,contender,config,peer,layer,dtype,blocksize,nested,m,n,k,median_us,p5_us,p95_us,tb_per_s,ceiling,"
       "fraction_of_ceiling,error_over_bound,relative_error,differences,status";
@@ -38,12 +38,12 @@ std::string csv_line(const Line& line) {
   const Row& row = line.row;
   const Problem& p = row.problem;
   std::string out =
-      fmt::format("{},{},{},{},{},{},{},{},{},{},{},", op_name(p.op), quoted(row.contender), quoted(row.config),
-                  int{row.is_peer}, p.layer, dtype_name(p.dtype), p.blocksize, int{p.nested}, p.m, p.n, p.k);
-  out += fmt::format("{:.3f},{:.3f},{:.3f},{:.4f},{},{:.4f},{:.4g},{:.4g},{},{}", row.median, row.p5, row.p95,
-                     row.rate() * 1e-12, ceiling_name(p.op), line.fraction, row.check.worst, row.check.relative_error,
-                     row.check.differences, row.check.ok ? "ok" : "FAILED");
-  for (const double speedup : line.speedups) out += speedup > 0 ? fmt::format(",{:.3f}", speedup) : ",";
+      nf4::formatted("{},{},{},{},{},{},{},{},{},{},{},", op_name(p.op), quoted(row.contender), quoted(row.config),
+                     int{row.is_peer}, p.layer, dtype_name(p.dtype), p.blocksize, int{p.nested}, p.m, p.n, p.k);
+  out += nf4::formatted("{:.3f},{:.3f},{:.3f},{:.4f},{},{:.4f},{:.4g},{:.4g},{},{}", row.median, row.p5, row.p95,
+                        row.rate() * 1e-12, ceiling_name(p.op), line.fraction, row.check.worst,
+                        row.check.relative_error, row.check.differences, row.check.ok ? "ok" : "FAILED");
+  for (const double speedup : line.speedups) out += speedup > 0 ? nf4::formatted(",{:.3f}", speedup) : ",";
   return out + "," + quoted(row.check.what) + "\n";
 }
 

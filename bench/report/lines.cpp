@@ -1,8 +1,8 @@
 #include "report/lines.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -14,8 +14,8 @@ bool mostly_writes(nf4_op_t op) { return op == NF4_OP_UNPACK || op == NF4_OP_UNP
 const char* ceiling_name(nf4_op_t op) { return mostly_writes(op) ? "write" : "read"; }
 
 std::string ceilings_text(const Ceilings& ceilings) {
-  return fmt::format("read {:.3f}, write {:.3f}, copy {:.3f} TB/s", ceilings.read * 1e-12, ceilings.write * 1e-12,
-                     ceilings.copy * 1e-12);
+  return nf4::formatted("read {:.3f}, write {:.3f}, copy {:.3f} TB/s", ceilings.read * 1e-12, ceilings.write * 1e-12,
+                        ceilings.copy * 1e-12);
 }
 
 std::vector<Line> lines_of(const Context& context, const std::vector<Row>& rows) {

@@ -9,13 +9,15 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "formatted.hpp"
+
 namespace nf4bench {
 namespace {
 
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(std::string_view path, int error) {
-  throw std::runtime_error(fmt::format("cannot write {}: {}", path, std::strerror(error)));
+  throw std::runtime_error(nf4::formatted("cannot write {}: {}", path, std::strerror(error)));
 }
 
 void write_all(int file, std::string_view path, std::string_view text) {
@@ -108,7 +110,7 @@ void replace_file(const std::string& path, std::string_view text) {
     file.write(text);
     return file.close();
   }
-  const std::string part = fmt::format("{}.{}.part", target.string(), getpid());
+  const std::string part = nf4::formatted("{}.{}.part", target.string(), getpid());
   OutputFile file(part, OutputFile::Mode::create_new, path);
   try {
     file.write(text);

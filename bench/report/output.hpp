@@ -2,11 +2,11 @@
 // std::runtime_error that names the place and the cause.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 
@@ -19,7 +19,7 @@ void write_stdout(std::string_view text);
 // Prints to stdout.
 template <typename... T>
 void say(fmt::format_string<T...> format, T&&... args) {
-  write_stdout(fmt::format(format, std::forward<T>(args)...));
+  write_stdout(nf4::formatted(format, std::forward<T>(args)...));
 }
 
 // A file that is written from its beginning, or at its end.

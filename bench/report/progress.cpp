@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "formatted.hpp"
+
 namespace nf4bench {
 
 std::string progress_text(size_t done, size_t total, double seconds, const std::string& what) {
@@ -14,9 +16,9 @@ std::string progress_text(size_t done, size_t total, double seconds, const std::
   std::string left;
   if (done > 0) {
     const auto estimate = std::llround(seconds / static_cast<double>(done) * static_cast<double>(total - done));
-    left = fmt::format(", {}:{:02} left", estimate / 60, estimate % 60);
+    left = nf4::formatted(", {}:{:02} left", estimate / 60, estimate % 60);
   }
-  return fmt::format("[{:#<{}}{:.<{}}] {}/{}{}: {}", "", filled, "", kWidth - filled, done, total, left, what);
+  return nf4::formatted("[{:#<{}}{:.<{}}] {}/{}{}: {}", "", filled, "", kWidth - filled, done, total, left, what);
 }
 
 Progress::Progress(size_t total) : shown_(isatty(STDERR_FILENO) != 0), total_(total) {}

@@ -1,5 +1,6 @@
 #include "report/report.hpp"
 
+#include "formatted.hpp"
 #include "report/csv.hpp"
 #include "report/json.hpp"
 #include "report/summary.hpp"
@@ -32,8 +33,8 @@ void Report::add(const std::vector<Row>& rows) {
 void Report::finish() {
   write_stdout(summary(rows_, context_.peers));
   if (!not_measured_.empty()) {
-    const std::string what = fmt::format("{} problems were not measured, for lack of time; the first is {}",
-                                         not_measured_.size(), describe(not_measured_.front()));
+    const std::string what = nf4::formatted("{} problems were not measured, for lack of time; the first is {}",
+                                            not_measured_.size(), describe(not_measured_.front()));
     say("\n{}\n", what);
     csv_.write("# " + what + "\n");
     json_.write(json_not_measured(not_measured_));

@@ -1,11 +1,10 @@
 #include "report/summary.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <string_view>
 
+#include "formatted.hpp"
 #include "report/statistics.hpp"
 
 namespace nf4bench {
@@ -22,9 +21,9 @@ Problem kind_of(Problem problem) {
 }
 
 std::string title(const Problem& kind) {
-  const std::string m = kind.op == NF4_OP_GEMM ? fmt::format(" M={}", kind.m) : std::string();
-  return fmt::format("{}{}{}, {}, blocksize {}{}", op_name(kind.op), m, kind.parts.empty() ? "" : ", groups",
-                     dtype_name(kind.dtype), kind.blocksize, kind.nested ? ", nested" : "");
+  const std::string m = kind.op == NF4_OP_GEMM ? nf4::formatted(" M={}", kind.m) : std::string();
+  return nf4::formatted("{}{}{}, {}, blocksize {}{}", op_name(kind.op), m, kind.parts.empty() ? "" : ", groups",
+                        dtype_name(kind.dtype), kind.blocksize, kind.nested ? ", nested" : "");
 }
 
 // The time of the fastest row on `problem` that counts; 0 if there is none.
@@ -44,7 +43,7 @@ std::string speedup(const std::vector<Row>& rows, const std::vector<const Row*>&
     const double theirs = fastest(rows, ours->problem, [&](const Row& row) { return row.contender == peer; });
     if (theirs > 0) ratios.push_back(theirs / ours->median);
   }
-  return ratios.empty() ? "-" : fmt::format("{:.2f} ({})", geometric_mean(ratios), ratios.size());
+  return ratios.empty() ? "-" : nf4::formatted("{:.2f} ({})", geometric_mean(ratios), ratios.size());
 }
 
 // How many times as long as the fastest variant, at worst, and where.
@@ -59,7 +58,7 @@ std::string worst_choice(const std::vector<Row>& rows, const std::vector<const R
       where = ours;
     }
   }
-  return where == nullptr ? "-" : fmt::format("{:.2f} ({}x{})", worst, where->problem.n, where->problem.k);
+  return where == nullptr ? "-" : nf4::formatted("{:.2f} ({}x{})", worst, where->problem.n, where->problem.k);
 }
 
 }  // namespace
@@ -75,19 +74,19 @@ std::string summary(const std::vector<Row>& rows, const std::vector<std::string>
   if (kinds.empty() || (peers.empty() && !variants)) return "";
 
   constexpr size_t kTitle = 40;
-  std::string out = fmt::format("\nTimes as fast as, geometric mean (shapes)\n{:<{}}", "", kTitle);
-  for (const std::string& peer : peers) out += fmt::format("  {:>{}}", peer, std::max(kNarrowest, peer.size()));
+  std::string out = nf4::formatted("\nTimes as fast as, geometric mean (shapes)\n{:<{}}", "", kTitle);
+  for (const std::string& peer : peers) out += nf4::formatted("  {:>{}}", peer, std::max(kNarrowest, peer.size()));
   out += variants ? "  time over best variant, at worst\n" : "\n";
   for (const Problem& kind : kinds) {
     std::vector<const Row*> selected;
     for (const Row& row : rows) {
       if (row.contender == kSelected && row.median > 0 && kind_of(row.problem) == kind) selected.push_back(&row);
     }
-    out += fmt::format("{:<{}}", title(kind), kTitle);
+    out += nf4::formatted("{:<{}}", title(kind), kTitle);
     for (const std::string& peer : peers) {
-      out += fmt::format("  {:>{}}", speedup(rows, selected, peer), std::max(kNarrowest, peer.size()));
+      out += nf4::formatted("  {:>{}}", speedup(rows, selected, peer), std::max(kNarrowest, peer.size()));
     }
-    out += variants ? fmt::format("  {}\n", worst_choice(rows, selected)) : "\n";
+    out += variants ? nf4::formatted("  {}\n", worst_choice(rows, selected)) : "\n";
   }
   return out;
 }

@@ -1,8 +1,8 @@
 #include "report/table.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -28,20 +28,20 @@ std::vector<PeerColumn> columns_of(const Context& context, const std::vector<Lin
 
 std::string figures(const Line& line) {
   const Row& row = line.row;
-  const std::string range = fmt::format("{:.2f} .. {:.2f}", row.p5, row.p95);
-  std::string out =
-      fmt::format(" {:>10.2f} {:>21} {:>8.3g} {:>6.1f}%", row.median, range, row.rate() * 1e-12, 100 * line.fraction);
+  const std::string range = nf4::formatted("{:.2f} .. {:.2f}", row.p5, row.p95);
+  std::string out = nf4::formatted(" {:>10.2f} {:>21} {:>8.3g} {:>6.1f}%", row.median, range, row.rate() * 1e-12,
+                                   100 * line.fraction);
   const Check& check = row.check;
-  return out + (row.problem.op == NF4_OP_GEMM ? fmt::format(" {:>10.3f} {:>9.2e}", check.worst, check.relative_error)
-                                              : fmt::format(" {:>10} {:>9}", check.differences, "-"));
+  return out + (row.problem.op == NF4_OP_GEMM ? nf4::formatted(" {:>10.3f} {:>9.2e}", check.worst, check.relative_error)
+                                              : nf4::formatted(" {:>10} {:>9}", check.differences, "-"));
 }
 
 }  // namespace
 
 std::string context_text(const Context& context) {
   std::string out;
-  for (const auto& [name, value] : context.facts) out += fmt::format("{}: {}\n", name, value);
-  return out + fmt::format("ceilings: {}\n", ceilings_text(context.ceilings));
+  for (const auto& [name, value] : context.facts) out += nf4::formatted("{}: {}\n", name, value);
+  return out + nf4::formatted("ceilings: {}\n", ceilings_text(context.ceilings));
 }
 
 std::string table_of(const Context& context, const std::vector<Line>& lines) {
@@ -53,22 +53,22 @@ std::string table_of(const Context& context, const std::vector<Line>& lines) {
   }
   const Problem& problem = lines[0].row.problem;
   const std::vector<PeerColumn> columns = columns_of(context, lines);
-  std::string out = fmt::format("\n{}\n", describe(problem));
-  out += fmt::format("  {:<{}}  {:<{}} {:>10} {:>21} {:>8} {:>7} {:>10} {:>9}", "contender", width, "", config_width,
-                     "us", "p5 .. p95", "TB/s", ceiling_name(problem.op),
-                     problem.op == NF4_OP_GEMM ? "err/bound" : "different", "rel.err");
+  std::string out = nf4::formatted("\n{}\n", describe(problem));
+  out += nf4::formatted("  {:<{}}  {:<{}} {:>10} {:>21} {:>8} {:>7} {:>10} {:>9}", "contender", width, "", config_width,
+                        "us", "p5 .. p95", "TB/s", ceiling_name(problem.op),
+                        problem.op == NF4_OP_GEMM ? "err/bound" : "different", "rel.err");
   for (const PeerColumn& column : columns) out += "  x " + column.name;
   out += "\n";
   for (const Line& line : lines) {
-    out += fmt::format("  {:<{}}  {:<{}}", line.row.contender, width, line.row.config, config_width);
+    out += nf4::formatted("  {:<{}}  {:<{}}", line.row.contender, width, line.row.config, config_width);
     if (!line.row.check.ok) {
-      out += fmt::format("  FAILED: {}\n", line.row.check.what);
+      out += nf4::formatted("  FAILED: {}\n", line.row.check.what);
       continue;
     }
     out += figures(line);
     for (const auto& [name, index] : columns) {
       const double speedup = line.speedups[index];
-      out += fmt::format("{:>{}}", speedup > 0 ? fmt::format("{:.2f}", speedup) : "-", name.size() + 4);
+      out += nf4::formatted("{:>{}}", speedup > 0 ? nf4::formatted("{:.2f}", speedup) : "-", name.size() + 4);
     }
     out += "\n";
   }

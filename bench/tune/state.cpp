@@ -1,7 +1,5 @@
 #include "tune/state.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -13,6 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "formatted.hpp"
 #include "report/output.hpp"
 
 namespace nf4bench {
@@ -25,7 +24,7 @@ using Outcome = Trial::Outcome;
 constexpr std::string_view kOutcomes[] = {"timed", "dropped", "failed"};
 
 std::string head_line(std::string_view device, std::string_view commit) {
-  return fmt::format("# nf4-bench tune, device {}, commit {}\n", device, commit);
+  return nf4::formatted("# nf4-bench tune, device {}, commit {}\n", device, commit);
 }
 
 std::string lines_of(const Measured& measured) {
@@ -33,9 +32,9 @@ std::string lines_of(const Measured& measured) {
   const Problem& p = measured.problem;
   size_t left = measured.trials.size();
   for (const Trial& trial : measured.trials) {
-    out += fmt::format("{},{},{},{},{},{},{},{},{},{},{:.3f},{},{}\n", op_name(p.op), dtype_name(p.dtype), p.m, p.n,
-                       p.k, p.blocksize, trial.choice.variant, trial.choice.config, int{trial.workspace},
-                       int{trial.before}, trial.microseconds, kOutcomes[static_cast<size_t>(trial.outcome)], --left);
+    out += nf4::formatted("{},{},{},{},{},{},{},{},{},{},{:.3f},{},{}\n", op_name(p.op), dtype_name(p.dtype), p.m, p.n,
+                          p.k, p.blocksize, trial.choice.variant, trial.choice.config, int{trial.workspace},
+                          int{trial.before}, trial.microseconds, kOutcomes[static_cast<size_t>(trial.outcome)], --left);
   }
   return out;
 }
@@ -119,8 +118,8 @@ TuneState::TuneState(std::string path, std::string_view device, std::string_view
   }
   if (!text.starts_with(start)) {
     throw std::runtime_error(
-        fmt::format("{} holds no measurements of this device and commit; remove it to start anew. Expected: {}", path_,
-                    head.substr(0, head.size() - 1)));
+        nf4::formatted("{} holds no measurements of this device and commit; remove it to start anew. Expected: {}",
+                       path_, head.substr(0, head.size() - 1)));
   }
   read(text, start);
 }
@@ -132,7 +131,7 @@ void TuneState::read(std::string_view text, std::string_view head) {
     const size_t end = text.find('\n', at);
     if (end == std::string_view::npos) break;
     const std::optional<Line> line = parse(text.substr(at, end - at));
-    if (!line) throw std::runtime_error(fmt::format("{}: cannot read '{}'", path_, text.substr(at, end - at)));
+    if (!line) throw std::runtime_error(nf4::formatted("{}: cannot read '{}'", path_, text.substr(at, end - at)));
     if (line->problem != current.problem) current = {line->problem, {}};
     current.trials.push_back(line->trial);
     at = end + 1;

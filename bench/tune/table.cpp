@@ -1,13 +1,13 @@
 #include "tune/table.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <optional>
 #include <set>
 #include <tuple>
+
+#include "formatted.hpp"
 
 namespace nf4bench {
 namespace {
@@ -121,8 +121,8 @@ std::vector<Group> groups_of(const std::vector<Measured>& measured) {
 
 std::string text_of(const Span& span) {
   if (span == Span{}) return "*";
-  if (span.high == Span{}.high) return fmt::format("{}-", span.low);
-  return span.low == span.high ? std::to_string(span.low) : fmt::format("{}-{}", span.low, span.high);
+  if (span.high == Span{}.high) return nf4::formatted("{}-", span.low);
+  return span.low == span.high ? std::to_string(span.low) : nf4::formatted("{}-{}", span.low, span.high);
 }
 
 // Whether some problem falls into both rows' boxes.
@@ -253,13 +253,13 @@ double worst_loss(const std::vector<TableRow>& table, const std::vector<Measured
 }
 
 std::string table_line(const TableRow& row) {
-  return fmt::format("{},{},{},{},{},{},{},{},{},{}", row.device, op_name(row.op), row.dtype, text_of(row.box[0]),
-                     text_of(row.box[1]), text_of(row.box[2]), row.blocksize, row.choice.variant, row.choice.config,
-                     row.microseconds > 0 ? fmt::format("{:.2f}", std::max(row.microseconds, 0.01)) : "");
+  return nf4::formatted("{},{},{},{},{},{},{},{},{},{}", row.device, op_name(row.op), row.dtype, text_of(row.box[0]),
+                        text_of(row.box[1]), text_of(row.box[2]), row.blocksize, row.choice.variant, row.choice.config,
+                        row.microseconds > 0 ? nf4::formatted("{:.2f}", std::max(row.microseconds, 0.01)) : "");
 }
 
 std::string table_text(const std::vector<TableRow>& table, std::string_view comment) {
-  std::string out = fmt::format("nf4-tuning 1\n# {}\n", comment);
+  std::string out = nf4::formatted("nf4-tuning 1\n# {}\n", comment);
   out += "# microseconds: geometric mean over the measured problems that a row holds for\n";
   out += "# device,op,dtype,m,n,k,blocksize,variant,config,microseconds\n";
   for (const TableRow& row : table) out += table_line(row) + "\n";

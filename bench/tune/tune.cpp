@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "formatted.hpp"
 #include "measure.hpp"
 #include "report/output.hpp"
 #include "report/progress.hpp"
@@ -44,7 +45,7 @@ DeviceNames device_names(nf4_handle_t handle) {
   info.struct_size = sizeof info;
   check(nf4_device_info(handle, &info));
   const std::string own = info.name;
-  const std::string all = info.device == NF4_HOST_DEVICE ? own : fmt::format("sm_{}", info.compute_capability);
+  const std::string all = info.device == NF4_HOST_DEVICE ? own : nf4::formatted("sm_{}", info.compute_capability);
   return {own.find(',') == std::string::npos ? own : all, all};
 }
 
@@ -120,12 +121,12 @@ std::string outcome_text(const Measured& measured) {
   const double best = fastest(measured.trials, false);
   for (const Trial& trial : measured.trials) {
     if (trial.before && trial.outcome != Trial::Outcome::failed) {
-      out += fmt::format("{}: {:.2f} us selected", describe(measured.problem), trial.microseconds);
+      out += nf4::formatted("{}: {:.2f} us selected", describe(measured.problem), trial.microseconds);
     }
   }
   for (const Trial& trial : measured.trials) {
     if (trial.microseconds != best || trial.outcome == Trial::Outcome::failed) continue;
-    out += fmt::format(", {:.2f} us {} {}\n", best, trial.choice.variant, trial.choice.config);
+    out += nf4::formatted(", {:.2f} us {} {}\n", best, trial.choice.variant, trial.choice.config);
     break;
   }
   return out;
@@ -162,7 +163,7 @@ class TemporaryFile {
  public:
   explicit TemporaryFile(std::string_view text) {
     const int file = mkstemp(path_.data());
-    if (file < 0) throw std::runtime_error(fmt::format("cannot write {}: {}", path_, std::strerror(errno)));
+    if (file < 0) throw std::runtime_error(nf4::formatted("cannot write {}: {}", path_, std::strerror(errno)));
     close(file);
     OutputFile(path_).write(text);
   }
@@ -187,24 +188,25 @@ void verify(nf4_handle_t handle, std::string_view text, const std::vector<TableR
     for (const size_t workspace_size : {SIZE_MAX, size_t{0}}) {
       const TableRow* const meant = find_row(table, one.problem, device, workspace_size > 0);
       if (meant == nullptr || selected(handle, one.problem, workspace_size) == meant->choice) continue;
-      throw std::logic_error(fmt::format("{}: the table was to select {} {}, and does not", describe(one.problem),
-                                         meant->choice.variant, meant->choice.config));
+      throw std::logic_error(nf4::formatted("{}: the table was to select {} {}, and does not", describe(one.problem),
+                                            meant->choice.variant, meant->choice.config));
     }
   }
   if (const double worst = worst_loss(table, measured, device); worst > kWorst) {
-    throw std::logic_error(fmt::format("a choice of the table is {:.3f} times slower than the best", worst));
+    throw std::logic_error(nf4::formatted("a choice of the table is {:.3f} times slower than the best", worst));
   }
 }
 
 std::string gains_text(const std::vector<TableRow>& table, const std::vector<Measured>& measured,
                        const std::string& device) {
-  std::string out = fmt::format("\n{:>6} {:>8}  row\n", "gain", "problems");
+  std::string out = nf4::formatted("\n{:>6} {:>8}  row\n", "gain", "problems");
   for (const TableRow& row : table) {
     if (row.microseconds > 0)
-      out += fmt::format("{:>5.2f}x {:>8}  {}\n", row.gain, row.problems.size(), table_line(row));
+      out += nf4::formatted("{:>5.2f}x {:>8}  {}\n", row.gain, row.problems.size(), table_line(row));
   }
-  return out + fmt::format("{} rows. At worst a measured problem takes {:.3f} times as long as with the best choice.\n",
-                           table.size(), worst_loss(table, measured, device));
+  return out +
+         nf4::formatted("{} rows. At worst a measured problem takes {:.3f} times as long as with the best choice.\n",
+                        table.size(), worst_loss(table, measured, device));
 }
 
 }  // namespace
@@ -222,7 +224,7 @@ bool tune(Device& device, nf4_handle_t handle, const TuneOptions& options) {
   if (!measure_missing(device, handle, options, problems, state)) return false;
 
   std::vector<TableRow> table = make_table(name, state.measured());
-  const std::string comment = fmt::format("{}, commit {}, by nf4-bench tune", name, options.commit);
+  const std::string comment = nf4::formatted("{}, commit {}, by nf4-bench tune", name, options.commit);
   const std::string text = table_text(table, comment);
   verify(handle, text, table, state.measured(), name);
   replace_file(options.table, text);

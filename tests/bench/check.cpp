@@ -1,14 +1,13 @@
 // Contenders that are wrong, each in one way: the checker must tell.
 #include "check.hpp"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
 
+#include "formatted.hpp"
 #include "report/csv.hpp"
 #include "report/table.hpp"
 #include "status.hpp"
@@ -131,7 +130,7 @@ TEST_CASE("check: a wrong output of a product, the first or the last") {
   const Problem problem = problem_of(NF4_OP_GEMM);
   for (const int64_t i : {int64_t{0}, problem.m * problem.n - 1}) {
     CAPTURE(i);
-    const auto told = fmt::format("1 of {} outputs are outside the bound; output {} is ", problem.m * problem.n, i);
+    const auto told = nf4::formatted("1 of {} outputs are outside the bound; output {} is ", problem.m * problem.n, i);
     check_failed(
         problem, [i](Workload& w) { y_of(w)[i] += 1e-3f; }, told);
     check_failed(

@@ -5,6 +5,7 @@
 
 #include "checkpoint.hpp"
 #include "device/device.hpp"
+#include "formatted.hpp"
 #include "workload.hpp"
 
 namespace nf4test {
@@ -123,9 +124,9 @@ TEST_CASE("checkpoint: a layer whose parts lie in two shards is one layer") {
                                         {layer.begin() + static_cast<std::ptrdiff_t>(first), layer.end()}};
     std::string map;
     for (int i = 0; i < 2; ++i) {
-      write_file(directory / fmt::format("shard{}", i), safetensors_of(shards[i]));
+      write_file(directory / nf4::formatted("shard{}", i), safetensors_of(shards[i]));
       for (const Part& part : shards[i])
-        map += fmt::format(R"({}"{}":"shard{}")", map.empty() ? "" : ",", part.name, i);
+        map += nf4::formatted(R"({}"{}":"shard{}")", map.empty() ? "" : ",", part.name, i);
     }
     write_file(directory / "model.safetensors.index.json", R"({"metadata":{},"weight_map":{)" + map + "}}");
     for (const std::string& path : {directory / "", directory / "model.safetensors.index.json"}) {

@@ -1,13 +1,13 @@
 // Safetensors files for tests, written from parts in memory.
 #pragma once
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "formatted.hpp"
 #include "status.hpp"
 #include "support/harness.hpp"
 
@@ -25,8 +25,8 @@ inline std::string safetensors_of(const std::vector<Part>& parts) {
   std::string data;
   for (const Part& part : parts) {
     header +=
-        fmt::format(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", data.empty() ? "" : ",",
-                    part.name, part.dtype, fmt::join(part.shape, ","), data.size(), data.size() + part.data.size());
+        nf4::formatted(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", data.empty() ? "" : ",",
+                       part.name, part.dtype, fmt::join(part.shape, ","), data.size(), data.size() + part.data.size());
     data += part.data;
   }
   header += "}";
@@ -65,8 +65,8 @@ inline std::vector<Part> packed_parts(const std::string& name, const std::vector
                  blocksize, nullptr, nullptr));
   std::vector<float> codebook(16);
   check(nf4_codebook(codebook.data()));
-  std::string state = fmt::format(R"({{"quant_type": "nf4", "blocksize": {}, "dtype": "float32", "shape": [{}])",
-                                  blocksize, fmt::join(shape, ", "));
+  std::string state = nf4::formatted(R"({{"quant_type": "nf4", "blocksize": {}, "dtype": "float32", "shape": [{}])",
+                                     blocksize, fmt::join(shape, ", "));
   std::vector<Part> out = {{name, "U8", {code_bytes, 1}, bytes_of(codes)},
                            {name + ".quant_map", "F32", {16}, bytes_of(codebook)}};
   if (nested) {
@@ -81,8 +81,8 @@ inline std::vector<Part> packed_parts(const std::string& name, const std::vector
     out.push_back({name + ".absmax", "U8", {blocks}, bytes_of(absmax_codes)});
     out.push_back({name + ".nested_absmax", "F32", {groups}, bytes_of(absmax2)});
     out.push_back({name + ".nested_quant_map", "F32", {256}, bytes_of(map)});
-    state += fmt::format(R"(, "nested_blocksize": {}, "nested_dtype": "float32", "nested_offset": {})",
-                         nested_blocksize, double{offset});
+    state += nf4::formatted(R"(, "nested_blocksize": {}, "nested_dtype": "float32", "nested_offset": {})",
+                            nested_blocksize, double{offset});
   } else {
     out.push_back({name + ".absmax", "F32", {blocks}, bytes_of(absmax)});
   }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "checkpoint.hpp"
+#include "formatted.hpp"
 #include "support/harness.hpp"
 
 namespace nf4test {
@@ -153,8 +154,8 @@ TEST_CASE("nf4-bench: help and versions") {
   const Outcome version = shell(directory, "\"$bench\" --version");
   CHECK(version.status == 0);
   CHECK(version.output.compare(0, 10, "nf4-bench ") == 0);
-  CHECK(
-      holds(version.output, fmt::format("{}.{}.{}, commit ", NF4_VERSION_MAJOR, NF4_VERSION_MINOR, NF4_VERSION_PATCH)));
+  CHECK(holds(version.output,
+              nf4::formatted("{}.{}.{}, commit ", NF4_VERSION_MAJOR, NF4_VERSION_MINOR, NF4_VERSION_PATCH)));
 }
 
 TEST_CASE("nf4-bench: an option or a value that a command does not take is refused at once") {
@@ -311,9 +312,9 @@ TEST_CASE("nf4-bench model: a folder of shards, layers across them, experts, and
   for (Part& part : packed_parts("model.layers.1.experts.up", {2, 64, 64}, false)) shards[1].push_back(part);
   std::string map;
   for (int i = 0; i < 2; ++i) {
-    write_file(directory / fmt::format("shard{}.safetensors", i), safetensors_of(shards[i]));
+    write_file(directory / nf4::formatted("shard{}.safetensors", i), safetensors_of(shards[i]));
     for (const Part& part : shards[i])
-      map += fmt::format(R"({}"{}":"shard{}.safetensors")", map.empty() ? "" : ",", part.name, i);
+      map += nf4::formatted(R"({}"{}":"shard{}.safetensors")", map.empty() ? "" : ",", part.name, i);
   }
   write_file(directory / "model.safetensors.index.json", R"({"weight_map":{)" + map + "}}");
   const Outcome outcome = bench(directory, "model . --variant selected");
@@ -328,7 +329,7 @@ TEST_CASE("nf4-bench model: a folder of shards, layers across them, experts, and
   };
   const auto has_packing = [&](const std::string& name, const std::string& count, const std::string& form,
                                const std::string& sizes) {
-    return has_line(name, fmt::format(" {} {:>11} {}", count, form, sizes));
+    return has_line(name, nf4::formatted(" {} {:>11} {}", count, form, sizes));
   };
   CHECK(has_packing("64 x 64", "x2", "f32", "  32.0 KiB   4.50 KiB   6.14 KiB "));
   CHECK(has_packing("64 x 64", "x1", "nf4 f32", "  16.0 KiB   2.25 KiB          - "));
@@ -350,7 +351,7 @@ TEST_CASE("nf4-bench model: a folder of shards, layers across them, experts, and
 TEST_CASE("nf4-bench model: many shapes fit into a screen") {
   const Directory directory;
   std::vector<Part> parts;
-  for (int64_t i = 0; i < 20; ++i) parts.push_back(dense_part(fmt::format("w{}", i), {64, 64 + 32 * i}));
+  for (int64_t i = 0; i < 20; ++i) parts.push_back(dense_part(nf4::formatted("w{}", i), {64, 64 + 32 * i}));
   write_file(directory / "file", safetensors_of(parts));
   const Outcome outcome = bench(directory, "model file");
   CAPTURE(outcome.output);

@@ -1,9 +1,8 @@
 #include "checkpoint/safetensors.hpp"
 
-#include <fmt/format.h>
-
 #include <stdexcept>
 
+#include "formatted.hpp"
 #include "support/harness.hpp"
 
 namespace nf4test {
@@ -12,7 +11,7 @@ namespace {
 using namespace nf4bench;
 
 std::string tensor(const char* dtype, const char* shape, const char* offsets) {
-  return fmt::format(R"({{"w":{{"dtype":"{}","shape":[{}],"data_offsets":[{}]}}}})", dtype, shape, offsets);
+  return nf4::formatted(R"({{"w":{{"dtype":"{}","shape":[{}],"data_offsets":[{}]}}}})", dtype, shape, offsets);
 }
 
 // What the reader says of such a header before 24 bytes of data; "" if it takes it.

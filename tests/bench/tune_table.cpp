@@ -1,11 +1,10 @@
 #include "tune/table.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <random>
 
+#include "formatted.hpp"
 #include "support/harness.hpp"
 
 namespace nf4test {
@@ -172,7 +171,7 @@ TEST_CASE("tune table: of a whole run it is small, and within a few percent of t
         const double away = std::abs(std::log2(static_cast<double>(m)) - i % 10) * 0.1 +
                             std::abs(std::log2(static_cast<double>(n * k)) - 22 - i / 10 * 2) * 0.05;
         const bool workspace = i % 10 == 9;
-        one.trials.push_back({{fmt::format("v{}", i % 10), fmt::format("c={}", i)},
+        one.trials.push_back({{nf4::formatted("v{}", i % 10), nf4::formatted("c={}", i)},
                               away < 0.2 ? Outcome::timed : Outcome::dropped,
                               workspace,
                               i == 0,

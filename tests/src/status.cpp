@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "support/harness.hpp"
+#include "text/formatted.hpp"
 
 namespace nf4test {
 
@@ -42,7 +43,7 @@ TEST_CASE("status: status values are pinned, and have names") {
 TEST_CASE("status: the library's version is the header's") {
   CHECK(nf4_version() == NF4_VERSION);
   CHECK(nf4_version_string() == std::string(NF4_VERSION_STRING));
-  CHECK(NF4_VERSION_STRING == fmt::format("{}.{}.{}", NF4_VERSION_MAJOR, NF4_VERSION_MINOR, NF4_VERSION_PATCH));
+  CHECK(NF4_VERSION_STRING == nf4::formatted("{}.{}.{}", NF4_VERSION_MAJOR, NF4_VERSION_MINOR, NF4_VERSION_PATCH));
   CHECK(NF4_VERSION_STRING == std::string(NF4_PROJECT_VERSION));
 }
 

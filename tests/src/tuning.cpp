@@ -1,6 +1,5 @@
 #include "tuning.hpp"
 
-#include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,6 +20,7 @@
 #include "status.hpp"
 #include "support/arena.hpp"
 #include "support/harness.hpp"
+#include "text/formatted.hpp"
 
 namespace nf4test {
 namespace {
@@ -269,8 +269,8 @@ TEST_CASE("tuning: the index of a device holds the rows that can match there, in
     const std::string op = ops[below(3)];
     const int m = below(3) == 0 ? 0 : below(1 << below(14));
     const int n = below(64);
-    text += fmt::format("{},{},{},{},{}-{},*,*,{}.host,,\n", devices[below(4)], op, dtypes[below(4)],
-                        m == 0 ? "*" : fmt::format("{}-{}", m, m + below(2 * m)), n, n + below(32), op);
+    text += nf4::formatted("{},{},{},{},{}-{},*,*,{}.host,,\n", devices[below(4)], op, dtypes[below(4)],
+                           m == 0 ? "*" : nf4::formatted("{}-{}", m, m + below(2 * m)), n, n + below(32), op);
   }
   for (const nf4::Device& device : {nf4::Device{0, 90, 132, "NVIDIA H200"}, nf4::Device{0, 90, 132, "NVIDIA H100"},
                                     nf4::Device{0, 80, 108, "NVIDIA A100"}, nf4::Device{-1, 0, 2, "host"}}) {
