@@ -21,7 +21,7 @@ environment() {
 }
 versions() {
   echo "$1: $("$uv" pip freeze --quiet --python "$folder/$1/bin/python" |
-    grep -E '^(torch|transformers|bitsandbytes|onnxruntime)==' | xargs)"
+    grep -E '^(torch|transformers|bitsandbytes|onnxruntime|jax)==' | xargs)"
 }
 
 needed=(accelerate peft setuptools) # Triton 3.0, of the oldest torch, needs setuptools and does not say so
@@ -32,7 +32,7 @@ for package, (oldest, _) in runpy.run_path("src/python/nf4/_versions.py")["TRIED
 environment newest torch transformers bitsandbytes "${needed[@]}"
 environment oldest "${oldest[@]}" "${needed[@]}"
 environment oldest_values --no-deps bitsandbytes==0.49.0
-environment runtimes numpy onnx onnxruntime
+environment runtimes numpy onnx onnxruntime jax
 packages() { "$folder/$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 packages oldest >"$(packages oldest_values)/oldest.pth" # all but bitsandbytes
 
