@@ -35,7 +35,9 @@ class Weight(NamedTuple):
 
 
 jax.tree_util.register_pytree_node(
-    Weight, lambda w: ((w.codes, w.absmax), (w.rows, w.cols, w.blocksize)), lambda sizes, arrays: Weight(*arrays, *sizes)
+    Weight,
+    lambda w: ((w.codes, w.absmax), (w.rows, w.cols, w.blocksize)),
+    lambda sizes, arrays: Weight(*arrays, *sizes),
 )
 
 

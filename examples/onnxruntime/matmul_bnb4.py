@@ -2,7 +2,7 @@
 
     python3 matmul_bnb4.py path/to/libnf4_onnxruntime.so
 
-matmul_bnb4.cpp is the library. Needs onnx, and onnxruntime 1.16 or newer.
+matmul_bnb4.cpp is the library. Needs onnx, and onnxruntime 1.17 or newer.
 """
 
 import sys

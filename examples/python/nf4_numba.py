@@ -1,5 +1,5 @@
-"""The package nf4 between kernels of numba on a GPU: numba makes x, libnf4 multiplies by a packed layer, and numba works
-on the result, all on one stream of numba's.
+"""The package nf4 between kernels of numba on a GPU: numba makes x, libnf4 multiplies by a packed layer, and numba
+works on the result, all on one stream of numba's.
 
 numba's arrays are taken as they are, by __cuda_array_interface__. Ends with code 77 where there is no numba or no GPU.
 """

@@ -66,7 +66,8 @@ for attributes, name, body in re.findall(r"((?:#\[[^\n]*\]\n)*)pub struct (\w+) 
     program.append(f'_Static_assert(sizeof(rust_{name}) == sizeof({name}), "size of {name}");')
     for field, _ in fields:
         ours, theirs = f"(({name}*)0)->{field}", f"((rust_{name}*)0)->{field}"
-        program.append(f'_Static_assert(offsetof(rust_{name}, {field}) == offsetof({name}, {field}), "{name}.{field}");')
+        program.append(f'_Static_assert(offsetof(rust_{name}, {field}) == offsetof({name}, {field}), '
+                       f'"place of {name}.{field}");')  # fmt: skip
         program.append(f'_Static_assert(__builtin_types_compatible_p(__typeof__({ours}), __typeof__({theirs})), '
                        f'"type of {name}.{field}");')  # fmt: skip
 
@@ -86,7 +87,8 @@ for name, parameters, result in re.findall(r"pub fn (\w+)\((.*?)\) -> (.*?);", r
     program.append(f"{declaration(result, f'{name}({arguments})')};")
 
 expected = set(re.findall(r"\b(nf4_\w+)\(", header)) | set(re.findall(r"\b(NF4_\w+) = ", header))
-expected |= set(re.findall(r"\} (nf4_\w+);", header)) | set(re.findall(r"^typedef .*?\b(nf4_\w+);", header, re.MULTILINE))
+expected |= set(re.findall(r"\} (nf4_\w+);", header))
+expected |= set(re.findall(r"^typedef .*?\b(nf4_\w+);", header, re.MULTILINE))
 macros = set(re.findall(r"^#define (NF4_\w+)", header, re.MULTILINE))
 expected |= {name for name in macros if not re.match(r"NF4_(API|NF4_H|VERSION.*)$", name)}
 missing = sorted(expected - found)

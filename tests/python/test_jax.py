@@ -1,4 +1,4 @@
-"""The handlers of examples/jax, on the CPU and on CUDA. Needs jax, and the library of the handlers, which NF4_JAX names.
+"""The handlers of examples/jax, on the CPU and on CUDA. Needs jax, and the library of handlers, which NF4_JAX names.
 The tests on CUDA need jax with CUDA, and a libnf4 that was built with it."""
 
 import os
@@ -91,9 +91,8 @@ class Handlers:
                 for bias in (None, np.arange(N) - 2.0):
                     with self.subTest(type_, rows=rows, bias=bias):
                         x = (np.arange(np.prod(rows, dtype=int) * K) % 5).reshape(*rows, K)
-                        y = jax.jit(lambda x, w, bias: nf4_jax.gemm(x, nf4_jax.pack(w), bias))(
-                            jnp.asarray(x, type_), jnp.asarray(w, type_), None if bias is None else jnp.asarray(bias, type_)
-                        )  # fmt: skip
+                        operands = [None if each is None else jnp.asarray(each, type_) for each in (x, w, bias)]
+                        y = jax.jit(lambda x, w, bias: nf4_jax.gemm(x, nf4_jax.pack(w), bias))(*operands)
                         np.testing.assert_array_equal(y, x @ w.T + (0 if bias is None else bias))
                         self.assertEqual((y.shape, y.dtype), ((*rows, N), type_))
 
@@ -115,10 +114,11 @@ class Handlers:
     def test_refusals(self):
         """What does not fit is an error of JAX, with libnf4's reason."""
         weight = nf4_jax.pack(jnp.asarray(ternary(), jnp.float32))
+        codes, absmax = weight.codes, weight.absmax
         x, bias = jnp.ones((2, K)), jnp.ones(N)
         for expected, call in (
-            ("codes holds 162 elements, expected 163", lambda: nf4_jax.gemm(x, weight._replace(codes=weight.codes[1:]))),
-            ("absmax holds 5 elements, expected 6", lambda: nf4_jax.unpack(weight._replace(absmax=weight.absmax[1:]))),
+            ("codes holds 162 elements, expected 163", lambda: nf4_jax.gemm(x, weight._replace(codes=codes[1:]))),
+            ("absmax holds 5 elements, expected 6", lambda: nf4_jax.unpack(weight._replace(absmax=absmax[1:]))),
             ("blocksize is 48", lambda: nf4_jax.pack(jnp.ones((N, K)), 48)),
             ("bias holds 4 elements, expected 5", lambda: nf4_jax.gemm(x, weight, bias[1:])),
             ("bias.dtype is 1, x.dtype is 0", lambda: nf4_jax.gemm(x, weight, bias.astype(jnp.float16))),

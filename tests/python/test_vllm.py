@@ -283,7 +283,8 @@ class VllmTest(host_device.HostTest):
             codes, state = host_device.quantize(w.bfloat16())
             parameter.data.copy_(codes.reshape(parameter.shape))
             parameter.bnb_quant_state = state
-        expected = [host_device.unpack(p.reshape(-1, 1), p.bnb_quant_state) for p in (layer.w13_weight, layer.w2_weight)]
+        weights = layer.w13_weight, layer.w2_weight
+        expected = [host_device.unpack(weight.reshape(-1, 1), weight.bnb_quant_state) for weight in weights]
         self.calls.names.clear()
         for ours, exact in zip(method._apply_4bit_dequnt(layer), expected):
             self.assertEqual(ours.dtype, torch.bfloat16)
