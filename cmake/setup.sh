@@ -14,7 +14,7 @@ command_from ninja ninja-build
 command_from python3 python3
 command_from pkg-config pkg-config
 command_from readelf binutils
-command_from rustc rustc
+command_from cargo cargo # brings rustc
 command_from abidiff abigail-tools
 command_from clang++ clang
 command_from clang-format clang-format

@@ -6,8 +6,8 @@
 #   bash tests/run.sh [STEP ...]     without: all, in this order
 #     default    the library, with CUDA where there is a toolkit, and all of its tests
 #     no_cuda    the host backend alone, as where there is no toolkit, and its examples
-#     stacks     the Python tests with the oldest and the newest torch, transformers and bitsandbytes, from PyPI; where
-#                that cannot be reached the step is skipped, and fails if CI is set to true
+#     stacks     the Python tests with the oldest and the newest torch, transformers and bitsandbytes, and with other
+#                runtimes, from PyPI; where that cannot be reached the step is skipped, and fails if CI is set to true
 #     tsan asan  the host code under ThreadSanitizer, and under AddressSanitizer and UndefinedBehaviorSanitizer: the
 #                unit tests, without the few that take most of the time
 #     fuzz       the fuzzers, from their seeds, for a minute each; that of the Python package for 20 s, with atheris
@@ -69,7 +69,7 @@ run_stacks() {
     return
   fi
   ((status == 0)) && cmake --preset default -DNF4_PYTHON_STACKS="$PWD/build/stacks" &&
-    cmake --build --preset default --target nf4 && run_ctest --preset default -j "$(nproc)" -L stack
+    cmake --build --preset default --target nf4 nf4_onnxruntime nf4_jax && run_ctest --preset default -j "$(nproc)" -L stack
 }
 
 run_sanitizer() {

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes, in the folder $1, the Python environments that the tests of this folder run in beside the system's own:
-#   newest          torch, transformers and bitsandbytes as PyPI has them today
+#   newest          torch, transformers and bitsandbytes as PyPI has them today, and vllm-bnb-plugin without vLLM
 #   oldest          the oldest versions of src/python/nf4/_versions.py
 #   oldest_values   the same, with the oldest bitsandbytes whose kernels for the CPU round as those for CUDA do
+#   runtimes        what else libnf4 is linked to, as PyPI has it today
 # Those that are there are brought up to date. Prints what is in them; exits with 77 where PyPI cannot be reached.
 set -euo pipefail
 folder=$(realpath -m "$1")
@@ -20,7 +21,7 @@ environment() {
 }
 versions() {
   echo "$1: $("$uv" pip freeze --quiet --python "$folder/$1/bin/python" |
-    grep -E '^(torch|transformers|bitsandbytes)==' | xargs)"
+    grep -E '^(torch|transformers|bitsandbytes|vllm-bnb-plugin|onnxruntime|jax)==' | xargs)"
 }
 
 needed=(accelerate peft setuptools) # Triton 3.0, of the oldest torch, needs setuptools and does not say so
@@ -29,9 +30,11 @@ import runpy
 for package, (oldest, _) in runpy.run_path("src/python/nf4/_versions.py")["TRIED"].items():
     print(f"{package}=={oldest}")')
 environment newest torch transformers bitsandbytes "${needed[@]}"
+environment newest --no-deps vllm-bnb-plugin
 environment oldest "${oldest[@]}" "${needed[@]}"
 environment oldest_values --no-deps bitsandbytes==0.49.0
+environment runtimes numpy onnx onnxruntime jax
 packages() { "$folder/$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 packages oldest >"$(packages oldest_values)/oldest.pth" # all but bitsandbytes
 
-for name in newest oldest oldest_values; do versions $name; done
+for name in newest oldest oldest_values runtimes; do versions $name; done

@@ -176,31 +176,42 @@ def multiply(x: Tensor, index: int, shape: torch.Size, dtype: int, weight: Any, 
     return out
 
 
-def gemm_group(x: Tensor, weights: Sequence[Any], biases: Sequence[Tensor | None]) -> list[Tensor]:
-    """What gemm() gives for each of `weights`, launched together where that can be."""
+def gemm_group(x: Tensor, weights: Sequence[Any], biases: Sequence[Tensor | None],
+               out: Tensor | None = None) -> list[Tensor]:  # fmt: skip
+    """What gemm() gives for each of `weights`, launched together where that can be. With `out`, a matrix of a row for
+    each of x, they are columns of it that follow one another."""
     index = x.get_device()
     if index >= 0 and index != _current_device():
         with torch.cuda.device(index):
-            return gemm_group(x, weights, biases)
+            return gemm_group(x, weights, biases, out)
     x = x.contiguous()
     sizes = [*x.shape]
     cols = sizes[-1]
     m = x.numel() // cols if cols else x.shape[:-1].numel()
-    outs, products = [], []
-    for weight, bias in zip(weights, biases):
-        rows = sizes[-1] = weight._obj.rows
-        out = x.new_empty(*sizes)
-        outs.append(out)
-        products.append(
-            ProductStruct(y=out.data_ptr(), ldy=rows, weight=ctypes.pointer(weight._obj),
-                          bias=None if bias is None else bias.data_ptr())
-        )  # fmt: skip
+    if out is None:
+        outs = [x.new_empty(*sizes[:-1], weight._obj.rows) for weight in weights]
+    else:
+        outs = list(_columns(out, x, m, [weight._obj.rows for weight in weights]))
+    products = [
+        ProductStruct(y=y.data_ptr(), ldy=weight._obj.rows if out is None else out.stride(0),
+                      weight=ctypes.pointer(weight._obj), bias=None if bias is None else bias.data_ptr())
+        for y, weight, bias in zip(outs, weights, biases)
+    ]  # fmt: skip
     options = workspace = None
     if m >= WORKSPACE_ROWS and index >= 0:
         options, workspace = _with_workspace(x, m, weights)
     run(index, library().nf4_gemm_group, handle(index), (ProductStruct * len(products))(*products), len(products),
         x.data_ptr(), cols, m, DTYPES[x.dtype], options)  # fmt: skip
     return outs
+
+
+def _columns(out: Tensor, x: Tensor, m: int, rows: Sequence[int]) -> Sequence[Tensor]:
+    """The columns of `out` for products of m rows by weights of so many `rows` each."""
+    if out.dtype != x.dtype or out.get_device() != x.get_device():
+        raise Mismatch(f"out is {out.dtype} on {out.device}; expected {x.dtype} on {x.device}, as x")
+    if out.shape != (m, sum(rows)) or out.stride(1) != 1:
+        raise Mismatch(f"out is {[*out.shape]} with strides {out.stride()}; expected [{m}, {sum(rows)}], row by row")
+    return out.split(rows, dim=1)
 
 
 def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Tensor | None]:

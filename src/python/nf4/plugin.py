@@ -6,6 +6,7 @@ replaced, as far as a version has it:
     the kernels of its torch operators      from 0.46 on; their fake implementations stay, so torch.compile traces them
     Linear4bit.forward                      a short way for products without gradients, for the CPU's sake
     C functions, bound by name              what bitsandbytes 0.45 calls, and what Unsloth binds by ctypes
+    an operator of vllm-bnb-plugin          what vLLM multiplies by
 
 Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
 """

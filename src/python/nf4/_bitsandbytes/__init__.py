@@ -4,6 +4,7 @@
     linear.py      Linear4bit.forward
     symbols.py     functions of its C library, bound by name
     inductor.py    a pass of torch.compile that groups products of the same x
+    vllm.py        the operator of vllm-bnb-plugin that multiplies by the parts of a layer
 
 Two rules hold for all of them. Whatever is not for libnf4, or is refused by it, goes to what was there before, with its
 arguments as they came (fallback.py). And each is taken away without what others have put on top of it since (patch.py).
@@ -20,7 +21,7 @@ import bitsandbytes
 import bitsandbytes.functional
 import torch
 
-from . import linear, operators, symbols
+from . import linear, operators, symbols, vllm
 from .codes import Codes
 from .devices import Devices
 from .patch import replace_attribute
@@ -41,6 +42,7 @@ class Replacements:
             self._replace_forward()
             self._replace_symbols(codes)
             self._group_products(kernels)
+            self._replace_vllm(kernels)
         except BaseException:
             self.undo()
             raise
@@ -87,3 +89,14 @@ class Replacements:
             log.warning("torch.compile does not group products of the same x: %s: %s", type(error).__name__, error)
             return
         self.names.append("torch.compile: products of the same x")
+
+    def _replace_vllm(self, kernels: operators.Operators | None) -> None:
+        original = vllm.known()
+        if kernels is None or original is None:
+            return
+        try:
+            self._undo.append(operators.register({vllm.OPERATOR: vllm.kernel(kernels, original)}, "vllm"))
+        except Exception as error:  # without it all else still works
+            log.warning("vLLM multiplies by the parts of a layer one by one: %s: %s", type(error).__name__, error)
+            return
+        self.names.append("vLLM: parts of a layer")

@@ -19,6 +19,8 @@ from .fallback import with_fallback
 
 _BLOCKSIZES = frozenset(BLOCKSIZES)
 
+_KEY = "CUDA"  # the dispatcher's
+
 # Around all that asks a Params4bit, in an eager call or as an argument that compiled code hands to an operator: each
 # question would take a microsecond by the way of its __torch_function__.
 _NoTorchFunction = torch._C.DisableTorchFunctionSubclass
@@ -70,9 +72,11 @@ class Operators:
         rows = A.numel() // A.shape[-1] if A.shape[-1] else 0
         return self.devices.is_faster(A.get_device(), _tensors.DTYPES[A.dtype], rows, weight)
 
-    def gemm_4bit_group(self, A: Tensor, products: Iterable[tuple], quant_type: str) -> list[Tensor]:
+    def gemm_4bit_group(self, A: Tensor, products: Iterable[tuple], quant_type: str,
+                        out: Tensor | None = None) -> list[Tensor]:  # fmt: skip
         """The products of A, each of B, its shape, absmax, blocksize, bias, absmax_8bit, absmax_code and absmax_offset,
-        as gemm_4bit takes them; NotImplemented if any is to be left to bitsandbytes."""
+        as gemm_4bit takes them; NotImplemented if any is to be left to bitsandbytes. With `out`, a matrix, they are
+        written to columns of it that follow one another."""
         with _NoTorchFunction():
             weights, biases, keep = [], [], []
             for B, shape, absmax, blocksize, bias, absmax_8bit, absmax_code, absmax_offset in products:
@@ -84,7 +88,7 @@ class Operators:
                 biases.append(bias)
                 if not self._is_faster(A, weights[-1]):
                     return NotImplemented
-            return _tensors.gemm_group(A, weights, biases)
+            return _tensors.gemm_group(A, weights, biases, out)
 
     def gemv_4bit(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor,
                   blocksize: int) -> Tensor:  # fmt: skip
@@ -202,19 +206,19 @@ def original_kernels() -> dict[str, Callable[..., Any]]:
     return kernels
 
 
-def register(kernels: dict[str, Callable[..., Any]]) -> Callable[[], None]:
+def register(kernels: dict[str, Callable[..., Any]], namespace: str = "bitsandbytes") -> Callable[[], None]:
     """Puts `kernels` in front of those that the operators have for CUDA. Returns what takes them away again, and leaves
     what others have put in front of them since."""
-    made = torch.library.Library("bitsandbytes", "IMPL")
+    made = torch.library.Library(namespace, "IMPL")
     override = {"allow_override": True} if "allow_override" in inspect.signature(made.impl).parameters else {}
     taken = torch.library._impls  # by whom it does not say; torch before 2.7 refuses all that is in it
-    before = taken.intersection(f"bitsandbytes/{name}/CUDA" for name in kernels)
+    before = taken.intersection(f"{namespace}/{name}/{_KEY}" for name in kernels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of each kernel that takes another's place
         if not override:
             taken -= before
         for name, kernel in kernels.items():
-            made.impl(name, torch._disable_dynamo(kernel), "CUDA", **override)
+            made.impl(name, torch._disable_dynamo(kernel), _KEY, **override)
 
     def undo() -> None:
         made._destroy()  # which takes them off the list,
