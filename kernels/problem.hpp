@@ -15,8 +15,16 @@ namespace nf4 {
 
 using Stream = CUstream_st*;
 
-enum class Op : int32_t { pack = 0, unpack = 1, gemm = 2, pack_absmax = 3, unpack_absmax = 4 };  // nf4_op_t
-inline constexpr int kOps = 5;
+enum class Op : int32_t {  // nf4_op_t
+  pack = 0,
+  unpack = 1,
+  gemm = 2,
+  pack_absmax = 3,
+  unpack_absmax = 4,
+  gemm_experts = 5,
+  sort_experts = 6
+};
+inline constexpr int kOps = 7;
 
 struct Device {
   int ordinal;             // CUDA ordinal, -1 for the host
@@ -39,6 +47,10 @@ struct Problem {
   Dtype absmax_dtype;
   int alignment;  // bytes, a power of two; what it divides is said at nf4_problem_t
   bool strided;   // a leading dimension is larger than the row
+  // Of the operations on experts alone: n is the rows of W of one expert, m the slots.
+  int64_t experts = 0;
+  int64_t top_k = 0;
+  bool sorted = false;  // the routing has ends
 };
 
 // W [rows, cols] in NF4; blocks of 2^log2_blocksize elements run over the flattened matrix.
@@ -84,6 +96,42 @@ struct GemmArgs {
 
 // Products that one launch may make of an x.
 inline constexpr int kMostProducts = 4;
+
+// Which expert multiplies what (nf4_routing_t). What the pointers lead to is read where the product is made; nothing of
+// it is known when a launch is planned. gemm/experts.hpp reads it.
+struct Routing {
+  int64_t experts;
+  int64_t slots;    // at most INT32_MAX
+  int64_t top_k;    // slot s multiplies row s / top_k of x
+  const void* ids;  // [slots] int32_t, or int64_t if wide_ids; null if there are ends
+  bool wide_ids;
+  const int32_t* ends;   // [experts] or null: positions ends[e - 1] to ends[e] are of expert e
+  const int32_t* order;  // [slots], the slot at each position; null: its own number
+  const float* scale;    // [slots] or null
+};
+
+// y [slots, n] = x [slots / top_k, weight.cols] W_e^T + bias_e, times scale, for the expert e of each slot; zeros for a
+// slot of none.
+struct GemmExpertsArgs {
+  static constexpr Op kOp = Op::gemm_experts;
+  void* y;  // [slots, n] of dtype
+  int64_t ldy;
+  const void* x;  // [slots / top_k, weight.cols] of dtype
+  int64_t ldx;
+  int64_t n;  // rows of W of one expert, 1 or more; a multiple of a block's elements, with weight.cols
+  Dtype dtype;
+  Weight weight;     // [experts * n, K], expert after expert
+  const void* bias;  // [experts, n] of dtype, or null
+  Routing routing;   // of 1 or more experts and slots
+  void* workspace;
+};
+
+struct SortExpertsArgs {
+  static constexpr Op kOp = Op::sort_experts;
+  int32_t* order;   // [slots]
+  int32_t* ends;    // [experts]
+  Routing routing;  // with ids
+};
 
 struct PackAbsmaxArgs {
   static constexpr Op kOp = Op::pack_absmax;

@@ -66,6 +66,30 @@ void check_count(const char* name, int64_t count) {
   if (count > kMaxElements) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 2^60 at most", name, count);
 }
 
+void check_int32_count(const char* name, int64_t count) {
+  check_extent(name, count);
+  if (count > INT32_MAX) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 2^31 - 1 at most", name, count);
+}
+
+void check_top_k(const char* name, int64_t top_k, const char* slots_name, int64_t slots) {
+  if (top_k < 1) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 1 or more", name, top_k);
+  if (slots % top_k != 0) {
+    fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected a multiple of {} ({})", slots_name, slots, name, top_k);
+  }
+}
+
+void check_experts_apart(int64_t n, int64_t k, const char* blocksize_name, int32_t blocksize) {
+  if (n * k % blocksize != 0) {
+    fail(NF4_ERROR_UNSUPPORTED,
+         "an expert has {} * {} weights; expected a multiple of {} ({}), so that it begins at a block", n, k,
+         blocksize_name, blocksize);
+  }
+}
+
+void check_reserved(const char* name, int32_t reserved) {
+  if (reserved != 0) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected 0", name, reserved);
+}
+
 void check_leading(const char* name, int64_t ld, const char* cols_name, int64_t cols, int64_t rows) {
   if (ld < cols) fail(NF4_ERROR_INVALID_ARGUMENT, "{} is {}; expected {} ({}) or more", name, ld, cols_name, cols);
   if (product(rows, ld) < 0) {
@@ -123,10 +147,36 @@ Weight check_weight(const nf4_weight_t* weight, Reads reads) {
   return checked;
 }
 
-Problem check_problem(const nf4_problem_t* problem) {
-  const nf4_problem_t posed = read_struct("problem", problem);
-  Problem checked{};
-  checked.op = check_op("problem->op", posed.op);
+namespace {
+
+void check_sort(const nf4_problem_t& posed, Problem& checked) {
+  check_int32_count("problem->m", posed.m);
+  check_int32_count("problem->experts", posed.experts);
+  checked.dtype = checked.absmax_dtype = Dtype::f32;
+  checked.m = posed.m;
+  checked.experts = posed.experts;
+}
+
+// Rows of x and y, x [m, k] and y [m, n].
+void check_rows(const nf4_problem_t& posed, Problem& checked) {
+  check_matrix("problem->m", posed.m, "problem->k", posed.k);
+  check_matrix("problem->m", posed.m, "problem->n", posed.n);
+  checked.m = posed.m;
+}
+
+void check_experts(const nf4_problem_t& posed, Problem& checked) {
+  check_int32_count("problem->m", posed.m);
+  check_int32_count("problem->experts", posed.experts);
+  check_top_k("problem->top_k", posed.top_k, "problem->m", posed.m);
+  const int64_t rows = check_matrix("problem->experts", posed.experts, "problem->n", posed.n);
+  check_matrix("problem->experts * problem->n", rows, "problem->k", posed.k);
+  check_experts_apart(posed.n, posed.k, "problem->blocksize", posed.blocksize);
+  checked.experts = posed.experts;
+  checked.top_k = posed.top_k;
+  checked.sorted = posed.sorted != 0;
+}
+
+void check_matrix_problem(const nf4_problem_t& posed, Problem& checked) {
   const bool on_absmax = checked.op == Op::pack_absmax || checked.op == Op::unpack_absmax;
   const bool packs = checked.op == Op::pack || checked.op == Op::pack_absmax;
   checked.dtype = on_absmax ? Dtype::f32 : check_dtype("problem->dtype", posed.dtype);
@@ -134,21 +184,32 @@ Problem check_problem(const nf4_problem_t* problem) {
   checked.n = posed.n;
   checked.k = posed.k;
   checked.m = 1;
-  if (checked.op == Op::gemm) {
-    check_matrix("problem->m", posed.m, "problem->k", posed.k);
-    check_matrix("problem->m", posed.m, "problem->n", posed.n);
-    checked.m = posed.m;
-  }
+  if (checked.op == Op::gemm || checked.op == Op::gemm_experts) check_rows(posed, checked);
   check_blocksize("problem->blocksize", posed.blocksize);
   checked.blocksize = posed.blocksize;
   checked.absmax_dtype = packs                          ? Dtype::f32
                          : posed.absmax_dtype == NF4_U8 ? Dtype::u8
                                                         : check_dtype("problem->absmax_dtype", posed.absmax_dtype);
+  if (checked.op == Op::gemm_experts) check_experts(posed, checked);
+  checked.strided = posed.strided != 0;
+}
+
+}  // namespace
+
+Problem check_problem(const nf4_problem_t* problem) {
+  const nf4_problem_t posed = read_struct("problem", problem);
+  Problem checked{};
+  checked.op = check_op("problem->op", posed.op);
+  check_reserved("problem->reserved", posed.reserved);
+  if (checked.op == Op::sort_experts) {
+    check_sort(posed, checked);
+  } else {
+    check_matrix_problem(posed, checked);
+  }
   checked.alignment = posed.alignment == 0 ? 16 : posed.alignment;
   if (checked.alignment < 0 || !std::has_single_bit(static_cast<uint32_t>(checked.alignment))) {
     fail(NF4_ERROR_INVALID_ARGUMENT, "problem->alignment is {}; expected 0 or a power of two", posed.alignment);
   }
-  checked.strided = posed.strided != 0;
   return checked;
 }
 
@@ -177,7 +238,8 @@ const char* name_of(Dtype dtype) {
 }
 
 const char* name_of(Op op) {
-  static constexpr const char* kNames[kOps] = {"pack", "unpack", "gemm", "pack_absmax", "unpack_absmax"};
+  static constexpr const char* kNames[kOps] = {"pack",          "unpack",       "gemm",        "pack_absmax",
+                                               "unpack_absmax", "gemm_experts", "sort_experts"};
   return kNames[static_cast<size_t>(op)];
 }
 

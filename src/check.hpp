@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -25,6 +26,8 @@ inline void check_not_null(const char* name, const void* pointer) {
 // read or written beyond its own size.
 template <class Struct>
 inline constexpr std::array kStructSizes = {sizeof(Struct)};
+template <>
+inline constexpr std::array kStructSizes<nf4_problem_t> = {offsetof(nf4_problem_t, experts), sizeof(nf4_problem_t)};
 
 void check_struct_size(const char* name, size_t size, std::span<const size_t> known);
 
@@ -71,6 +74,17 @@ void check_count(const char* name, int64_t count);
 
 // Rows and columns of a matrix: not negative, and rows * cols, which is returned, within kMaxElements.
 int64_t check_matrix(const char* rows_name, int64_t rows, const char* cols_name, int64_t cols);
+
+// A number of experts or slots: one that int32_t holds, and not negative.
+void check_int32_count(const char* name, int64_t count);
+
+// How many slots a row of x has: one or more, and the slots are a multiple of it.
+void check_top_k(const char* name, int64_t top_k, const char* slots_name, int64_t slots);
+
+// That experts of n x k weights begin at a block each.
+void check_experts_apart(int64_t n, int64_t k, const char* blocksize_name, int32_t blocksize);
+
+void check_reserved(const char* name, int32_t reserved);
 
 // A leading dimension: at least cols, and rows * ld within kMaxElements.
 void check_leading(const char* name, int64_t ld, const char* cols_name, int64_t cols, int64_t rows);

@@ -35,6 +35,8 @@ constexpr Family kFamilies[] = {
     gemm_tiled_variants,
     gemm_unpack_cublas_variants,
     absmax_variants,
+    gemm_experts_slots_variants,
+    sort_experts_variants,
 #endif
 };
 

@@ -34,9 +34,12 @@ Choice forced(const nf4_handle& handle, const Problem& problem, const Options& o
 // A line that there is no memory for is left out: other products of the call may have begun.
 void log(const nf4_handle& handle, const Problem& problem, const Choice& choice) try {
   const std::string config = choice.variant->config_text(choice.config);
-  const std::string line = formatted("nf4: {}: {} {} m={} n={} k={} blocksize={} absmax={}: {}{}{} ({})\n",
+  const bool routed = problem.op == Op::gemm_experts || problem.op == Op::sort_experts;
+  const std::string experts =
+      routed ? formatted(" experts={} top_k={} sorted={}", problem.experts, problem.top_k, problem.sorted) : "";
+  const std::string line = formatted("nf4: {}: {} {} m={} n={} k={} blocksize={} absmax={}{}: {}{}{} ({})\n",
                                      handle.device.name, name_of(problem.op), name_of(problem.dtype), problem.m,
-                                     problem.n, problem.k, problem.blocksize, name_of(problem.absmax_dtype),
+                                     problem.n, problem.k, problem.blocksize, name_of(problem.absmax_dtype), experts,
                                      choice.variant->name, config.empty() ? "" : " ", config, choice.reason());
   std::fputs(line.c_str(), stderr);
 } catch (const std::bad_alloc&) {

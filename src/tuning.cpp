@@ -1,9 +1,11 @@
 #include "tuning.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
 #include <memory>
+#include <vector>
 
 #include "check.hpp"
 #include "file.hpp"
@@ -16,7 +18,7 @@ namespace {
 
 constexpr std::string_view kHeader = "nf4-tuning 1";
 constexpr std::string_view kColumns = "# device,op,dtype,m,n,k,blocksize,variant,config,microseconds";
-constexpr size_t kFields = 10;
+constexpr size_t kFields = 10;  // a row may have one more: experts
 constexpr size_t kMaxFileSize = size_t{16} << 20;
 
 // One line of a table, with what its messages need.
@@ -81,17 +83,25 @@ std::optional<Enum> parse_name(std::string_view text, int count) {
   return std::nullopt;
 }
 
-TuningRow parse_row(const Line& line, std::string_view text) {
-  std::array<std::string_view, kFields> fields;
-  for (size_t i = 0; i < kFields; ++i) {
-    const size_t comma = text.find(',');
-    if ((comma == std::string_view::npos) != (i + 1 == kFields)) {
-      line.fail("expected {} fields: {}", kFields, kColumns.substr(2));
-    }
-    fields[i] = text.substr(0, comma);
-    text.remove_prefix(i + 1 == kFields ? text.size() : comma + 1);
+std::vector<std::string_view> split(std::string_view text) {
+  std::vector<std::string_view> fields;
+  for (size_t comma = 0; comma != std::string_view::npos;) {
+    comma = text.find(',');
+    fields.push_back(text.substr(0, comma));
+    text.remove_prefix(comma == std::string_view::npos ? text.size() : comma + 1);
   }
-  const auto& [device, op, dtype, m, n, k, blocksize, variant, config, microseconds] = fields;
+  return fields;
+}
+
+TuningRow parse_row(const Line& line, std::string_view text) {
+  const std::vector<std::string_view> found = split(text);
+  if (found.size() != kFields && found.size() != kFields + 1) {
+    line.fail("expected {} fields: {}; or one more, experts", kFields, kColumns.substr(2));
+  }
+  std::array<std::string_view, kFields + 1> fields;
+  fields.back() = "*";
+  std::copy(found.begin(), found.end(), fields.begin());
+  const auto& [device, op, dtype, m, n, k, blocksize, variant, config, microseconds, experts] = fields;
 
   TuningRow row{};
   row.line = line.number;
@@ -106,7 +116,8 @@ TuningRow parse_row(const Line& line, std::string_view text) {
   if (const auto parsed = parse_name<Op>(op, kOps)) {
     row.op = *parsed;
   } else {
-    line.fail("op is '{}'; expected pack, unpack, gemm, pack_absmax or unpack_absmax", shown(op));
+    line.fail("op is '{}'; expected pack, unpack, gemm, pack_absmax, unpack_absmax, gemm_experts or sort_experts",
+              shown(op));
   }
   if (dtype != "*") {
     row.dtype = parse_name<Dtype>(dtype, kInputDtypes);
@@ -116,6 +127,7 @@ TuningRow parse_row(const Line& line, std::string_view text) {
   row.n = parse_range(line, "n", n);
   row.k = parse_range(line, "k", k);
   row.blocksize = parse_range(line, "blocksize", blocksize);
+  row.experts = parse_range(line, "experts", experts);
   row.variant = find_variant(variant);
   if (row.variant == nullptr) {
     nf4::fail(NF4_ERROR_UNKNOWN_VARIANT, "{}, line {}: variant is '{}'; there are {}", line.table, line.number,
@@ -145,7 +157,8 @@ bool TuningRow::matches(const Device& on) const {
 
 bool TuningRow::matches(const Problem& problem) const {
   return m.contains(problem.m) && n.contains(problem.n) && k.contains(problem.k) &&
-         blocksize.contains(problem.blocksize) && op == problem.op && (!dtype || *dtype == problem.dtype);
+         blocksize.contains(problem.blocksize) && experts.contains(problem.experts) && op == problem.op &&
+         (!dtype || *dtype == problem.dtype);
 }
 
 TuningIndex::TuningIndex(std::unique_ptr<const TuningTable> table, const Device& device) : table_(std::move(table)) {
@@ -180,10 +193,12 @@ std::unique_ptr<TuningTable> parse_tuning(std::string_view text, std::string_vie
 std::string format_tuning(const TuningTable& table) {
   std::string text = formatted("{}\n{}\n", kHeader, kColumns);
   for (const TuningRow& row : table.rows) {
-    text += formatted("{},{},{},{},{},{},{},{},{},{}\n", row.device, name_of(row.op),
-                      row.dtype ? name_of(*row.dtype) : "*", format_range(row.m), format_range(row.n),
-                      format_range(row.k), format_range(row.blocksize), row.variant->name,
-                      row.variant->config_text(row.config), row.microseconds ? formatted("{}", *row.microseconds) : "");
+    const std::string experts = format_range(row.experts);
+    text +=
+        formatted("{},{},{},{},{},{},{},{},{},{}{}\n", row.device, name_of(row.op),
+                  row.dtype ? name_of(*row.dtype) : "*", format_range(row.m), format_range(row.n), format_range(row.k),
+                  format_range(row.blocksize), row.variant->name, row.variant->config_text(row.config),
+                  row.microseconds ? formatted("{}", *row.microseconds) : "", experts == "*" ? "" : "," + experts);
   }
   return text;
 }

@@ -32,6 +32,7 @@ struct TuningRow {
   std::optional<Dtype> dtype;  // none: any
   Range m, n, k;
   Range blocksize;
+  Range experts;
   const Variant* variant;
   int config;
   std::optional<double> microseconds;  // as measured when the row was made

@@ -21,5 +21,7 @@ NF4_ON_CUDA("small: unpack", "[small]", check_small(backend, NF4_OP_UNPACK))
 NF4_ON_CUDA("small: gemm", "[small]", check_small(backend, NF4_OP_GEMM))
 NF4_ON_CUDA("small: pack_absmax", "[small]", check_small(backend, NF4_OP_PACK_ABSMAX))
 NF4_ON_CUDA("small: unpack_absmax", "[small]", check_small(backend, NF4_OP_UNPACK_ABSMAX))
+NF4_ON_CUDA("small: gemm_experts", "[small]", check_small(backend, NF4_OP_GEMM_EXPERTS))
+NF4_ON_CUDA("small: sort_experts", "[small]", check_small(backend, NF4_OP_SORT_EXPERTS))
 
 }  // namespace nf4test

@@ -15,6 +15,11 @@ std::vector<Shape> soak_shapes(nf4_op_t op) {
     shapes.push_back({8, 517, 4096, 64, NF4_F32});
     shapes.push_back({21, 300, 2048, 64, NF4_F16});
   }
+  if (op == NF4_OP_GEMM_EXPERTS) {
+    for (Shape& shape : shapes) shape.m = 9;
+    shapes.push_back({33, 65, 2048, 64, NF4_U8, true, 1, 16, 4, Form::sorted});
+    shapes.push_back({64, 64, 704, 64, NF4_F32, true, 1, 8, 2, Form::ids32});
+  }
   return shapes;
 }
 
@@ -43,5 +48,7 @@ NF4_ON_CUDA("soak: unpack", "[soak]", check_soak(backend, NF4_OP_UNPACK))
 NF4_ON_CUDA("soak: gemm", "[soak]", check_soak(backend, NF4_OP_GEMM))
 NF4_ON_CUDA("soak: pack_absmax", "[soak]", check_soak(backend, NF4_OP_PACK_ABSMAX))
 NF4_ON_CUDA("soak: unpack_absmax", "[soak]", check_soak(backend, NF4_OP_UNPACK_ABSMAX))
+NF4_ON_CUDA("soak: gemm_experts", "[soak]", check_soak(backend, NF4_OP_GEMM_EXPERTS))
+NF4_ON_CUDA("soak: sort_experts", "[soak]", check_soak(backend, NF4_OP_SORT_EXPERTS))
 
 }  // namespace nf4test

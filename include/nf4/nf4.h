@@ -109,7 +109,9 @@ enum {
   NF4_F32 = 0,  /* IEEE binary32 */
   NF4_F16 = 1,  /* IEEE binary16 */
   NF4_BF16 = 2, /* bfloat16 */
-  NF4_U8 = 3    /* only as nf4_weight_t.absmax_dtype: nested quantization */
+  NF4_U8 = 3,   /* only as nf4_weight_t.absmax_dtype: nested quantization */
+  NF4_I32 = 4,  /* only as nf4_routing_t.ids_dtype; since 1.2 */
+  NF4_I64 = 5   /* only as nf4_routing_t.ids_dtype; since 1.2 */
 };
 
 /* CUDA's cudaStream_t and CUstream; NULL is the legacy default stream. */
@@ -294,28 +296,92 @@ NF4_API nf4_status_t nf4_gemm_group(nf4_handle_t handle, const nf4_product_t* pr
 NF4_API nf4_status_t nf4_gemm_group_workspace(nf4_handle_t handle, const nf4_product_t* products, size_t count,
                                               int64_t m, nf4_dtype_t dtype, size_t* bytes);
 
+/* ----------------------------------------------------------------------------------------------------- experts --- */
+
+/* Which expert multiplies what, of a mixture of `experts` experts. There are `slots` slots, a row of y each: slot s
+ * multiplies row s / top_k of x. Sizes, types and which pointers are NULL decide what is launched. What the pointers
+ * lead to is read on the handle's device while the work is done, so a captured call serves every routing.
+ *
+ * A routing has ids or ends, not both:
+ * - ids: slot s is of expert ids[s], as a router gives them, [tokens, top_k].
+ * - ends: slot order[i] is of expert e for ends[e-1] <= i < ends[e], with 0 for ends[-1], as nf4_sort_experts gives
+ *   them. order NULL stands for order[i] = i: rows that lie sorted, as torch's grouped_mm takes them.
+ * A slot of no expert (an id below 0, or of `experts` or more; i of ends[experts-1] or more) gets a row of zeros.
+ * ids may hold any number. Where ends do not ascend, or order is no permutation of 0 to slots-1, rows of y may hold
+ * anything; nothing else is written. */
+typedef struct nf4_routing_t {
+  size_t struct_size;    /* sizeof(nf4_routing_t) */
+  int64_t experts;       /* E, 0 to 2^31 - 1 */
+  int64_t slots;         /* S, 0 to 2^31 - 1: rows of y */
+  int64_t top_k;         /* 1 or more, divides slots; x has slots / top_k rows. 1: each slot has a row of its own */
+  const void* ids;       /* [S] of ids_dtype, or NULL */
+  nf4_dtype_t ids_dtype; /* NF4_I32 or NF4_I64 */
+  int32_t reserved;      /* 0 */
+  const int32_t* ends;   /* [E], ascending, S at most; or NULL */
+  const int32_t* order;  /* [S], with ends alone; or NULL */
+  const float* scale;    /* [S] or NULL: row s of y, the bias included, is multiplied by it in fp32, then rounded */
+} nf4_routing_t;
+
+#define NF4_ROUTING_INIT \
+  { sizeof(nf4_routing_t), 0, 0, 1, NULL, NF4_I64, 0, NULL, NULL, NULL }
+
+/* y [S, N] = (x [S/top_k, K] W_e^T + bias_e) * scale, row by row for the expert e of each slot. `weight` holds the E
+ * matrices [N, K] one after the other, as nf4_pack packs a [E*N, K] matrix and bitsandbytes a [E, N, K] tensor:
+ * weight->rows is E*N. bias [E, N] of `dtype`, or NULL. Leading dimensions ldy >= N and ldx >= K.
+ * Nothing is read of experts that no slot is of. S = 0 or N = 0 does nothing; K = 0 writes the bias, or zeros.
+ * Errors: INVALID_ARGUMENT where weight->rows is no multiple of experts, slots none of top_k, or a routing with slots
+ * has both or neither of ids and ends; UNSUPPORTED where N*K is no multiple of the blocksize, so that an expert would
+ * begin inside of a block. Accuracy: as nf4_gemm, with ref and S multiplied by scale and |scale|.
+ * No call needs a workspace; one allows faster variants (nf4_gemm_experts_workspace). Since 1.2. */
+NF4_API nf4_status_t nf4_gemm_experts(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx,
+                                      nf4_dtype_t dtype, const nf4_weight_t* weight, const void* bias,
+                                      const nf4_routing_t* routing, const nf4_options_t* options, nf4_stream_t stream);
+
+/* The same as nf4_gemm_workspace for an nf4_gemm_experts by such a routing, of whose pointers counts whether ends is
+ * NULL; without ends it is taken to have ids. Nothing that it points to is read. Since 1.2. */
+NF4_API nf4_status_t nf4_gemm_experts_workspace(nf4_handle_t handle, nf4_dtype_t dtype, const nf4_weight_t* weight,
+                                                const nf4_routing_t* routing, size_t* bytes);
+
+/* Sorts slots by their experts: writes order [S] and ends [E] of routing->ids, for the products of a layer to share.
+ * The sort is stable; slots of no expert come last. routing->scale is not read. Since 1.2. */
+NF4_API nf4_status_t nf4_sort_experts(nf4_handle_t handle, int32_t* order, int32_t* ends, const nf4_routing_t* routing,
+                                      const nf4_options_t* options, nf4_stream_t stream);
+
 /* -------------------------------------------------------------------------------------- variants and selection --- */
 
 typedef int32_t nf4_op_t;
-enum { NF4_OP_PACK = 0, NF4_OP_UNPACK = 1, NF4_OP_GEMM = 2, NF4_OP_PACK_ABSMAX = 3, NF4_OP_UNPACK_ABSMAX = 4 };
+enum {
+  NF4_OP_PACK = 0,
+  NF4_OP_UNPACK = 1,
+  NF4_OP_GEMM = 2,
+  NF4_OP_PACK_ABSMAX = 3,
+  NF4_OP_UNPACK_ABSMAX = 4,
+  NF4_OP_GEMM_EXPERTS = 5, /* since 1.2 */
+  NF4_OP_SORT_EXPERTS = 6  /* since 1.2 */
+};
 
-/* What a call asks for, without its pointers. */
+/* What a call asks for, without its pointers. Of NF4_OP_SORT_EXPERTS that is m, experts and alignment alone. */
 typedef struct nf4_problem_t {
   size_t struct_size; /* sizeof(nf4_problem_t) */
   nf4_op_t op;
   nf4_dtype_t dtype; /* of w, or of x, y and bias; ignored for the absmax operations */
-  int64_t m;         /* rows of x; ignored but for NF4_OP_GEMM */
-  int64_t n;         /* rows of W; for NF4_OP_PACK_ABSMAX 1 */
+  int64_t m;         /* NF4_OP_GEMM: rows of x; the operations on experts: slots; ignored for the others */
+  int64_t n;         /* rows of W, of one expert's for NF4_OP_GEMM_EXPERTS; for NF4_OP_PACK_ABSMAX 1 */
   int64_t k;         /* columns of W; for NF4_OP_PACK_ABSMAX the count */
   int32_t blocksize;
   nf4_dtype_t absmax_dtype; /* ignored for the pack operations */
-  int32_t alignment;        /* bytes, a power of two; 0: 16. NF4_OP_GEMM: divides the addresses of x and codes and, if
-                               m > 1, ldx in bytes. The others: divides every address and, if strided, ldw in bytes */
+  int32_t alignment;        /* bytes, a power of two; 0: 16. NF4_OP_GEMM and NF4_OP_GEMM_EXPERTS: divides the addresses
+                               of x and codes and, if x has several rows, ldx in bytes. The others: divides every
+                               address and, if strided, ldw in bytes */
   int32_t strided;          /* not 0: a leading dimension is larger than the row */
+  int64_t experts;          /* the operations on experts: E; ignored for the others. This and what follows since 1.2 */
+  int64_t top_k;            /* NF4_OP_GEMM_EXPERTS: as in nf4_routing_t; ignored for the others */
+  int32_t sorted;           /* NF4_OP_GEMM_EXPERTS: not 0: the routing has ends; ignored for the others */
+  int32_t reserved;         /* 0 */
 } nf4_problem_t;
 
 #define NF4_PROBLEM_INIT \
-  { sizeof(nf4_problem_t), NF4_OP_GEMM, NF4_BF16, 1, 0, 0, 64, NF4_F32, 0, 0 }
+  { sizeof(nf4_problem_t), NF4_OP_GEMM, NF4_BF16, 1, 0, 0, 64, NF4_F32, 0, 0, 0, 1, 0, 0 }
 
 typedef struct nf4_selection_t {
   size_t struct_size;    /* sizeof(nf4_selection_t) */

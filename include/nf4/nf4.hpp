@@ -348,6 +348,80 @@ inline std::size_t gemm_group_workspace(const Handle& handle, const std::vector<
   return bytes;
 }
 
+// Which of `experts` experts each slot is of: by ids, or by ends and perhaps an order. See nf4_routing_t.
+struct Routing : nf4_routing_t {
+  Routing() : nf4_routing_t NF4_ROUTING_INIT {}
+
+  // By the ids [tokens, top_k] of a router.
+  static Routing of_ids(std::int64_t experts, Span<const std::int32_t> ids, std::int64_t top_k) {
+    return of_ids(experts, ids.data, ids.size, NF4_I32, top_k);
+  }
+  static Routing of_ids(std::int64_t experts, Span<const std::int64_t> ids, std::int64_t top_k) {
+    return of_ids(experts, ids.data, ids.size, NF4_I64, top_k);
+  }
+
+  // By what sort_experts writes.
+  static Routing of_sorted(Span<const std::int32_t> order, Span<const std::int32_t> ends, std::int64_t top_k) {
+    Routing routing;
+    routing.experts = ends.size;
+    routing.slots = order.size;
+    routing.top_k = top_k;
+    routing.order = order.data;
+    routing.ends = ends.data;
+    return routing;
+  }
+
+  Routing& scaled_by(Span<const float> scales) {
+    detail::expect_size("Routing", "scale", scales.size, slots);
+    scale = scales.data;
+    return *this;
+  }
+
+ private:
+  static Routing of_ids(std::int64_t experts, const void* ids, std::int64_t slots, nf4_dtype_t dtype,
+                        std::int64_t top_k) {
+    Routing routing;
+    routing.experts = experts;
+    routing.slots = slots;
+    routing.top_k = top_k;
+    routing.ids = ids;
+    routing.ids_dtype = dtype;
+    return routing;
+  }
+};
+
+// y [S, N] = x [S/top_k, K] W_e^T + bias_e, times scale, for the expert e of each slot.
+inline void gemm_experts(const Handle& handle, Matrix y, ConstMatrix x, const nf4_weight_t& weight,
+                         const nf4_routing_t& routing, ConstData bias = {}, const Options& options = {},
+                         nf4_stream_t stream = nullptr) {
+  const std::int64_t rows = routing.experts > 0 ? weight.rows / routing.experts : 0;
+  detail::expect_equal("gemm_experts", "y.rows", y.rows, "routing.slots", routing.slots);
+  detail::expect_equal("gemm_experts", "y.cols", y.cols, "weight.rows / routing.experts", rows);
+  detail::expect_equal("gemm_experts", "x.rows", x.rows, "routing.slots / routing.top_k",
+                       routing.top_k > 0 ? routing.slots / routing.top_k : x.rows);
+  detail::expect_equal("gemm_experts", "x.cols", x.cols, "weight.cols", weight.cols);
+  detail::expect_equal("gemm_experts", "y.dtype", y.dtype, "x.dtype", x.dtype);
+  detail::expect_bias("gemm_experts", bias, weight.rows, x.dtype);
+  check(nf4_gemm_experts(handle.get(), y.data, y.ld, x.data, x.ld, x.dtype, &weight, bias.data, &routing, &options,
+                         stream));
+}
+
+// Bytes of workspace that such a gemm_experts makes use of.
+inline std::size_t gemm_experts_workspace(const Handle& handle, nf4_dtype_t dtype, const nf4_weight_t& weight,
+                                          const nf4_routing_t& routing) {
+  std::size_t bytes = 0;
+  check(nf4_gemm_experts_workspace(handle.get(), dtype, &weight, &routing, &bytes));
+  return bytes;
+}
+
+// order [S] and ends [E] = the slots of routing.ids, sorted by expert.
+inline void sort_experts(const Handle& handle, Span<std::int32_t> order, Span<std::int32_t> ends,
+                         const nf4_routing_t& routing, const Options& options = {}, nf4_stream_t stream = nullptr) {
+  detail::expect_size("sort_experts", "order", order.size, routing.slots);
+  detail::expect_size("sort_experts", "ends", ends.size, routing.experts);
+  check(nf4_sort_experts(handle.get(), order.data, ends.data, &routing, &options, stream));
+}
+
 // ------------------------------------------------------------------------------------------------------ variants ---
 
 struct Problem : nf4_problem_t {

@@ -27,14 +27,18 @@ constexpr auto kScratch = static_cast<int64_t>(sizeof(Scratch) / sizeof(double))
 
 int64_t round_up(int64_t size, int64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
 
-// x [m, cols] as panels [ceil(m / kTileLanes), cols, kTileLanes] of fp64, with zeros for rows that it does not have.
+// Rows m0 to m0 + m of x as panels [ceil(m / kTileLanes), cols, kTileLanes] of fp64, with zeros for rows that it does
+// not have.
 template <class T>
-void make_panels(const T* x, int64_t ldx, int64_t m, int64_t cols, int threads, double* panels) {
+void make_panels(const HostProduct& product, int64_t m0, int64_t m, int threads, double* panels) {
+  const T* const x = static_cast<const T*>(product.x);
+  const int64_t cols = product.weight.cols;
   parallel_for(threads, round_up(m, kTileLanes) / kTileLanes, cols * 4 * kTileLanes, [&](int64_t first, int64_t last) {
     for (int64_t row = first * kTileLanes; row < last * kTileLanes; ++row) {
+      const int64_t begin = row < m ? product.x_row(m0 + row) * product.ldx : 0;
       double* out = panels + row / kTileLanes * kTileLanes * cols + row % kTileLanes;
       for (int64_t k = 0; k < cols; ++k)
-        out[k * kTileLanes] = row < m ? static_cast<double>(to_float(x[row * ldx + k])) : 0.0;
+        out[k * kTileLanes] = row < m ? static_cast<double>(to_float(x[begin + k])) : 0.0;
     }
   });
 }
@@ -69,57 +73,73 @@ void multiply_rows(const Weight& weight, int64_t n, int64_t count, const double*
   }
 }
 
-// Products of all rows of W with at most kPass rows of x.
+// Products with rows m0 to m0 + m of x, at most kPass.
 template <class T>
-void multiply_pass(const GemmArgs& args, int64_t m0, int64_t m, int threads, double* panels, Scratch* scratches) {
-  const Weight& weight = args.weight;
-  const T* bias = static_cast<const T*>(args.bias);
-  T* y = static_cast<T*>(args.y) + m0 * args.ldy;
-  make_panels(static_cast<const T*>(args.x) + m0 * args.ldx, args.ldx, m, weight.cols, threads, panels);
+void multiply_pass(const HostProduct& product, int64_t m0, int64_t m, int threads, double* panels, Scratch* scratches) {
+  const Weight& weight = product.weight;
+  const T* bias = static_cast<const T*>(product.bias);
+  T* const y = static_cast<T*>(product.y);
+  make_panels<T>(product, m0, m, threads, panels);
   const int64_t lanes = round_up(m, kTileLanes);
   const MultiplyTile multiply = multiply_tile();
   std::atomic<int> ranges = 0;
-  parallel_for(threads, weight.rows, weight.cols * (lanes + 8) / 16, [&](int64_t first, int64_t last) {
+  parallel_for(threads, product.rows, weight.cols * (lanes + 8) / 16, [&](int64_t first, int64_t last) {
     Scratch& scratch = scratches[ranges++];
     for (int64_t n = first; n < last; n += kRows) {
       const int64_t count = std::min(kRows, last - n);
-      multiply_rows(weight, n, count, panels, lanes, multiply, scratch);
+      multiply_rows(weight, product.first + n, count, panels, lanes, multiply, scratch);
       for (int64_t i = 0; i < m; ++i) {
+        T* const out = y + product.y_row(m0 + i) * product.ldy + n;
+        const double scale = product.scale_of(m0 + i);
         for (int64_t r = 0; r < count; ++r) {
           const double addend = bias != nullptr ? static_cast<double>(to_float(bias[n + r])) : 0.0;
-          y[i * args.ldy + n + r] = from_float<T>(static_cast<float>(scratch.sums[r][i] + addend));
+          out[r] = from_float<T>(static_cast<float>((scratch.sums[r][i] + addend) * scale));
         }
       }
     }
   });
 }
 
-int threads_of(const GemmArgs& args, const Device& device) {
-  return static_cast<int>(std::clamp<int64_t>(args.weight.rows / kTileRows, 1, device.multiprocessors));
+int threads_of(const HostProduct& product, const Device& device) {
+  return static_cast<int>(std::clamp<int64_t>(product.rows / kTileRows, 1, device.multiprocessors));
 }
 
 // Of the panels of a pass, in doubles.
-int64_t panels_size(const GemmArgs& args) { return round_up(std::min(args.m, kPass), kTileLanes) * args.weight.cols; }
+int64_t panels_size(const HostProduct& product) {
+  return round_up(std::min(product.m, kPass), kTileLanes) * product.weight.cols;
+}
+
+HostProduct product_of(const GemmArgs& args) {
+  return {args.y, args.ldy, args.x, args.ldx, args.m, args.dtype, args.weight, 0, args.weight.rows, args.bias};
+}
 
 }  // namespace
 
 // Panels of x, and a tile's weights and its sums for each thread.
+int64_t host_product_scratch(const HostProduct& product, const Device& device) {
+  if (host_gemv_supports(product)) return host_gemv_scratch(product);
+  return panels_size(product) + threads_of(product, device) * kScratch + kLine;
+}
+
+void host_product(const HostProduct& product, const Device& device, double* scratch) {
+  if (host_gemv_supports(product)) return host_gemv(product, device, scratch);
+  const int threads = threads_of(product, device);
+  void* memory = scratch;
+  size_t space = static_cast<size_t>(host_product_scratch(product, device)) * sizeof(double);
+  auto* const panels = static_cast<double*>(std::align(kLine * sizeof(double), sizeof(double), memory, space));
+  auto* const scratches = new (panels + panels_size(product)) Scratch[static_cast<size_t>(threads)];
+  with_dtype(product.dtype, [&](auto type) {
+    for (int64_t m = 0; m < product.m; m += kPass)
+      multiply_pass<decltype(type)>(product, m, std::min(kPass, product.m - m), threads, panels, scratches);
+  });
+}
+
 int64_t host_gemm_scratch(const GemmArgs& args, const Device& device) {
-  if (host_gemv_supports(args)) return host_gemv_scratch(args);
-  return panels_size(args) + threads_of(args, device) * kScratch + kLine;
+  return host_product_scratch(product_of(args), device);
 }
 
 int host_gemm(const GemmArgs& args, const Device& device, int, Stream) {
-  if (host_gemv_supports(args)) return host_gemv(args, device);
-  const int threads = threads_of(args, device);
-  void* memory = args.workspace;
-  size_t space = static_cast<size_t>(host_gemm_scratch(args, device)) * sizeof(double);
-  auto* const panels = static_cast<double*>(std::align(kLine * sizeof(double), sizeof(double), memory, space));
-  auto* const scratches = new (panels + panels_size(args)) Scratch[static_cast<size_t>(threads)];
-  with_dtype(args.dtype, [&](auto type) {
-    for (int64_t m = 0; m < args.m; m += kPass)
-      multiply_pass<decltype(type)>(args, m, std::min(kPass, args.m - m), threads, panels, scratches);
-  });
+  host_product(product_of(args), device, static_cast<double*>(args.workspace));
   return 0;
 }
 

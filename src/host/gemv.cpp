@@ -51,32 +51,31 @@ void multiply_rows(const Weight& weight, int64_t n, int64_t last, const double* 
 
 }  // namespace
 
-bool host_gemv_supports(const GemmArgs& args) { return args.m == 1 && args.weight.cols % kPiece == 0; }
+bool host_gemv_supports(const HostProduct& product) { return product.m == 1 && product.weight.cols % kPiece == 0; }
 
 // x in fp64.
-int64_t host_gemv_scratch(const GemmArgs& args) { return args.weight.cols; }
+int64_t host_gemv_scratch(const HostProduct& product) { return product.weight.cols; }
 
-int host_gemv(const GemmArgs& args, const Device& device) {
-  const Weight& weight = args.weight;
-  double* const x = static_cast<double*>(args.workspace);
-  with_dtype(args.dtype, [&](auto type) {
+void host_gemv(const HostProduct& product, const Device& device, double* x) {
+  const Weight& weight = product.weight;
+  with_dtype(product.dtype, [&](auto type) {
     using T = decltype(type);
-    const T* bias = static_cast<const T*>(args.bias);
-    T* y = static_cast<T*>(args.y);
-    std::transform(static_cast<const T*>(args.x), static_cast<const T*>(args.x) + weight.cols, x,
-                   [](T value) { return static_cast<double>(to_float(value)); });
-    parallel_for(device.multiprocessors, weight.rows, weight.cols / 2, [&](int64_t begin, int64_t end) {
+    const T* bias = static_cast<const T*>(product.bias);
+    const T* from = static_cast<const T*>(product.x) + (weight.cols > 0 ? product.x_row(0) * product.ldx : 0);
+    T* y = static_cast<T*>(product.y) + product.y_row(0) * product.ldy;
+    const double scale = product.scale_of(0);
+    std::transform(from, from + weight.cols, x, [](T value) { return static_cast<double>(to_float(value)); });
+    parallel_for(device.multiprocessors, product.rows, weight.cols / 2, [&](int64_t begin, int64_t end) {
       for (int64_t first = begin; first < end; first += kRows) {
         double sums[kRows];
-        multiply_rows(weight, first, end, x, sums);
+        multiply_rows(weight, product.first + first, product.first + end, x, sums);
         for (int64_t n = first; n < std::min(first + kRows, end); ++n) {
           const double addend = bias != nullptr ? static_cast<double>(to_float(bias[n])) : 0.0;
-          y[n] = from_float<T>(static_cast<float>(sums[n - first] + addend));
+          y[n] = from_float<T>(static_cast<float>((sums[n - first] + addend) * scale));
         }
       }
     });
   });
-  return 0;
 }
 
 }  // namespace nf4

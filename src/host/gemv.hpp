@@ -1,14 +1,14 @@
 // The product with one row of x: weights are multiplied as they are decoded.
 #pragma once
 
-#include "variant.hpp"
+#include "product.hpp"
 
 namespace nf4 {
 
 // Whether host_gemv takes the product.
-bool host_gemv_supports(const GemmArgs& args);
+bool host_gemv_supports(const HostProduct& product);
 
-int host_gemv(const GemmArgs& args, const Device& device);
-int64_t host_gemv_scratch(const GemmArgs& args);  // see host_gemm_scratch()
+int64_t host_gemv_scratch(const HostProduct& product);  // see host_product_scratch()
+void host_gemv(const HostProduct& product, const Device& device, double* scratch);
 
 }  // namespace nf4

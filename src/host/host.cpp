@@ -14,6 +14,8 @@ constexpr Variant kVariants[] = {
     variant<GemmArgs, host_gemm>("gemm.host", "the host backend, accumulating in fp64"),
     variant<PackAbsmaxArgs, host_pack_absmax>("pack_absmax.host", "the host backend"),
     variant<UnpackAbsmaxArgs, host_unpack_absmax>("unpack_absmax.host", "the host backend"),
+    variant<GemmExpertsArgs, host_gemm_experts>("gemm_experts.host", "the host backend, accumulating in fp64"),
+    variant<SortExpertsArgs, host_sort_experts>("sort_experts.host", "the host backend"),
 };
 
 }  // namespace

@@ -74,13 +74,15 @@ nf4::Weight weight_of(const nf4_weight_t& view) {
 
 bool same(const nf4::Problem& a, const nf4::Problem& b) {
   return a.op == b.op && a.dtype == b.dtype && a.m == b.m && a.n == b.n && a.k == b.k && a.blocksize == b.blocksize &&
-         a.absmax_dtype == b.absmax_dtype && a.alignment == b.alignment && a.strided == b.strided;
+         a.absmax_dtype == b.absmax_dtype && a.alignment == b.alignment && a.strided == b.strided &&
+         a.experts == b.experts && a.top_k == b.top_k && a.sorted == b.sorted;
 }
 std::string text_of(const nf4::Problem& p) {
   return "op " + std::to_string(static_cast<int>(p.op)) + " m " + std::to_string(p.m) + " n " + std::to_string(p.n) +
          " k " + std::to_string(p.k) + " blocksize " + std::to_string(p.blocksize) + " absmax " +
          std::to_string(static_cast<int>(p.absmax_dtype)) + " alignment " + std::to_string(p.alignment) +
-         (p.strided ? " strided" : "");
+         (p.strided ? " strided" : "") + " experts " + std::to_string(p.experts) + " top_k " + std::to_string(p.top_k) +
+         (p.sorted ? " sorted" : "");
 }
 
 // Sees what a call does.
@@ -137,7 +139,9 @@ std::string wrong_with_call(Recorder& recorder, const nf4::Device& device, const
   if (selections().size() != 1) return "selections";
   const Selection& selection = selections().front();
   if (!same(selection.problem, problem)) return "selection was told " + text_of(selection.problem);
-  Expected call{device, *selection.choice.variant, selection.choice.config, args};
+  const size_t workspace_size = selection.choice.workspace_size(problem, device);
+  if (workspace_size > selection.options.workspace_size) return "more workspace than there is";
+  Expected call{device, *selection.choice.variant, selection.choice.config, args, {}, workspace_size};
   while (call.launches < launches) {
     if (std::string wrong = recorder.check(call); !wrong.empty()) return wrong;
   }
@@ -437,6 +441,146 @@ std::optional<std::string> try_products(Recorder& recorder, const Backend& backe
   return wrong_with_products(recorder, device, operands, shape, may_group);
 }
 
+// ---- experts --------------------------------------------------------------------------------------------------------
+
+struct Experts {
+  int64_t tokens, top_k, n, k, experts;
+  int32_t blocksize;
+  nf4_dtype_t absmax_dtype, dtype;
+  Form form;
+  bool scaled, biased;
+  size_t x_offset, codes_offset;  // bytes
+  int64_t x_gap, y_gap;           // elements between rows
+
+  std::string text() const {
+    std::string text;
+    const std::pair<const char*, int64_t> all[] = {{"tokens", tokens},
+                                                   {"top_k", top_k},
+                                                   {"n", n},
+                                                   {"k", k},
+                                                   {"experts", experts},
+                                                   {"blocksize", blocksize},
+                                                   {"absmax", absmax_dtype},
+                                                   {"dtype", dtype},
+                                                   {"form", static_cast<int64_t>(form)},
+                                                   {"scale", scaled},
+                                                   {"bias", biased},
+                                                   {"x +", static_cast<int64_t>(x_offset)},
+                                                   {"codes +", static_cast<int64_t>(codes_offset)},
+                                                   {"ldx +", x_gap},
+                                                   {"ldy +", y_gap}};
+    for (const auto& [name, value] : all) text += std::string(name) + " " + std::to_string(value) + " ";
+    return text;
+  }
+};
+
+std::vector<Experts> experts() {
+  using Counts = std::vector<int64_t>;
+  const Counts tokens = {1, 2, 7, 33, 300}, top_ks = {1, 2, 8}, ns = {1, 8, 33, 768}, ks = {33, 64, 704, 2048, 2880},
+               counts = {1, 3, 128, 512}, gaps = {0, 0, 1, 8};
+  const std::vector<int32_t> blocksizes = {32, 64, 4096};
+  const std::vector<size_t> x_offsets = {0, 0, 4, 16}, codes_offsets = {0, 0, 1, 8, 16};
+  std::vector<Experts> all;
+  for (const auto& row : pairwise(
+           {tokens.size(), top_ks.size(), ns.size(), ks.size(), counts.size(), blocksizes.size(), kAbsmaxDtypes.size(),
+            kDtypes.size(), kForms.size(), 2, 2, x_offsets.size(), codes_offsets.size(), gaps.size(), gaps.size()},
+           37)) {
+    const int64_t k = ks[row[3]];
+    const int32_t blocksize = blocksizes[row[5]];
+    all.push_back({tokens[row[0]], top_ks[row[1]], whole_blocks(ns[row[2]], k, blocksize), k, counts[row[4]], blocksize,
+                   kAbsmaxDtypes[row[6]], kDtypes[row[7]], kForms[row[8]], row[9] != 0, row[10] != 0,
+                   x_offsets[row[11]], codes_offsets[row[12]], gaps[row[13]], gaps[row[14]]});
+  }
+  return all;
+}
+
+nf4_routing_t routing_of(Somewhere& somewhere, const Experts& shape) {
+  const int64_t slots = shape.tokens * shape.top_k;
+  nf4_routing_t routing = NF4_ROUTING_INIT;
+  routing.experts = shape.experts;
+  routing.slots = slots;
+  routing.top_k = shape.top_k;
+  routing.ids_dtype = shape.form == Form::ids32 ? NF4_I32 : NF4_I64;
+  if (shape.form == Form::ids32) routing.ids = somewhere.take<void>(slots, 4);
+  if (shape.form == Form::ids64) routing.ids = somewhere.take<void>(slots, 8);
+  if (shape.form == Form::sorted) routing.order = somewhere.take<int32_t>(slots, 4);
+  if (shape.form == Form::sorted || shape.form == Form::rows) routing.ends = somewhere.take<int32_t>(shape.experts, 4);
+  if (shape.scaled) routing.scale = somewhere.take<float>(slots, 4);
+  return routing;
+}
+
+nf4::Routing routing_of(const nf4_routing_t& view) {
+  return {view.experts, view.slots, view.top_k, view.ids, view.ids_dtype == NF4_I64, view.ends, view.order, view.scale};
+}
+
+// What is wrong with a product with experts, or none if it is not supported.
+std::optional<std::string> try_experts(Recorder& recorder, const Backend& backend, const nf4::Device& device,
+                                       const Experts& shape, const nf4_options_t& options) {
+  Somewhere somewhere;
+  const size_t size = bytes(1, shape.dtype);
+  const int64_t slots = shape.tokens * shape.top_k, ldx = shape.k + shape.x_gap, ldy = shape.n + shape.y_gap;
+  const nf4_weight_t weight =
+      somewhere.weight(shape.experts * shape.n, shape.k, shape.blocksize, shape.absmax_dtype, shape.codes_offset);
+  const nf4_routing_t routing = routing_of(somewhere, shape);
+  const nf4::GemmExpertsArgs args{somewhere.take<void>(slots * ldy, size),
+                                  ldy,
+                                  somewhere.take<void>(shape.tokens * ldx, size, shape.x_offset),
+                                  ldx,
+                                  shape.n,
+                                  static_cast<nf4::Dtype>(shape.dtype),
+                                  weight_of(weight),
+                                  shape.biased ? somewhere.take<void>(weight.rows, size) : nullptr,
+                                  routing_of(routing),
+                                  options.workspace};
+  const bool rows = shape.tokens > 1;
+  const nf4::Problem problem{nf4::Op::gemm_experts,
+                             args.dtype,
+                             slots,
+                             shape.n,
+                             shape.k,
+                             shape.blocksize,
+                             args.weight.absmax.dtype,
+                             alignment_of({address(args.x), address(weight.codes), rows ? bytes(ldx, shape.dtype) : 0}),
+                             (rows && shape.x_gap > 0) || (slots > 1 && shape.y_gap > 0),
+                             shape.experts,
+                             shape.top_k,
+                             routing.ends != nullptr};
+  recorder.clear();
+  const nf4_status_t status = nf4_gemm_experts(backend.handle(), args.y, ldy, args.x, ldx, shape.dtype, &weight,
+                                               args.bias, &routing, &options, kStream);
+  if (options.variant != nullptr && (status == NF4_ERROR_UNSUPPORTED || status == NF4_ERROR_WORKSPACE)) {
+    if (recorder.launches() > 0) return "a launch by a variant that cannot run this";
+    return std::nullopt;
+  }
+  require_success(status);
+  if (std::string wrong = wrong_in_general(options); !wrong.empty()) return wrong;
+  return wrong_with_call(recorder, device, problem, &args, static_cast<int>(recorder.launches()));
+}
+
+std::optional<std::string> try_sort(Recorder& recorder, const Backend& backend, const nf4::Device& device,
+                                    const Experts& shape, const nf4_options_t& options) {
+  Somewhere somewhere;
+  Experts by_ids = shape;
+  by_ids.form = shape.form == Form::ids32 ? Form::ids32 : Form::ids64;
+  const nf4_routing_t routing = routing_of(somewhere, by_ids);
+  const nf4::SortExpertsArgs args{somewhere.take<int32_t>(routing.slots, 4, shape.x_offset),
+                                  somewhere.take<int32_t>(routing.experts, 4), routing_of(routing)};
+  const nf4::Problem problem{nf4::Op::sort_experts,
+                             nf4::Dtype::f32,
+                             routing.slots,
+                             0,
+                             0,
+                             0,
+                             nf4::Dtype::f32,
+                             alignment_of({address(args.order), address(args.ends), address(routing.ids)}),
+                             false,
+                             routing.experts};
+  recorder.clear();
+  require_success(nf4_sort_experts(backend.handle(), args.order, args.ends, &routing, &options, kStream));
+  if (std::string wrong = wrong_in_general(options); !wrong.empty()) return wrong;
+  return wrong_with_call(recorder, device, problem, &args, 1);
+}
+
 // ---- all devices, variants and configs ------------------------------------------------------------------------------
 
 // Calls attempt(recorder, backend, device, options, shape) for each of the shapes: with every variant and config, and
@@ -556,6 +700,15 @@ TEST_CASE("arguments: pack, unpack and the scales' launches are what the call as
               [&](Recorder& recorder, const Backend& backend, const nf4::Device& device, const nf4_options_t& options,
                   const Matrix& matrix) { return try_matrix(recorder, backend, device, op, matrix, options); });
   }
+}
+
+TEST_CASE("arguments: the launches of products with experts are what the call asks") {
+  check_all(NF4_OP_GEMM_EXPERTS, experts(),
+            [](Recorder& recorder, const Backend& backend, const nf4::Device& device, const nf4_options_t& options,
+               const Experts& shape) { return try_experts(recorder, backend, device, shape, options); });
+  check_all(NF4_OP_SORT_EXPERTS, experts(),
+            [](Recorder& recorder, const Backend& backend, const nf4::Device& device, const nf4_options_t& options,
+               const Experts& shape) { return try_sort(recorder, backend, device, shape, options); });
 }
 
 TEST_CASE("arguments: the launches of products are what the call asks") {

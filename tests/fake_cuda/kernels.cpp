@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dispatch.hpp"
+#include "gemm/experts_slots_layout.hpp"
 #include "gemm/group.hpp"
 #include "gemm/row_pieces.hpp"
 #include "kernels/gemm/fma_layout.hpp"
@@ -646,6 +647,80 @@ Check read_gemv_lut(const Launch& launch, const Name& kernel, const void* const*
   };
 }
 
+// ---- experts --------------------------------------------------------------------------------------------------------
+
+bool same(const nf4::Routing& a, const nf4::Routing& b) {
+  return a.experts == b.experts && a.slots == b.slots && a.top_k == b.top_k && a.ids == b.ids &&
+         (a.ids == nullptr || a.wide_ids == b.wide_ids) && a.ends == b.ends && a.order == b.order && a.scale == b.scale;
+}
+
+// Slots sorted into the workspace of a product.
+struct Sorted {
+  int32_t *order, *ends;
+
+  Sorted(const nf4::GemmExpertsArgs& args) {
+    const nf4::SortedSlots layout = nf4::SortedSlots::of(args.routing.slots, args.routing.experts);
+    order = static_cast<int32_t*>(args.workspace);
+    ends = reinterpret_cast<int32_t*>(static_cast<uint8_t*>(args.workspace) + layout.ends);
+  }
+};
+
+bool sorts(const Expected& call) {
+  const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
+  return call.variant.op == nf4::Op::gemm_experts && setting(call, "slots") > 1 && args.routing.ends == nullptr;
+}
+
+// sort_experts(order, ends, routing), of a sort or the first of two launches of a product
+Check read_sort_experts(const Launch& launch, const Name&, const void* const* arguments) {
+  const auto order = argument<int32_t*>(arguments, 0), ends = argument<int32_t*>(arguments, 1);
+  const auto routing = argument<nf4::Routing>(arguments, 2);
+  return [=](Expected& call) {
+    if (call.launches != 0) return std::string("order");
+    const std::string grid = wrong_with_grid(launch, routing.experts + 1, 1024);
+    if (!grid.empty()) return grid;
+    if (call.variant.op == nf4::Op::sort_experts) {
+      const auto& args = *static_cast<const nf4::SortExpertsArgs*>(call.args);
+      const bool right = order == args.order && ends == args.ends && same(routing, args.routing);
+      return std::string(right ? "" : "operands");
+    }
+    if (!sorts(call)) return std::string("a sort that is not needed");
+    const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
+    const Sorted sorted(args);
+    const auto end = reinterpret_cast<uintptr_t>(ends + routing.experts);
+    if (end > reinterpret_cast<uintptr_t>(args.workspace) + call.workspace_size) return std::string("workspace");
+    return std::string(order == sorted.order && ends == sorted.ends && same(routing, args.routing) ? "" : "operands");
+  };
+}
+
+// gemm_experts_slots<T, Slots, Spans>(y, ldy, x, ldx, n, weight, bias, routing)
+Check read_experts_slots(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto y = argument<const void*>(arguments, 0), x = argument<const void*>(arguments, 2),
+             bias = argument<const void*>(arguments, 6);
+  const auto ldy = argument<int64_t>(arguments, 1), ldx = argument<int64_t>(arguments, 3),
+             n = argument<int64_t>(arguments, 4);
+  const auto weight = argument<nf4::Weight>(arguments, 5);
+  const auto routing = argument<nf4::Routing>(arguments, 7);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
+    if (call.launches != (sorts(call) ? 1 : 0)) return std::string("order");
+    if (y != args.y || x != args.x || bias != args.bias || !same(weight, args.weight)) return std::string("operands");
+    if (ldy != args.ldy || ldx != args.ldx || n != args.n) return std::string("sizes");
+    nf4::Routing expected = args.routing;
+    if (sorts(call)) {
+      const Sorted sorted(args);
+      expected.ids = nullptr;
+      expected.order = sorted.order;
+      expected.ends = sorted.ends;
+    }
+    if (!same(routing, expected)) return std::string("routing");
+    const int64_t slots = setting(call, "slots");
+    const bool rows = args.routing.slots / args.routing.top_k == 1 || args.ldx * size_of(args.dtype) % 16 == 0;
+    const bool spans = weight.cols % 32 == 0 && aligned(weight.codes, 16) && aligned(x, 16) && rows;
+    return first_of({wrong_with_name(kernel, {type_name(args.dtype), std::to_string(slots), text_of(spans)}),
+                     wrong_with_grid(launch, up(args.routing.slots, slots) * up(n, 8), 256)});
+  };
+}
+
 // ---- pack and unpack ------------------------------------------------------------------------------------------------
 
 // pack_binned<T, Config>(codes, absmax, w, elements, log2_blocksize)
@@ -768,6 +843,8 @@ constexpr struct {
     {"gemm_fma", read_fma},
     {"gemm_tiled", read_tiled},
     {"gemv_lut", read_gemv_lut},
+    {"gemm_experts_slots", read_experts_slots},
+    {"sort_experts", read_sort_experts},
     {"pack_binned", read_pack_binned},
     {"pack_cub", read_pack_cub},
     {"unpack_stream", read_unpack_stream},

@@ -46,6 +46,18 @@ nf4_status_t call_somewhere(const Backend& backend, nf4_op_t op, nf4_dtype_t dty
     case NF4_OP_PACK_ABSMAX:
       return nf4_pack_absmax(handle, bytes(n * k), floats(blocks), floats(1), floats(n * k), n * k, floats(256),
                              blocksize, options, kStream);
+    case NF4_OP_GEMM_EXPERTS:
+    case NF4_OP_SORT_EXPERTS: {
+      nf4_routing_t routing = NF4_ROUTING_INIT;
+      routing.experts = op == NF4_OP_GEMM_EXPERTS ? 1 : std::min<int64_t>(n, INT32_MAX);
+      routing.slots = op == NF4_OP_GEMM_EXPERTS ? m : std::min<int64_t>(k, INT32_MAX);
+      routing.ids = somewhere.take<void>(routing.slots, 8);
+      const auto ints = [&](int64_t count) { return somewhere.take<int32_t>(count, sizeof(int32_t)); };
+      if (op == NF4_OP_SORT_EXPERTS)
+        return nf4_sort_experts(handle, ints(routing.slots), ints(routing.experts), &routing, options, kStream);
+      return nf4_gemm_experts(handle, matrix(m, n), n, matrix(m, k), k, dtype, &weight, nullptr, &routing, options,
+                              kStream);
+    }
     default:
       return nf4_unpack_absmax(handle, floats(blocks), &weight, options, kStream);
   }
@@ -113,13 +125,15 @@ TEST_CASE("launches: extreme shapes stay within the limits of every device") {
           for (const int64_t k : sizes) {
             if (n > (int64_t{1} << 60) / k) continue;
             for (const int64_t m : {1, 8, 33, 1000}) {
-              if (m > 1 && (op != NF4_OP_GEMM || m > (int64_t{1} << 60) / std::max(n, k))) continue;
+              const bool product = op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS;
+              if (m > 1 && (!product || m > (int64_t{1} << 60) / std::max(n, k))) continue;
               const nf4_dtype_t absmax_dtype = n % 2 == 0 ? NF4_U8 : NF4_F32;
               const nf4_dtype_t dtype = m % 2 == 0 ? NF4_F32 : NF4_BF16;
               INFO("capability " << device.capability << " op " << op << " m " << m << " n " << n << " k " << k);
               fake_cuda::clear();
-              const nf4_status_t status =
-                  call_somewhere(backend, op, dtype, m, n, k, m == 8 ? 4096 : 64, absmax_dtype, options);
+              const int32_t blocksize = m == 8 ? 4096 : 64;
+              if (op == NF4_OP_GEMM_EXPERTS && n * k % blocksize != 0) continue;  // an expert of part of a block
+              const nf4_status_t status = call_somewhere(backend, op, dtype, m, n, k, blocksize, absmax_dtype, options);
               if (options != nullptr && status == NF4_ERROR_UNSUPPORTED) continue;
               require_success(status);
               REQUIRE(fake_cuda::violations() == std::vector<std::string>{});
@@ -253,6 +267,12 @@ TEST_CASE("launches: empty shapes launch nothing but the offset of no scales and
   CHECK(launches(NF4_OP_GEMM, 0, 64, 64) == 0);
   CHECK(launches(NF4_OP_GEMM, 1, 0, 64) == 0);
   CHECK(launches(NF4_OP_GEMM, 1, 64, 0) == 1);
+  CHECK(launches(NF4_OP_GEMM_EXPERTS, 0, 64, 64) == 0);
+  CHECK(launches(NF4_OP_GEMM_EXPERTS, 1, 0, 64) == 0);
+  CHECK(launches(NF4_OP_GEMM_EXPERTS, 1, 64, 0) == 1);
+  CHECK(launches(NF4_OP_SORT_EXPERTS, 1, 0, 64) == 1);
+  CHECK(launches(NF4_OP_SORT_EXPERTS, 1, 64, 0) == 1);
+  CHECK(launches(NF4_OP_SORT_EXPERTS, 1, 0, 0) == 0);
 }
 
 }  // namespace nf4test

@@ -69,6 +69,55 @@ TEST_CASE("workspace: that of a product is what selection takes, that of a group
   CHECK(none > 0);
 }
 
+TEST_CASE("workspace: that of experts is what selection takes of such a routing") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  size_t some = 0;
+  size_t none = 0;
+  for (const nf4_dtype_t dtype : kDtypes) {
+    for (const int64_t experts : {1, 8, 128, 512}) {
+      for (const int64_t slots : {8, 64, 512, 16384}) {
+        for (const bool sorted : {false, true}) {
+          INFO("dtype " << dtype << " experts " << experts << " slots " << slots << " sorted " << sorted);
+          const nf4_weight_t weight = weight_of(experts * 64, 128);
+          nf4_routing_t routing = NF4_ROUTING_INIT;
+          routing.experts = experts;
+          routing.slots = slots;
+          routing.top_k = 8;
+          const int32_t ends = 0;
+          if (sorted) routing.ends = &ends;
+          size_t bytes = 1;
+          require_success(nf4_gemm_experts_workspace(backend.handle(), dtype, &weight, &routing, &bytes));
+          nf4_problem_t problem = NF4_PROBLEM_INIT;
+          problem.op = NF4_OP_GEMM_EXPERTS;
+          problem.dtype = dtype;
+          problem.m = slots;
+          problem.n = 64;
+          problem.k = 128;
+          problem.experts = experts;
+          problem.top_k = 8;
+          problem.sorted = sorted;
+          nf4_options_t options = NF4_OPTIONS_INIT;
+          options.workspace_size = SIZE_MAX;
+          nf4_selection_t selection{};
+          selection.struct_size = sizeof selection;
+          require_success(nf4_select(backend.handle(), &problem, &options, &selection));
+          CHECK(bytes == selection.workspace_size);
+          ++(bytes > 0 ? some : none);
+        }
+      }
+    }
+  }
+  CHECK(some > 0);
+  CHECK(none > 0);
+  nf4_routing_t nothing = NF4_ROUTING_INIT;
+  nothing.experts = 8;
+  const nf4_weight_t weight = weight_of(8 * 64, 128);
+  size_t bytes = 1;
+  require_success(nf4_gemm_experts_workspace(backend.handle(), NF4_BF16, &weight, &nothing, &bytes));
+  CHECK(bytes == 0);
+}
+
 TEST_CASE("workspace: nothing to do needs none", "[.][cublaslt]") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);

@@ -8,7 +8,8 @@
 namespace nf4fuzz {
 namespace {
 
-constexpr const char* kVariants[] = {"pack.host", "unpack.host", "gemm.host", "pack_absmax.host", "unpack_absmax.host"};
+constexpr const char* kVariants[] = {"pack.host",          "unpack.host",       "gemm.host",        "pack_absmax.host",
+                                     "unpack_absmax.host", "gemm_experts.host", "sort_experts.host"};
 
 // Options, and whether a call of `op` may be given them. A call that has nothing to do does not select a variant.
 class Options {
@@ -19,8 +20,8 @@ class Options {
     options_.struct_size = input.struct_size(sizeof options_);
     known_ = options_.struct_size == sizeof options_;
     if (input.rarely(2)) {
-      const int32_t variant = input.rarely(4) ? input.enumerator(4) : op;
-      const bool real = variant >= NF4_OP_PACK && variant <= NF4_OP_UNPACK_ABSMAX;
+      const int32_t variant = input.rarely(4) ? input.enumerator(NF4_OP_SORT_EXPERTS) : op;
+      const bool real = variant >= NF4_OP_PACK && variant <= NF4_OP_SORT_EXPERTS;
       options_.variant = real ? kVariants[variant] : "gemm.nonsense";
       known_ = known_ && real;
       fits_ = variant == op;
@@ -64,11 +65,12 @@ struct Common {
         valid(handle != nullptr && stream == nullptr) {}
 };
 
-// A weight view with memory of its own; of `cols` columns, if that is given, as a rule.
+// A weight view with memory of its own; of `cols` columns, if that is given, and rows that are a multiple of
+// `multiple`, as a rule.
 class Weight {
  public:
-  Weight(Input& input, bool codes_used, std::optional<int64_t> cols = {})
-      : view_(make_view(input, cols)),
+  Weight(Input& input, bool codes_used, std::optional<int64_t> cols = {}, int64_t multiple = 1)
+      : view_(make_view(input, cols, multiple)),
         matrix_(is_matrix(view_.rows, view_.cols)),
         elements_(matrix_ ? Wide{view_.rows} * view_.cols : 0),
         blocks_(is_blocksize(view_.blocksize) ? ceil_div(elements_, view_.blocksize) : 0),
@@ -84,26 +86,28 @@ class Weight {
     view_.absmax_map = map_.get<float>();
     view_.absmax2 = absmax2_.get<float>();
     view_.absmax_offset = offset_.get<float>();
-    const bool scales =
-        nested_ ? is_blocksize(view_.absmax_blocksize) && map_.valid() && absmax2_.valid() && offset_.valid()
-                : is_float(view_.absmax_dtype);
-    valid_ = !null_ && view_.struct_size == sizeof view_ && matrix_ && is_blocksize(view_.blocksize) &&
-             (view_.flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) == 0 && scales && absmax_.valid() &&
-             (!codes_used || codes_.valid());
+    sizes_valid_ = !null_ && view_.struct_size == sizeof view_ && matrix_ && is_blocksize(view_.blocksize) &&
+                   (view_.flags & ~uint32_t{NF4_WEIGHT_CONSTANT}) == 0 &&
+                   (nested_ ? is_blocksize(view_.absmax_blocksize) : is_float(view_.absmax_dtype));
+    const bool second_level = !nested_ || (map_.valid() && absmax2_.valid() && offset_.valid());
+    valid_ = sizes_valid_ && second_level && absmax_.valid() && (!codes_used || codes_.valid());
   }
 
   const nf4_weight_t* get() const { return null_ ? nullptr : &view_; }
   bool valid() const { return valid_; }
+  bool sizes_valid() const { return sizes_valid_; }  // whatever its pointers are
+  int32_t blocksize() const { return view_.blocksize; }
   int64_t rows() const { return view_.rows; }
   int64_t cols() const { return view_.cols; }
   Wide elements() const { return elements_; }
   Wide blocks() const { return blocks_; }
 
  private:
-  static nf4_weight_t make_view(Input& input, std::optional<int64_t> cols) {
+  static nf4_weight_t make_view(Input& input, std::optional<int64_t> cols, int64_t multiple) {
     nf4_weight_t view = NF4_WEIGHT_INIT;
     view.struct_size = input.struct_size(sizeof view);
     view.rows = input.extent();
+    if (view.rows > 0 && view.rows <= 70) view.rows *= multiple;
     view.cols = cols && !input.rarely(16) ? *cols : input.extent();
     view.blocksize = input.blocksize();
     view.absmax_dtype = input.enumerator(NF4_U8);
@@ -118,7 +122,7 @@ class Weight {
   bool nested_;
   Operand codes_, absmax_, map_, absmax2_, offset_;
   bool null_;
-  bool valid_;
+  bool sizes_valid_, valid_;
 };
 
 // Elements from the first of the first row to the last of the last.
@@ -273,13 +277,126 @@ void group(Input& input) {
   for (const auto& factor : factors) FUZZ_CHECK(status == NF4_SUCCESS || factor->y.untouched());
 }
 
+// A routing with memory of its own. Ids and ends may hold anything, and so does order, which need not be a permutation.
+class Routing {
+ public:
+  explicit Routing(Input& input)
+      : view_(make_view(input)),
+        sizes_(view_.experts >= 0 && view_.experts <= INT32_MAX && view_.slots >= 0 && view_.slots <= INT32_MAX &&
+               view_.top_k >= 1 && view_.slots % view_.top_k == 0 && view_.reserved == 0),
+        id_size_(view_.ids_dtype == NF4_I64 ? 8 : 4),
+        by_ids_(!input.rarely(2)),
+        ids_(input, sizes_ ? view_.slots : 0, id_size_),
+        ends_(input, sizes_ ? view_.experts : 0, sizeof(int32_t)),
+        order_(input, sizes_ ? view_.slots : 0, sizeof(int32_t)),
+        scale_(input, sizes_ ? view_.slots : 0, sizeof(float)),
+        null_(input.rarely(64)) {
+    const bool other = input.rarely(32);  // ids besides ends, or none of them
+    if (by_ids_ || other) view_.ids = ids_.get<void>();
+    if (by_ids_ == other) view_.ends = ends_.get<int32_t>();
+    if (input.rarely(by_ids_ ? 32 : 2)) view_.order = order_.get<int32_t>();
+    if (input.rarely(2)) view_.scale = scale_.get<float>();
+  }
+
+  const nf4_routing_t* get() const { return null_ ? nullptr : &view_; }
+  bool sizes_valid() const { return !null_ && view_.struct_size == sizeof view_ && sizes_; }
+  // For a product: ids, or ends that may have an order.
+  bool valid() const {
+    const bool either = (view_.ids == nullptr) != (view_.ends == nullptr) ||
+                        (view_.ids == nullptr && view_.ends == nullptr && view_.slots == 0);
+    return sizes_valid() && either && (view_.order == nullptr || view_.ends != nullptr) && ids_valid(true) &&
+           (view_.ends == nullptr || ends_.valid()) && (view_.order == nullptr || order_.valid()) &&
+           (view_.scale == nullptr || scale_.valid());
+  }
+  // For a sort: ids, which may be null where there are no slots.
+  bool sortable() const {
+    return sizes_valid() && view_.ends == nullptr && view_.order == nullptr && ids_valid(false) &&
+           (view_.ids != nullptr || view_.slots == 0);
+  }
+  int64_t experts() const { return view_.experts; }
+  int64_t slots() const { return view_.slots; }
+  int64_t rows_of_x() const { return sizes_ ? view_.slots / view_.top_k : 0; }
+
+ private:
+  static nf4_routing_t make_view(Input& input) {
+    nf4_routing_t view = NF4_ROUTING_INIT;
+    view.struct_size = input.struct_size(sizeof view);
+    view.top_k = input.rarely(16) ? input.extent() : 1 + static_cast<int64_t>(input.size(3));
+    view.slots = input.rarely(16) ? input.extent() : view.top_k * static_cast<int64_t>(input.size(5));
+    view.experts = input.rarely(16) ? input.extent() : static_cast<int64_t>(input.size(4));
+    view.ids_dtype = input.rarely(32) ? input.enumerator(NF4_I64) : input.rarely(2) ? NF4_I32 : NF4_I64;
+    view.reserved = input.rarely(64) ? 1 : 0;
+    return view;
+  }
+  bool ids_valid(bool may_lack) const {
+    if (may_lack && view_.ids == nullptr) return true;
+    return (view_.ids_dtype == NF4_I32 || view_.ids_dtype == NF4_I64) && (view_.ids == nullptr || ids_.valid());
+  }
+
+  nf4_routing_t view_;
+  bool sizes_;
+  size_t id_size_;
+  bool by_ids_;
+  Operand ids_, ends_, order_, scale_;
+  bool null_;
+};
+
+void experts(Input& input) {
+  const Common common(input);
+  const nf4_dtype_t dtype = input.enumerator(NF4_BF16);
+  const Routing routing(input);
+  const int64_t count = routing.experts();
+  // Rows that the experts share, of columns that fill blocks, as a rule.
+  const Weight weight(input, true, 32 << input.size(2), count > 0 && count <= 4 ? count : 1);
+  const int64_t k = weight.cols();
+  const bool shared = count > 0 ? weight.rows() % count == 0 : weight.rows() == 0;
+  const int64_t n = shared && count > 0 ? weight.rows() / count : 0;
+  const bool blocks = is_blocksize(weight.blocksize()) && Wide{n} * k % weight.blocksize() == 0;
+  const int64_t m = routing.rows_of_x();
+  const int64_t ldx = input.leading(k);
+  const int64_t ldy = input.leading(n);
+  const bool fits = shared && blocks && routing.sizes_valid() && is_matrix(weight.rows(), k) &&
+                    is_matrix(routing.slots(), k) && is_matrix(routing.slots(), n);
+  const bool sizes = fits && is_leading(ldx, k, m) && is_leading(ldy, n, routing.slots());
+  const bool empty = sizes && (routing.slots() == 0 || n == 0);
+  const Operand y(input, sizes ? span(routing.slots(), ldy, n) : 0, size_of(dtype), true);
+  const Operand x(input, sizes && !empty ? span(m, ldx, k) : 0, size_of(dtype));
+  const Operand bias_memory(input, sizes && !empty ? weight.rows() : 0, size_of(dtype));
+  void* const bias = input.rarely(2) ? bias_memory.get<void>() : nullptr;
+  const Options options(input, NF4_OP_GEMM_EXPERTS);
+  const nf4_status_t status = nf4_gemm_experts(common.handle, y.get<void>(), ldy, x.get<void>(), ldx, dtype,
+                                               weight.get(), bias, routing.get(), options.get(), common.stream);
+  check_status(status, common.valid && is_float(dtype) && weight.valid() && routing.valid() && sizes && y.valid() &&
+                           x.valid() && (bias == nullptr || bias_memory.valid()) && options.valid(empty));
+  FUZZ_CHECK(status == NF4_SUCCESS || y.untouched());
+  size_t bytes = 99;
+  const bool known = weight.get() != nullptr && weight.sizes_valid();
+  check_status(nf4_gemm_experts_workspace(host_handle(), dtype, weight.get(), routing.get(), &bytes),
+               is_float(dtype) && known && fits);
+  FUZZ_CHECK(bytes == 0 || bytes == 99);
+}
+
+void sort(Input& input) {
+  const Common common(input);
+  const Routing routing(input);
+  const bool sizes = routing.sizes_valid();
+  const Operand order(input, sizes ? routing.slots() : 0, sizeof(int32_t), true);
+  const Operand ends(input, sizes ? routing.experts() : 0, sizeof(int32_t), true);
+  const Options options(input, NF4_OP_SORT_EXPERTS);
+  const nf4_status_t status = nf4_sort_experts(common.handle, order.get<int32_t>(), ends.get<int32_t>(), routing.get(),
+                                               options.get(), common.stream);
+  check_status(status, common.valid && routing.sortable() && order.valid() && ends.valid() &&
+                           options.valid(routing.slots() == 0 && routing.experts() == 0));
+  FUZZ_CHECK(status == NF4_SUCCESS || (order.untouched() && ends.untouched()));
+}
+
 }  // namespace
 }  // namespace nf4fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace nf4fuzz;
   Input input(data, size);
-  switch (input.enumerator(6)) {
+  switch (input.enumerator(8)) {
     case 0:
       pack(input);
       break;
@@ -297,6 +414,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 5:
       group(input);
+      break;
+    case 7:
+      experts(input);
+      break;
+    case 8:
+      sort(input);
       break;
     default:
       product(input, false);

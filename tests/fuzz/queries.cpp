@@ -33,8 +33,9 @@ class Result {
 
 nf4_problem_t random_problem(Input& input) {
   nf4_problem_t problem = NF4_PROBLEM_INIT;
-  problem.struct_size = input.struct_size(sizeof problem);
-  problem.op = input.enumerator(NF4_OP_UNPACK_ABSMAX);
+  constexpr size_t kOlder = offsetof(nf4_problem_t, experts);  // of releases 1.0 and 1.1
+  problem.struct_size = input.rarely(8) ? kOlder : input.struct_size(sizeof problem);
+  problem.op = input.enumerator(NF4_OP_SORT_EXPERTS);
   problem.dtype = input.enumerator(NF4_BF16);
   problem.m = input.extent();
   problem.n = input.extent();
@@ -43,19 +44,38 @@ nf4_problem_t random_problem(Input& input) {
   problem.absmax_dtype = input.enumerator(NF4_U8);
   problem.alignment = input.rarely(2) ? 1 << input.size(8) : input.enumerator(16);
   problem.strided = input.enumerator(1);
+  problem.experts = input.extent();
+  problem.top_k = input.rarely(8) ? input.extent() : 1;
+  problem.sorted = input.enumerator(1);
+  problem.reserved = input.rarely(64) ? 1 : 0;
   return problem;
 }
 
-bool is_valid(const nf4_problem_t& problem) {
+bool is_count(int64_t count) { return count >= 0 && count <= INT32_MAX; }
+
+bool is_valid(const nf4_problem_t& asked) {
+  nf4_problem_t problem = asked;
+  if (problem.struct_size == offsetof(nf4_problem_t, experts)) {
+    problem.experts = problem.top_k = problem.reserved = 0;
+    problem.struct_size = sizeof problem;
+  }
+  const bool alignment = problem.alignment >= 0 && (problem.alignment & (problem.alignment - 1)) == 0;
+  const bool experts = is_count(problem.experts) && is_count(problem.m);
+  if (problem.op == NF4_OP_SORT_EXPERTS)
+    return problem.struct_size == sizeof problem && problem.reserved == 0 && alignment && experts;
   const bool on_absmax = problem.op == NF4_OP_PACK_ABSMAX || problem.op == NF4_OP_UNPACK_ABSMAX;
   const bool packs = problem.op == NF4_OP_PACK || problem.op == NF4_OP_PACK_ABSMAX;
-  const bool gemm = problem.op == NF4_OP_GEMM;
-  return problem.struct_size == sizeof problem && problem.op >= 0 && problem.op <= NF4_OP_UNPACK_ABSMAX &&
-         (on_absmax || is_float(problem.dtype)) && is_matrix(problem.n, problem.k) &&
+  const bool gemm = problem.op == NF4_OP_GEMM || problem.op == NF4_OP_GEMM_EXPERTS;
+  if (problem.op == NF4_OP_GEMM_EXPERTS &&
+      !(experts && problem.top_k >= 1 && problem.m % problem.top_k == 0 && is_matrix(problem.n, problem.k) &&
+        Wide{problem.experts} * problem.n * problem.k <= kMaxElements && is_blocksize(problem.blocksize) &&
+        Wide{problem.n} * problem.k % problem.blocksize == 0))
+    return false;
+  return problem.struct_size == sizeof problem && problem.op >= 0 && problem.op <= NF4_OP_GEMM_EXPERTS &&
+         problem.reserved == 0 && alignment && (on_absmax || is_float(problem.dtype)) &&
+         is_matrix(problem.n, problem.k) &&
          (!gemm || (is_matrix(problem.m, problem.k) && is_matrix(problem.m, problem.n))) &&
-         is_blocksize(problem.blocksize) &&
-         (packs || is_float(problem.absmax_dtype) || problem.absmax_dtype == NF4_U8) && problem.alignment >= 0 &&
-         (problem.alignment & (problem.alignment - 1)) == 0;
+         is_blocksize(problem.blocksize) && (packs || is_float(problem.absmax_dtype) || problem.absmax_dtype == NF4_U8);
 }
 
 void select(Input& input) {
@@ -68,8 +88,8 @@ void select(Input& input) {
 }
 
 void variants(Input& input) {
-  const nf4_op_t op = input.enumerator(NF4_OP_UNPACK_ABSMAX);
-  const bool known = op >= 0 && op <= NF4_OP_UNPACK_ABSMAX;
+  const nf4_op_t op = input.enumerator(NF4_OP_SORT_EXPERTS);
+  const bool known = op >= 0 && op <= NF4_OP_SORT_EXPERTS;
   size_t count = 99;
   check_status(nf4_variant_count(host_handle(), op, &count), known);
   FUZZ_CHECK(count == (known ? 1 : 99));

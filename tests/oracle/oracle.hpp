@@ -222,6 +222,48 @@ inline std::vector<Reference> references(const Product& product) {
   return sums;
 }
 
+// y [slots, N] = (x [rows, K] W_e^T + bias_e) * scale for the expert e of each slot, as nf4_gemm_experts takes it;
+// zeros for a slot of none.
+struct RoutedProduct {
+  Product product;  // weight [experts * N, K] and bias [experts, N]
+  int64_t experts, slots, top_k;
+  const int64_t* expert;  // of each slot; what is none's is below 0
+  const float* scale;     // or NULL
+};
+
+// The part of y[slot, n] that elements first, first + step, ... of K make, without bias and scale.
+NF4REF_FN Reference partial_sum(const RoutedProduct& routed, int64_t slot, int64_t n, int64_t first, int64_t step) {
+  const int64_t expert = routed.expert[slot];
+  const int64_t rows = routed.product.weight.rows / routed.experts;
+  return expert < 0 ? Reference{} : partial_sum(routed.product, slot / routed.top_k, expert * rows + n, first, step);
+}
+
+NF4REF_FN void finish(Reference& sum, const RoutedProduct& routed, int64_t slot, int64_t n) {
+  const int64_t expert = routed.expert[slot];
+  if (expert < 0) return;
+  add_bias(sum, routed.product, expert * (routed.product.weight.rows / routed.experts) + n);
+  if (routed.scale == nullptr) return;
+  const double scale = routed.scale[slot];
+  sum.y *= scale;
+  sum.s *= scale < 0 ? -scale : scale;
+}
+
+// All outputs [slots, N], from host memory.
+inline std::vector<Reference> references(const RoutedProduct& routed) {
+  const int64_t n = routed.experts > 0 ? routed.product.weight.rows / routed.experts : 0;
+  std::vector<Reference> sums(static_cast<size_t>(routed.slots * n));
+  parallel_for(routed.slots, routed.slots * n * routed.product.weight.cols, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) {
+      for (int64_t i = 0; i < n; ++i) {
+        Reference& sum = sums[static_cast<size_t>(slot * n + i)];
+        sum = partial_sum(routed, slot, i, 0, 1);
+        finish(sum, routed, slot, i);
+      }
+    }
+  });
+  return sums;
+}
+
 // ---- bounds ---------------------------------------------------------------------------------------------------------
 
 // Half the spacing of `dtype` at 1: the largest relative error of one rounding.

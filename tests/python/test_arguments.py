@@ -84,6 +84,7 @@ class HostTest(unittest.TestCase):
         self.w = support.random_matrix(ROWS, COLS)
         self.weight = self.handle.pack(self.w)
         self.x = np.ones((3, COLS), np.float32)
+        self.ids = np.array([[0, 1], [1, 0], [3, 2]])  # of 4 experts, of 2 rows of the weight each
 
     def assert_refused(self, cases):
         for kind, message, call in cases:
@@ -109,6 +110,9 @@ class OutputTest(HostTest):
             "out ": ((8,), np.float32, lambda out: handle.unpack_absmax(weight, out=out)),
             "out  ": ((3, 8), np.float32, lambda out: handle.gemm(self.x, weight, out=out)),
             "outs[1]": ((3, 8), np.float32, lambda out: handle.gemm_group(self.x, [weight] * 2, outs=[None, out])),
+            "out   ": ((6, 2), np.float32, lambda out: handle.gemm_experts(self.x, weight, 4, self.ids, out=out)),
+            "order": ((6,), np.int32, lambda out: handle.sort_experts(self.ids, 4, order=out)),
+            "ends": ((4,), np.int32, lambda out: handle.sort_experts(self.ids, 4, ends=out)),
         }
 
     def each(self):
@@ -217,6 +221,11 @@ class OverlapTest(HostTest):
         self.refused(
             "offset overlaps absmax2", lambda: handle.pack_absmax(floats[:8], absmax2=floats[9:10], offset=floats[9:10])
         )
+        self.refused("out overlaps scale", lambda: handle.gemm_experts(
+            x, weight, 4, self.ids, scale=floats[11:17], out=floats[:12].reshape(6, 2)))  # fmt: skip
+        numbers = np.zeros(16, np.int32)
+        self.refused("ends overlaps order", lambda: handle.sort_experts(self.ids, 4, order=numbers[:6], ends=numbers[5:9]))
+        self.refused("order overlaps ids", lambda: handle.sort_experts(numbers[:6], 4, order=numbers[2:8]))
         seen = nf4.Weight(ROWS, COLS, memory[:256], floats[64:72])
         self.refused("out overlaps weight.codes", lambda: handle.unpack(seen, out=floats[:512].reshape(8, 64)))
         np.testing.assert_array_equal(x, before)
@@ -264,6 +273,8 @@ class DeviceTest(HostTest):
              lambda: self.handle.pack_absmax(self.weight.absmax, absmax_map=table)),
             (ValueError, "bias is on CUDA device 0; expected the host, the handle's",
              lambda: self.handle.gemm(self.x, self.weight, bias=bias)),
+            (ValueError, "scale is on CUDA device 0; expected the host, the handle's",
+             lambda: self.handle.gemm_experts(self.x, self.weight, 4, self.ids, scale=bias)),
             (ValueError, r"biases\[0\] is on CUDA device 0",
              lambda: self.handle.gemm_group(self.x, [self.weight], biases=[bias])),
         ])  # fmt: skip
@@ -339,6 +350,8 @@ class IntegerTest(HostTest):
             lambda **keywords: handle.unpack_absmax(weight, **keywords),
             lambda **keywords: handle.gemm(x, weight, **keywords),
             lambda **keywords: handle.gemm_group(x, [weight], **keywords),
+            lambda **keywords: handle.gemm_experts(x, weight, 4, self.ids, **keywords),
+            lambda **keywords: handle.sort_experts(self.ids, 4, **keywords),
         ):
             self.assert_refused([
                 (ValueError, "stream is 18446744073709551616", lambda: call(stream=2**64)),
@@ -402,6 +415,52 @@ class TypeTest(HostTest):
         ])  # fmt: skip
         self.assertTrue(handle.pack(self.w, nested=np.bool_(True)).nested)
 
+    def test_experts(self):
+        handle, weight, x, ids = self.handle, self.weight, self.x, self.ids
+        order, ends = handle.sort_experts(ids, 4)
+        self.assert_refused([
+            (TypeError, "ids is an array of type float32; expected one of int32, int64",
+             lambda: handle.gemm_experts(x, weight, 4, ids.astype(np.float32))),
+            (TypeError, "ids is an array of type '<i2'; expected one of int32, int64",
+             lambda: handle.sort_experts(ids.astype(np.int16), 4)),
+            (TypeError, "ends is int64; expected int32", lambda: handle.gemm_experts(x, weight, 4, ends=ends.astype(int))),
+            (TypeError, "order is int64; expected int32",
+             lambda: handle.gemm_experts(x, weight, 4, order=order.astype(int), ends=ends)),
+            (TypeError, "order is int64; expected int32", lambda: handle.sort_experts(ids, 4, order=order.astype(int))),
+            (TypeError, "x is an array of type int64; expected one of float32", lambda: handle.gemm(x.astype(int), weight)),
+            (TypeError, "scale is float16; expected float32",
+             lambda: handle.gemm_experts(x, weight, 4, ids, scale=np.ones(6, np.float16))),
+            (TypeError, "experts is '4'; expected an int", lambda: handle.gemm_experts(x, weight, "4", ids)),
+            (TypeError, "weight is a ndarray; expected a nf4.Weight", lambda: handle.gemm_experts(x, self.w, 4, ids)),
+            (ValueError, r"experts is 3; expected a divisor of weight.rows \(8\)",
+             lambda: handle.gemm_experts(x, weight, 3, ids)),
+            (ValueError, "experts is 0; expected a divisor", lambda: handle.gemm_experts(x, weight, 0, ids)),
+            (ValueError, "experts is -1; expected a divisor", lambda: handle.gemm_experts(x, weight, -1, ids)),
+            (ValueError, "ids and ends are both None; expected one", lambda: handle.gemm_experts(x, weight, 4)),
+            (ValueError, "ids and ends are both given; expected one",
+             lambda: handle.gemm_experts(x, weight, 4, ids, ends=ends)),
+            (ValueError, "order is given without ends", lambda: handle.gemm_experts(x, weight, 4, ids, order=order)),
+            (ValueError, "ends has 3 elements; expected 4 or more",
+             lambda: handle.gemm_experts(x, weight, 4, order=order, ends=ends[:3])),
+            (ValueError, "scale has 5 elements; expected 6 or more",
+             lambda: handle.gemm_experts(x, weight, 4, ids, scale=np.ones(5, np.float32))),
+            (ValueError, "bias has 7 elements; expected 8 or more",
+             lambda: handle.gemm_experts(x, weight, 4, ids, bias=np.ones(7, np.float32))),
+            (ValueError, r"x has 3 rows; expected a divisor of the slots \(4\)",
+             lambda: handle.gemm_experts(x, weight, 4, ids[:2])),
+            (ValueError, r"x has 32 columns; expected weight.cols \(64\)",
+             lambda: handle.gemm_experts(x[:, :32], weight, 4, ids)),
+            (ValueError, r"out has shape \(6, 8\); expected \(6, 2\)",
+             lambda: handle.gemm_experts(x, weight, 4, ids, out=np.empty((6, 8), np.float32))),
+            (ValueError, "ids is not contiguous", lambda: handle.gemm_experts(x, weight, 4, np.repeat(ids, 2)[::2])),
+            (ValueError, "ids is on CUDA device 0; expected the host",
+             lambda: handle.gemm_experts(x, weight, 4, CudaInterface(ids))),
+            (nf4.Error, "an expert has 1 \\* 32 weights",
+             lambda: handle.gemm_experts(x[:, :32], handle.pack(self.w[:, :32].copy()), 8, ids)),
+        ])  # fmt: skip
+        with self.assertRaisesRegex(nf4.Error, "routing->experts is -1; expected 0 or more"):
+            handle.sort_experts(ids, -1)
+
     def test_nested_on_cuda(self):
         """Refused before anything is launched."""
         fake = mock.Mock(wraps=_library.library())
@@ -439,6 +498,7 @@ class HandleTest(HostTest):
             lambda: handle.pack(self.w), lambda: handle.unpack(self.weight), lambda: handle.device_info(),
             lambda: handle.pack_absmax(self.weight.absmax), lambda: handle.unpack_absmax(self.weight),
             lambda: handle.gemm(self.x, self.weight), lambda: handle.gemm_group(self.x, [self.weight]),
+            lambda: handle.gemm_experts(self.x, self.weight, 4, self.ids), lambda: handle.sort_experts(self.ids, 4),
             lambda: handle.pointer,
         ):  # fmt: skip
             with self.assertRaisesRegex(nf4.Error, "the handle is closed; expected one that is open") as raised:

@@ -137,6 +137,51 @@ class OperationTest(HostTest):
             self.assertTrue(np.isnan(out[:, -2:]).all())
         self.assertEqual(self.handle.gemm_group(wide, []), [])
 
+    def test_gemm_experts(self):
+        """Each slot's row is the product with its expert's matrix alone."""
+        experts, rows, cols, tokens, top_k = 5, 12, 128, 7, 2
+        random = np.random.default_rng(7)
+        weight = self.handle.pack(support.random_matrix(experts * rows, cols))
+        nested = self.handle.pack(support.random_matrix(experts * rows, cols), nested=True)
+        ids = random.integers(-1, experts + 1, (tokens, top_k))
+        scale = random.normal(size=(tokens, top_k)).astype(np.float32)
+        bias = random.normal(size=(experts, rows)).astype(np.float32)
+        x = random.normal(size=(tokens, cols)).astype(np.float32)
+        for w in (weight, nested):
+            matrices = self.handle.unpack(w).reshape(experts, rows, cols).astype(np.float64)
+            expected = np.zeros((tokens * top_k, rows))
+            for slot, expert in enumerate(ids.reshape(-1)):
+                if 0 <= expert < experts:
+                    expected[slot] = (matrices[expert] @ x[slot // top_k] + bias[expert]) * scale.reshape(-1)[slot]
+            y = self.handle.gemm_experts(x, w, experts, ids, scale=scale, bias=bias)
+            self.assertEqual((y.shape, y.dtype), (expected.shape, np.float32))
+            np.testing.assert_allclose(y, expected, atol=1e-5)
+            self.assertFalse(y[(ids < 0).reshape(-1)].any())
+            order, ends = self.handle.sort_experts(ids, experts)
+            for other in (
+                self.handle.gemm_experts(x, w, experts, ids.astype(np.int32), scale=scale, bias=bias),
+                self.handle.gemm_experts(np.repeat(x, top_k, 0), w, experts, ids, scale=scale, bias=bias),
+                self.handle.gemm_experts(x, w, experts, order=order, ends=ends, scale=scale, bias=bias),
+            ):
+                np.testing.assert_array_equal(other, y)
+        wide = np.full((tokens * top_k, rows + 3), np.nan, np.float32)
+        self.handle.gemm_experts(x, weight, experts, ids, out=wide[:, :rows])
+        np.testing.assert_array_equal(wide[:, :rows], self.handle.gemm_experts(x, weight, experts, ids))
+        self.assertTrue(np.isnan(wide[:, rows:]).all())
+
+    def test_sort_experts(self):
+        ids = np.random.default_rng(8).integers(-2, 9, 100)
+        keys = np.where((ids >= 0) & (ids < 7), ids, 7)
+        for kind in (np.int32, np.int64):
+            order, ends = self.handle.sort_experts(ids.astype(kind), 7)
+            np.testing.assert_array_equal(order, np.argsort(keys, kind="stable"))
+            np.testing.assert_array_equal(ends, np.cumsum(np.bincount(keys, minlength=8)[:7]))
+        weight = self.handle.pack(support.random_matrix(7 * 8, 64))
+        rows = np.random.default_rng(9).normal(size=(100, 64)).astype(np.float32)
+        y = self.handle.gemm_experts(rows, weight, 7, order=order, ends=ends)
+        lying_sorted = self.handle.gemm_experts(rows[order], weight, 7, ends=ends)
+        np.testing.assert_array_equal(lying_sorted, y[order])
+
     def test_rows_apart(self):
         weight = self.handle.pack(support.random_matrix(8, 64))
         wide = np.random.default_rng(4).normal(size=(5, 80)).astype(np.float32)
@@ -151,6 +196,9 @@ class OperationTest(HostTest):
     def test_empty(self):
         weight = self.handle.pack(np.empty((0, 64), np.float32))
         self.assertEqual(self.handle.gemm(np.ones((3, 64), np.float32), weight).shape, (3, 0))
+        stack = self.handle.pack(support.random_matrix(6, 64))
+        self.assertEqual(self.handle.gemm_experts(np.ones((3, 64), "f4"), stack, 3, np.empty((3, 0), int)).shape, (0, 2))
+        self.assertEqual(self.handle.gemm_experts(np.empty((0, 64), "f4"), stack, 3, np.empty((0, 2), int)).shape, (0, 2))
         weight = self.handle.pack(np.empty((4, 0), np.float32))
         np.testing.assert_array_equal(self.handle.gemm(np.empty((2, 0), np.float32), weight), np.zeros((2, 4)))
 

@@ -15,6 +15,7 @@ else:
     ops = torch.ops.nf4
 
 N, K = 48, 100
+EXPERTS = 5
 
 
 @unittest.skipIf(torch is None, "no torch")
@@ -46,6 +47,45 @@ class OperatorTest(unittest.TestCase):
         self.assertTrue(torch.allclose(y, self.x @ w.T, atol=1e-4))
         self.assertFalse(torch.equal(w, self.unpacked))
 
+    def experts(self, dtype=torch.float32 if torch else None, tokens=6, top_k=2):
+        """Arguments of gemm_experts, and what the experts [E, N, K] are unpacked."""
+        w = torch.randn(EXPERTS, N, 128)
+        codes, absmax = ops.pack(w)
+        x, bias = torch.randn(tokens, 128).to(dtype), torch.randn(EXPERTS, N).to(dtype)
+        ids = torch.randint(-1, EXPERTS + 1, (tokens, top_k))
+        unpacked = ops.unpack(codes, absmax, w.shape, torch.float32)
+        return (x, codes, absmax, w.shape, 64, ids, bias, torch.rand(tokens, top_k)), unpacked
+
+    def test_gemm_experts(self):
+        for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)):
+            for of_ids in (torch.int32, torch.int64):
+                (x, codes, absmax, shape, blocksize, ids, bias, scale), w = self.experts(dtype)
+                tokens, top_k = ids.shape
+                y = ops.gemm_experts(x, codes, absmax, shape, blocksize, ids.to(of_ids), bias, scale)
+                chosen = ids.clamp(0, EXPERTS - 1).reshape(-1)
+                exact = torch.einsum("snk,sk->sn", w[chosen].double(), x.double().repeat_interleave(top_k, 0))
+                exact = (exact + bias[chosen].double()) * scale.reshape(-1, 1).double()
+                exact[((ids < 0) | (ids >= EXPERTS)).reshape(-1)] = 0
+                self.assertEqual((y.shape, y.dtype), ((tokens * top_k, N), dtype))
+                self.assertLess((y.double() - exact).abs().max() / exact.abs().max(), tolerance)
+                each = x.repeat_interleave(top_k, 0)
+                row_each = ops.gemm_experts(each, codes, absmax, shape, blocksize, ids, bias, scale)
+                self.assertTrue(torch.equal(row_each, y))
+                plain = ops.gemm_experts(x.T.contiguous().T, codes, absmax, shape, blocksize, ids.T.contiguous().T)
+                self.assertTrue(torch.equal(plain, ops.gemm_experts(x, codes, absmax, shape, blocksize, ids)))
+
+    def test_gemm_experts_empty(self):
+        (x, codes, absmax, shape, blocksize, ids, bias, scale), _ = self.experts()
+        for tokens, top_k in ((0, 2), (6, 0)):
+            y = ops.gemm_experts(x[:tokens], codes, absmax, shape, blocksize, ids[:tokens, :top_k])
+            self.assertEqual(y.shape, (0, N))
+
+    def test_gemm_experts_has_no_gradient(self):
+        arguments, _ = self.experts()
+        y = ops.gemm_experts(arguments[0].requires_grad_(), *arguments[1:])
+        with self.assertRaisesRegex(NotImplementedError, "gemm_experts has no gradient"):
+            y.sum().backward()
+
     def test_not_contiguous(self):
         x = torch.randn(K, 5).T
         self.assertFalse(x.is_contiguous())
@@ -62,6 +102,8 @@ class OperatorTest(unittest.TestCase):
             ("gemm", (self.x, self.codes, self.absmax, [N, K])),
             ("gemm", (self.x, self.codes, self.absmax, [N, K], 64, self.bias)),
             ("gemm", (self.x, self.codes, codes, [N, K], 64, None, self.map, absmax2, offset, 256)),
+            ("gemm_experts", self.experts()[0]),
+            ("gemm_experts", self.experts()[0][:6]),
         ):
             with self.subTest(name=name):
                 torch.library.opcheck(getattr(ops, name).default, arguments)
@@ -81,8 +123,35 @@ class OperatorTest(unittest.TestCase):
         compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
         self.assertTrue(torch.equal(compiled(self.x), layer(self.x)))
 
+    def test_compile_experts(self):
+        """Traced once for all numbers of tokens."""
+        (x, codes, absmax, shape, blocksize, ids, bias, scale), _ = self.experts()
+
+        def layer(x, ids, scale):
+            y = ops.gemm_experts(x, codes, absmax, shape, blocksize, ids, bias, scale)
+            return y.view(*ids.shape, -1).sum(1)
+
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
+        for tokens in (6, 3):
+            given = x[:tokens], ids[:tokens], scale[:tokens]
+            self.assertTrue(torch.equal(compiled(*given), layer(*given)))
+
     def test_refused(self):
+        (x, codes, absmax, shape, blocksize, ids, bias, scale), _ = self.experts()
+
+        def experts(x=x, shape=shape, ids=ids, bias=bias, scale=scale, codes=codes):
+            return ops.gemm_experts(x, codes, absmax, shape, blocksize, ids, bias, scale)
+
         cases = [
+            ("x is \\[4, 128\\]; expected \\[6, 128\\] or \\[12, 128\\]", lambda: experts(x=x[:4])),
+            ("x is torch.float64", lambda: experts(x=x.double())),
+            ("shape is \\[48, 128\\]; expected \\[E, N, K\\]", lambda: experts(shape=[N, 128])),
+            ("ids is torch.int64 \\[12\\]; expected int32 or int64", lambda: experts(ids=ids.reshape(-1))),
+            ("ids is torch.float32 \\[6, 2\\]; expected int32 or int64", lambda: experts(ids=ids.float())),
+            ("bias is torch.float32 \\[48\\]; expected torch.float32 \\[5, 48\\]", lambda: experts(bias=bias[0])),
+            ("scale is torch.bfloat16 \\[6, 2\\]; expected torch.float32", lambda: experts(scale=scale.bfloat16())),
+            ("codes has 100 elements", lambda: experts(codes=codes[:100])),
+            ("an expert has 3 \\* 100 weights", lambda: experts(x=x[:, :100], shape=[EXPERTS, 3, 100], bias=None)),
             ("x is \\[2, 3, 50\\]", lambda: ops.gemm(self.x[..., :50], self.codes, self.absmax, [N, K])),
             ("x is torch.float64", lambda: ops.gemm(self.x.double(), self.codes, self.absmax, [N, K])),
             (

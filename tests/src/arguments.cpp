@@ -18,7 +18,8 @@ namespace {
 // All that calls may read or write. Outputs hold the same bytes as inputs: a canary.
 struct Memory {
   alignas(256) unsigned char w[512], x[256], y[256], bias[256], codes[256], absmax[256], map[1024], absmax2[256],
-      offset[256], weight_codes[256], weight_absmax[256], workspace[512];
+      offset[256], weight_codes[256], weight_absmax[256], workspace[512], ids[32], ends[8], order[16], scale[16],
+      sorted_ends[8], sorted_order[16];
   nf4_device_info_t device_info;
   nf4_selection_t selection;
   nf4_variant_info_t variant_info;
@@ -29,7 +30,8 @@ struct Memory {
   float values[256];
 };
 
-// The arguments of all functions, by the names that nf4.h gives them, for W [4, 32] in 4 blocks.
+// The arguments of all functions, by the names that nf4.h gives them, for W [4, 32] in 4 blocks, which are 2 experts of
+// 2 rows for the 4 slots of a routing.
 struct Arguments {
   Memory memory;
 
@@ -62,9 +64,14 @@ struct Arguments {
   char* text = memory.text;
   float* values = memory.values;
 
+  int32_t* order = reinterpret_cast<int32_t*>(memory.sorted_order);
+  int32_t* ends = reinterpret_cast<int32_t*>(memory.sorted_ends);
+
   nf4_weight_t weight = NF4_WEIGHT_INIT;
   nf4_options_t options = NF4_OPTIONS_INIT;
   nf4_problem_t problem = NF4_PROBLEM_INIT;
+  nf4_routing_t routing = NF4_ROUTING_INIT;
+  const nf4_routing_t* routing_pointer = &routing;
   const nf4_weight_t* weight_pointer = &weight;
   const nf4_options_t* options_pointer = &options;
   const nf4_problem_t* problem_pointer = &problem;
@@ -81,6 +88,11 @@ struct Arguments {
     problem.m = m;
     problem.n = rows;
     problem.k = cols;
+    routing.experts = 2;
+    routing.slots = 4;
+    routing.top_k = 2;
+    routing.ids = memory.ids;
+    routing.scale = reinterpret_cast<const float*>(memory.scale);
   }
   Arguments(const Arguments&) = delete;
   Arguments& operator=(const Arguments&) = delete;
@@ -106,13 +118,17 @@ enum Functions : unsigned {
   kCodebook = 1u << 16,
   kDynamicMap = 1u << 17,
   kGemmWorkspace = 1u << 18,
+  kGemmExperts = 1u << 19,
+  kGemmExpertsWorkspace = 1u << 20,
+  kSortExperts = 1u << 21,
 
-  kOperations = kPack | kUnpack | kPackAbsmax | kUnpackAbsmax | kGemv | kGemm,
-  kWithWeight = kUnpack | kUnpackAbsmax | kGemv | kGemm,
+  kOperations = kPack | kUnpack | kPackAbsmax | kUnpackAbsmax | kGemv | kGemm | kGemmExperts | kSortExperts,
+  kWithWeight = kUnpack | kUnpackAbsmax | kGemv | kGemm | kGemmExperts,
   kProducts = kGemv | kGemm,
   kWithoutHandle = kPackedSize | kCodebook | kDynamicMap,
-  kViewsWeight = kWithWeight | kGemmWorkspace,
-  kEvery = (1u << 19) - 1,
+  kViewsWeight = kWithWeight | kGemmWorkspace | kGemmExpertsWorkspace,
+  kRouted = kGemmExperts | kGemmExpertsWorkspace | kSortExperts,
+  kEvery = (1u << 22) - 1,
 };
 
 struct Function {
@@ -170,6 +186,19 @@ constexpr Function kFunctions[] = {
     {kDynamicMap, "nf4_dynamic_map", [](const Arguments& a) { return nf4_dynamic_map(a.values); }},
     {kGemmWorkspace, "nf4_gemm_workspace",
      [](const Arguments& a) { return nf4_gemm_workspace(a.handle, a.m, a.dtype, a.weight_pointer, a.count); }},
+    {kGemmExperts, "nf4_gemm_experts",
+     [](const Arguments& a) {
+       return nf4_gemm_experts(a.handle, a.y, a.ldy, a.x, a.ldx, a.dtype, a.weight_pointer, a.bias, a.routing_pointer,
+                               a.options_pointer, a.stream);
+     }},
+    {kGemmExpertsWorkspace, "nf4_gemm_experts_workspace",
+     [](const Arguments& a) {
+       return nf4_gemm_experts_workspace(a.handle, a.dtype, a.weight_pointer, a.routing_pointer, a.count);
+     }},
+    {kSortExperts, "nf4_sort_experts",
+     [](const Arguments& a) {
+       return nf4_sort_experts(a.handle, a.order, a.ends, a.routing_pointer, a.options_pointer, a.stream);
+     }},
 };
 
 using Mutation = std::function<void(Arguments&)>;
@@ -187,6 +216,12 @@ void half_precision(Arguments& a) { a.dtype = NF4_F16; }
 void half_scales(Arguments& a) { a.weight.absmax_dtype = NF4_F16; }
 void nested(Arguments& a) { a.weight.absmax_dtype = NF4_U8; }
 void no_options(Arguments& a) { a.options_pointer = nullptr; }
+void narrow_ids(Arguments& a) { a.routing.ids_dtype = NF4_I32; }
+void by_ends(Arguments& a) {
+  a.routing.ids = nullptr;
+  a.routing.ends = reinterpret_cast<const int32_t*>(a.memory.ends);
+  a.routing.order = reinterpret_cast<const int32_t*>(a.memory.order);
+}
 
 template <class T>
 void skew(T*& pointer, uintptr_t bytes) {
@@ -273,10 +308,12 @@ class Cases {
                      std::to_string(rows) + " rows of it exceed 2^60 elements", field);
   }
 
+  // `older` is a size that earlier releases had.
   template <class Field>
-  void struct_size(unsigned functions, const std::string& name, size_t right, Field field) {
+  void struct_size(unsigned functions, const std::string& name, size_t right, Field field, size_t older = 0) {
+    const std::string sizes = (older > 0 ? std::to_string(older) + " or " : "") + std::to_string(right);
     refused<size_t>(functions, NF4_ERROR_STRUCT_SIZE, name + "->struct_size", {0, right - 8, right + 8, SIZE_MAX},
-                    "libnf4 expects " + std::to_string(right), field);
+                    "libnf4 expects " + sizes, field);
   }
 
   std::vector<Case> list;
@@ -292,7 +329,8 @@ std::vector<Case> cases() {
   cases.null(kEvery & ~kWithoutHandle, "handle", "", FIELD(handle));
 
   // Operands.
-  cases.refused<int32_t>(kPack | kUnpack | kProducts | kGemmWorkspace, NF4_ERROR_UNSUPPORTED, "dtype", {-1, NF4_U8, 4},
+  cases.refused<int32_t>(kPack | kUnpack | kProducts | kGemmWorkspace | kGemmExperts | kGemmExpertsWorkspace,
+                         NF4_ERROR_UNSUPPORTED, "dtype", {-1, NF4_U8, NF4_I32, NF4_I64, 6},
                          "expected NF4_F32 (0), NF4_F16 (1) or NF4_BF16 (2)", FIELD(dtype));
   cases.extent(kPack | kPackedSize, "rows", FIELD(rows));
   cases.extent(kPack | kPackedSize, "cols", FIELD(cols));
@@ -323,15 +361,77 @@ std::vector<Case> cases() {
               a.weight.cols = 1;
             });
   cases.leading(kGemm, "ldy", "weight->rows", 4, 2, FIELD(ldy));
-  cases.leading(kGemm, "ldx", "weight->cols", 32, 2, FIELD(ldx));
+  cases.leading(kGemmExperts, "ldy", "weight->rows / routing->experts", 2, 4, FIELD(ldy));
+  cases.leading(kGemm | kGemmExperts, "ldx", "weight->cols", 32, 2, FIELD(ldx));
   cases.data(kGemv, "y", 4, 4, FIELD(y));
   cases.data(kGemv, "x", 32, 4, FIELD(x));
-  cases.data(kGemm, "y", 8, 4, FIELD(y));
-  cases.data(kGemm, "x", 64, 4, FIELD(x));
-  cases.misaligned(kProducts, "bias", 4, FIELD(bias));
-  cases.misaligned(kProducts, "y", 2, FIELD(y), half_precision);
-  cases.misaligned(kProducts, "x", 2, FIELD(x), half_precision);
-  cases.misaligned(kProducts, "bias", 2, FIELD(bias), half_precision);
+  cases.data(kGemm | kGemmExperts, "y", 8, 4, FIELD(y));
+  cases.data(kGemm | kGemmExperts, "x", 64, 4, FIELD(x));
+  cases.misaligned(kProducts | kGemmExperts, "bias", 4, FIELD(bias));
+  cases.misaligned(kProducts | kGemmExperts, "y", 2, FIELD(y), half_precision);
+  cases.misaligned(kProducts | kGemmExperts, "x", 2, FIELD(x), half_precision);
+  cases.misaligned(kProducts | kGemmExperts, "bias", 2, FIELD(bias), half_precision);
+
+  // The routing.
+  cases.null(kRouted, "routing", "", FIELD(routing_pointer));
+  cases.struct_size(kRouted, "routing", sizeof(nf4_routing_t), FIELD(routing.struct_size));
+  cases.extent(kRouted, "routing->experts", FIELD(routing.experts));
+  cases.extent(kRouted, "routing->slots", FIELD(routing.slots));
+  cases.refused<int64_t>(kRouted, kInvalid, "routing->experts", {int64_t{1} << 31, INT64_MAX},
+                         "expected 2^31 - 1 at most", FIELD(routing.experts));
+  cases.refused<int64_t>(kRouted, kInvalid, "routing->slots", {int64_t{1} << 31, INT64_MAX},
+                         "expected 2^31 - 1 at most", FIELD(routing.slots));
+  cases.refused<int64_t>(kRouted, kInvalid, "routing->top_k", {0, -1, INT64_MIN}, "expected 1 or more",
+                         FIELD(routing.top_k));
+  cases.refused<int64_t>(kRouted, kInvalid, "routing->slots", {3, 5}, "expected a multiple of routing->top_k (2)",
+                         FIELD(routing.slots));
+  cases.refused<int32_t>(kRouted, kInvalid, "routing->reserved", {1, -1}, "expected 0", FIELD(routing.reserved));
+  cases.refused<int32_t>(kGemmExperts | kSortExperts, NF4_ERROR_UNSUPPORTED, "routing->ids_dtype",
+                         {NF4_F32, NF4_U8, 6, -1}, "expected NF4_I32 (4) or NF4_I64 (5)", FIELD(routing.ids_dtype));
+  cases.misaligned(kGemmExperts | kSortExperts, "routing->ids", 8, FIELD(routing.ids));
+  cases.misaligned(kGemmExperts | kSortExperts, "routing->ids", 4, FIELD(routing.ids), narrow_ids);
+  cases.misaligned(kGemmExperts, "routing->ends", 4, FIELD(routing.ends), by_ends);
+  cases.misaligned(kGemmExperts, "routing->order", 4, FIELD(routing.order), by_ends);
+  cases.misaligned(kGemmExperts, "routing->scale", 4, FIELD(routing.scale));
+  cases.null(kSortExperts, "routing->ids", "expected 4 elements", FIELD(routing.ids));
+  cases.add(kGemmExperts, kInvalid, "routing->ids and routing->ends are both null; expected one of them", "",
+            [](Arguments& a) { a.routing.ids = nullptr; });
+  cases.add(kGemmExperts, kInvalid, "routing->ids and routing->ends are both given; expected one of them", "",
+            [](Arguments& a) {
+              by_ends(a);
+              a.routing.ids = a.memory.ids;
+            });
+  cases.add(kGemmExperts, kInvalid, "routing->order is given without routing->ends", "", [](Arguments& a) {
+    by_ends(a);
+    a.routing.ids = a.memory.ids;
+    a.routing.ends = nullptr;
+  });
+  cases.add(kSortExperts, kInvalid, "routing->ends is given; expected ids alone", "", by_ends);
+  cases.add(kSortExperts, kInvalid, "routing->order is given; expected ids alone", "", [](Arguments& a) {
+    by_ends(a);
+    a.routing.ends = nullptr;
+  });
+  cases.refused<int64_t>(kGemmExperts | kGemmExpertsWorkspace, kInvalid, "weight->rows", {3, 7},
+                         "expected a multiple of routing->experts (2)", FIELD(weight.rows));
+  cases.add(kGemmExperts | kGemmExpertsWorkspace, kInvalid, "weight->rows is 4",
+            "expected a multiple of routing->experts (0)", [](Arguments& a) { a.routing.experts = 0; });
+  cases.add(kGemmExperts | kGemmExpertsWorkspace, NF4_ERROR_UNSUPPORTED, "an expert has 2 * 24 weights",
+            "expected a multiple of weight->blocksize (32)", [](Arguments& a) { a.weight.cols = 24; });
+  cases.add(kGemmExperts | kGemmExpertsWorkspace, kInvalid,
+            "routing->slots * weight->cols is 2147483646 * 1099511627776", "expected 2^60 elements at most",
+            [](Arguments& a) {
+              a.routing.slots = (int64_t{1} << 31) - 2;
+              a.weight.cols = int64_t{1} << 40;
+            });
+  cases.add(kGemmExperts | kGemmExpertsWorkspace, kInvalid,
+            "routing->slots * weight->rows / routing->experts is 2147483646 * 2199023255552",
+            "expected 2^60 elements at most", [](Arguments& a) {
+              a.routing.slots = (int64_t{1} << 31) - 2;
+              a.weight.rows = int64_t{1} << 42;
+              a.weight.cols = 32;
+            });
+  cases.data(kSortExperts, "order", 4, 4, FIELD(order));
+  cases.data(kSortExperts, "ends", 2, 4, FIELD(ends));
 
   // The weight.
   cases.null(kViewsWeight, "weight", "", FIELD(weight_pointer));
@@ -353,7 +453,7 @@ std::vector<Case> cases() {
   cases.data(kWithWeight, "weight->absmax_offset", 1, 4, FIELD(weight.absmax_offset), nested);
   cases.blocksize(kViewsWeight, "weight->absmax_blocksize", FIELD(weight.absmax_blocksize), nested);
 
-  cases.null(kGemmWorkspace, "bytes", "", FIELD(count));
+  cases.null(kGemmWorkspace | kGemmExpertsWorkspace, "bytes", "", FIELD(count));
 
   // Options.
   constexpr unsigned kWithOptions = kOperations | kSelect;
@@ -382,9 +482,11 @@ std::vector<Case> cases() {
   // Problems, variants and tuning tables.
   constexpr unsigned kWithProblem = kSelect | kSupports;
   cases.null(kWithProblem, "problem", "", FIELD(problem_pointer));
-  cases.struct_size(kWithProblem, "problem", sizeof(nf4_problem_t), FIELD(problem.struct_size));
-  cases.refused<int32_t>(kWithProblem, kInvalid, "problem->op", {-1, 5}, "expected one of NF4_OP_*, 0 to 4",
+  cases.struct_size(kWithProblem, "problem", sizeof(nf4_problem_t), FIELD(problem.struct_size),
+                    offsetof(nf4_problem_t, experts));
+  cases.refused<int32_t>(kWithProblem, kInvalid, "problem->op", {-1, 7}, "expected one of NF4_OP_*, 0 to 6",
                          FIELD(problem.op));
+  cases.refused<int32_t>(kWithProblem, kInvalid, "problem->reserved", {1, -1}, "expected 0", FIELD(problem.reserved));
   cases.refused<int32_t>(kWithProblem, NF4_ERROR_UNSUPPORTED, "problem->dtype", {-1, NF4_U8, 4}, "expected NF4_F32",
                          FIELD(problem.dtype));
   cases.extent(kWithProblem, "problem->m", FIELD(problem.m));
@@ -401,11 +503,41 @@ std::vector<Case> cases() {
                          FIELD(problem.absmax_dtype));
   cases.refused<int32_t>(kWithProblem, kInvalid, "problem->alignment", {INT32_MIN, -16, 3, 24},
                          "expected 0 or a power of two", FIELD(problem.alignment));
+  const Mutation sorts = [](Arguments& a) { a.problem.op = NF4_OP_SORT_EXPERTS; };
+  const Mutation routes = [](Arguments& a) {
+    a.problem.op = NF4_OP_GEMM_EXPERTS;
+    a.problem.experts = 4;
+    a.problem.top_k = 2;
+    a.problem.blocksize = 32;
+  };
+  for (const Mutation& prepare : {sorts, routes}) {
+    cases.refused<int64_t>(kWithProblem, kInvalid, "problem->experts", {-1, INT64_MIN}, "expected 0 or more",
+                           FIELD(problem.experts), prepare);
+    cases.refused<int64_t>(kWithProblem, kInvalid, "problem->experts", {int64_t{1} << 31}, "expected 2^31 - 1 at most",
+                           FIELD(problem.experts), prepare);
+    cases.refused<int64_t>(kWithProblem, kInvalid, "problem->m", {int64_t{1} << 31}, "expected 2^31 - 1 at most",
+                           FIELD(problem.m), prepare);
+  }
+  cases.refused<int64_t>(kWithProblem, kInvalid, "problem->top_k", {0, -1}, "expected 1 or more", FIELD(problem.top_k),
+                         routes);
+  cases.refused<int64_t>(kWithProblem, kInvalid, "problem->m", {1, 3}, "expected a multiple of problem->top_k (2)",
+                         FIELD(problem.m), routes);
+  cases.add(kWithProblem, kInvalid, "problem->experts * problem->n * problem->k is ", "expected 2^60 elements at most",
+            [=](Arguments& a) {
+              routes(a);
+              a.problem.experts = int64_t{1} << 30;
+              a.problem.n = a.problem.k = int64_t{1} << 16;
+            });
+  cases.add(kWithProblem, NF4_ERROR_UNSUPPORTED, "an expert has 4 * 3 weights",
+            "expected a multiple of problem->blocksize (32)", [=](Arguments& a) {
+              routes(a);
+              a.problem.k = 3;
+            });
   cases.null(kSelect, "selection", "", FIELD(selection));
   cases.struct_size(kSelect, "selection", sizeof(nf4_selection_t), FIELD(memory.selection.struct_size));
   cases.null(kSupports, "supported", "", FIELD(supported));
   cases.null(kSupports, "reason", "with reason_size 64", FIELD(text));
-  cases.refused<int32_t>(kVariantCount | kVariantInfo, kInvalid, "op", {-1, 5}, "expected one of NF4_OP_*, 0 to 4",
+  cases.refused<int32_t>(kVariantCount | kVariantInfo, kInvalid, "op", {-1, 7}, "expected one of NF4_OP_*, 0 to 6",
                          FIELD(op));
   cases.null(kVariantCount, "count", "", FIELD(count));
   cases.null(kVariantInfo, "info", "", FIELD(variant_info));
@@ -461,15 +593,30 @@ void check_empty(nf4_handle_t handle) {
     a.weight.codes = nullptr;
     a.weight.absmax = nullptr;
     a.weight.absmax_map = a.weight.absmax2 = a.weight.absmax_offset = nullptr;
+    a.routing.ids = nullptr;
+    a.routing.scale = nullptr;
   };
   struct Empty {
     unsigned functions;
     void (*mutate)(Arguments&);
   };
   const Empty empties[] = {
-      {kPack | kWithWeight, [](Arguments& a) { a.rows = a.weight.rows = 0; }},
+      {kPack | kWithWeight,
+       [](Arguments& a) {
+         a.rows = a.weight.rows = 0;
+         a.routing.slots = 0;
+       }},
       {kPack | kUnpack | kUnpackAbsmax, [](Arguments& a) { a.cols = a.weight.cols = 0; }},  // products write the bias
-      {kPack | kWithWeight, [](Arguments& a) { a.rows = a.cols = a.weight.rows = a.weight.cols = 0; }},
+      {kPack | kWithWeight,
+       [](Arguments& a) {
+         a.rows = a.cols = a.weight.rows = a.weight.cols = 0;
+         a.routing.slots = 0;
+       }},
+      {kSortExperts,
+       [](Arguments& a) {
+         a.routing.experts = a.routing.slots = 0;
+         a.order = a.ends = nullptr;
+       }},
       {kUnpack | kUnpackAbsmax | kGemv,
        [](Arguments& a) {
          a.weight.rows = 0;
@@ -490,6 +637,17 @@ void check_empty(nf4_handle_t handle) {
   const Function& gemm = kFunctions[5];
   require_success(call_writing_nothing(gemm, handle, [](Arguments& a) {
     a.m = 0;
+    a.x = a.y = nullptr;
+  }));
+  // And without slots, and of experts without rows.
+  const Function& experts = kFunctions[19];
+  require_success(call_writing_nothing(experts, handle, [](Arguments& a) {
+    a.routing.slots = 0;
+    a.routing.ids = nullptr;
+    a.x = a.y = nullptr;
+  }));
+  require_success(call_writing_nothing(experts, handle, [](Arguments& a) {
+    a.weight.rows = 0;
     a.x = a.y = nullptr;
   }));
 }
@@ -532,7 +690,8 @@ TEST_CASE("arguments: those of the table below are right before they are made wr
   for (const Function& function : kFunctions) {
     if ((function.bit & (kTuningLoad | kTuningSave)) != 0) continue;  // their path leads nowhere
     INFO(function.name);
-    for (const auto prepare : {valid, half_precision, half_scales, nested, no_options}) {
+    for (const auto prepare : {valid, half_precision, half_scales, nested, no_options, narrow_ids, by_ends}) {
+      if (prepare == by_ends && function.bit == kSortExperts) continue;
       Arguments arguments(backend.handle());
       prepare(arguments);
       require_success(function.call(arguments));

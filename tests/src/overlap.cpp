@@ -143,6 +143,49 @@ TEST_CASE("overlap: an output that overlaps anything is refused, and nothing is 
     refused(call(floats(200), floats(512)), "products[1] and products[0]: y", "weight->codes");
     require_success(call(floats(200), floats(202)));  // columns of one matrix
   }
+  SECTION("experts") {
+    std::vector<int32_t> numbers(64);
+    nf4_routing_t routing = NF4_ROUTING_INIT;
+    routing.experts = 2;
+    routing.slots = 2;
+    routing.ids_dtype = NF4_I32;
+    const auto call = [&](float* y, float* x, const float* bias) {
+      return nf4_gemm_experts(handle, y, 1, x, 64, NF4_F32, &weight, bias, &routing, nullptr, nullptr);
+    };
+    const auto ints = [&](int64_t i) { return reinterpret_cast<const int32_t*>(floats(i)); };
+    routing.ids = numbers.data();
+    refused(call(floats(127), floats(0), nullptr), "y", "x");
+    refused(call(floats(200), floats(0), floats(199)), "y", "bias");
+    refused(call(floats(511), floats(0), nullptr), "y", "weight->codes");
+    refused(call(floats(601), floats(0), nullptr), "y", "weight->absmax");
+    routing.scale = floats(201);
+    refused(call(floats(200), floats(0), nullptr), "y", "routing->scale");
+    routing.scale = nullptr;
+    routing.ids = ints(201);
+    refused(call(floats(200), floats(0), nullptr), "y", "routing->ids");
+    routing.ids_dtype = NF4_I64;
+    routing.ids = ints(196);
+    refused(call(floats(199), floats(0), nullptr), "y", "routing->ids");
+    routing.ids = nullptr;
+    routing.ends = ints(201);
+    refused(call(floats(200), floats(0), nullptr), "y", "routing->ends");
+    routing.ends = numbers.data();
+    routing.order = ints(199);
+    refused(call(floats(200), floats(0), nullptr), "y", "routing->order");
+    require_success(call(floats(201), floats(0), nullptr));
+    memory = before;
+    routing = NF4_ROUTING_INIT;
+    routing.experts = 2;
+    routing.slots = 4;
+    routing.ids = ints(200);  // 64 bits each
+    const auto sort = [&](int64_t order, int64_t ends) {
+      return nf4_sort_experts(handle, reinterpret_cast<int32_t*>(floats(order)),
+                              reinterpret_cast<int32_t*>(floats(ends)), &routing, nullptr, nullptr);
+    };
+    refused(sort(100, 103), "order", "ends");
+    refused(sort(197, 100), "order", "routing->ids");
+    refused(sort(100, 207), "ends", "routing->ids");
+  }
   SECTION("pack") {
     const auto pack = [&](uint8_t* codes, float* absmax, float* w) {
       return nf4_pack(handle, codes, absmax, w, 64, NF4_F32, 2, 64, 64, nullptr, nullptr);

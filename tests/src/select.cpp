@@ -13,13 +13,15 @@
 namespace nf4test {
 namespace {
 
-constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK, NF4_OP_UNPACK, NF4_OP_GEMM, NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX};
+constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK,          NF4_OP_UNPACK,       NF4_OP_GEMM,        NF4_OP_PACK_ABSMAX,
+                                NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS, NF4_OP_SORT_EXPERTS};
 
 nf4_problem_t problem_of(nf4_op_t op) {
   nf4_problem_t problem = NF4_PROBLEM_INIT;
   problem.op = op;
   problem.n = op == NF4_OP_PACK_ABSMAX ? 1 : 64;
   problem.k = 4096;
+  problem.experts = 4;
   return problem;
 }
 
@@ -310,6 +312,74 @@ TEST_CASE("select: only a question may have a workspace without memory") {
   require_success(nf4_select(backend.handle(), &problem, &options, &selection));
   CHECK(selection.workspace_size == 0);
   CHECK(std::string(selection.variant) == "gemm.host");
+}
+
+// nf4_problem_t as releases 1.0 and 1.1 had it, and what happens to lie behind.
+TEST_CASE("select: a problem of an older release has no experts") {
+  const Backend backend(NF4_HOST_DEVICE);
+  struct {
+    nf4_problem_t problem = NF4_PROBLEM_INIT;
+  } older;
+  older.problem.struct_size = offsetof(nf4_problem_t, experts);
+  std::memset(&older.problem.experts, 0xa5, sizeof older.problem - older.problem.struct_size);
+  nf4_selection_t selection = empty_selection();
+  for (const nf4_op_t op : kAllOps) {
+    CAPTURE(op);
+    older.problem.op = op;
+    const nf4_status_t status = nf4_select(backend.handle(), &older.problem, nullptr, &selection);
+    if (op != NF4_OP_GEMM_EXPERTS) {
+      require_success(status);
+    } else {
+      check_failed(status, NF4_ERROR_INVALID_ARGUMENT, "problem->top_k is 0; expected 1 or more");
+    }
+  }
+}
+
+TEST_CASE("select: a problem of experts is one of its slots, rows of an expert, experts and top_k") {
+  nf4_problem_t posed = NF4_PROBLEM_INIT;
+  posed.op = NF4_OP_GEMM_EXPERTS;
+  posed.m = 64;
+  posed.n = 96;
+  posed.k = 128;
+  posed.experts = 5;
+  posed.top_k = 8;
+  posed.sorted = 7;
+  const nf4::Problem problem = nf4::check_problem(&posed);
+  CHECK((problem.op == nf4::Op::gemm_experts && problem.m == 64 && problem.n == 96 && problem.k == 128));
+  CHECK((problem.experts == 5 && problem.top_k == 8 && problem.sorted && !problem.strided));
+  posed.op = NF4_OP_SORT_EXPERTS;
+  posed.n = posed.k = posed.blocksize = posed.dtype = -1;  // not asked about
+  const nf4::Problem sort = nf4::check_problem(&posed);
+  CHECK((sort.m == 64 && sort.experts == 5 && sort.n == 0 && sort.k == 0 && sort.alignment == 16));
+  posed = NF4_PROBLEM_INIT;
+  posed.experts = posed.top_k = posed.sorted = -1;  // nor here
+  const nf4::Problem gemm = nf4::check_problem(&posed);
+  CHECK((gemm.experts == 0 && gemm.top_k == 0 && !gemm.sorted));
+}
+
+TEST_CASE("select: the log tells of experts") {
+  const Environment log("NF4_LOG", "1");
+  const Backend backend(NF4_HOST_DEVICE);
+  const std::vector<uint8_t> codes(2 * 64 / 2, 0x77);
+  const std::vector<float> absmax(2, 1.0f), x(64, 1.0f);
+  float y[2];
+  const int32_t ids[2] = {1, 0};
+  nf4_weight_t weight = NF4_WEIGHT_INIT;
+  weight.rows = 2;
+  weight.cols = 64;
+  weight.codes = codes.data();
+  weight.absmax = absmax.data();
+  nf4_routing_t routing = NF4_ROUTING_INIT;
+  routing.experts = routing.slots = routing.top_k = 2;
+  routing.ids = ids;
+  routing.ids_dtype = NF4_I32;
+  const std::string line = stderr_of([&] {
+    require_success(
+        nf4_gemm_experts(backend.handle(), y, 1, x.data(), 64, NF4_F32, &weight, nullptr, &routing, nullptr, nullptr));
+  });
+  CHECK(line ==
+        "nf4: host: gemm_experts f32 m=2 n=1 k=64 blocksize=64 absmax=f32 experts=2 top_k=2 sorted=false: "
+        "gemm_experts.host (default: the first variant that can run this)\n");
 }
 
 TEST_CASE("select: the log tells what ran and why") {

@@ -92,7 +92,9 @@ TEST_CASE("tuning: each malformed field is told with its line") {
   const Case cases[] = {
       {"x", "expected 10 fields: device,op,"},
       {"*,gemm,*,*,*,*,*,gemm.host,", "expected 10 fields"},
-      {"*,gemm,*,*,*,*,*,gemm.host,,,", "expected 10 fields"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,,", "experts is ''; expected *, a number"},
+      {"*,gemm_experts,*,*,*,*,*,gemm_experts.host,,,x", "experts is 'x'"},
+      {"*,gemm,*,*,*,*,*,gemm.host,,,*,", "expected 10 fields"},
       {",gemm,*,*,*,*,*,gemm.host,,", "device is empty"},
       {"sm_90a,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_90a'; expected sm_ and a number"},
       {"sm_-1,gemm,*,*,*,*,*,gemm.host,,", "device is 'sm_-1'"},
@@ -236,6 +238,21 @@ TEST_CASE("tuning: a row matches by every one of its fields") {
   }
   CHECK(row.matches(h200));
   CHECK_FALSE(row.matches({0, 89, 132, "NVIDIA H200"}));
+}
+
+TEST_CASE("tuning: a row may be for a number of experts") {
+  const std::string rows = "*,gemm_experts,*,8-,*,*,*,gemm_experts.host,,,33-128\n*,gemm,*,*,*,*,*,gemm.host,,\n";
+  const auto table = nf4::parse_tuning("nf4-tuning 1\n" + rows, "test");
+  nf4::Problem problem{nf4::Op::gemm_experts, nf4::Dtype::f16, 8, 10, 30, 64, nf4::Dtype::f32, 16, false, 33, 8};
+  CHECK(table->rows.at(0).matches(problem));
+  problem.experts = 128;
+  CHECK(table->rows.at(0).matches(problem));
+  problem.experts = 129;
+  CHECK_FALSE(table->rows.at(0).matches(problem));
+  problem.experts = 32;
+  CHECK_FALSE(table->rows.at(0).matches(problem));
+  CHECK(reformatted("nf4-tuning 1\n" + rows) == kHead + rows);
+  CHECK(reformatted("nf4-tuning 1\n*,gemm,*,*,*,*,*,gemm.host,,,*\n") == kHead + "*,gemm,*,*,*,*,*,gemm.host,,\n");
 }
 
 TEST_CASE("tuning: a row's device is a name, an architecture, or any") {

@@ -12,30 +12,37 @@
 
 #include "operands.hpp"
 #include "registry.hpp"
+#include "routing.hpp"
 
 namespace nf4test {
 
 struct Shape {
-  int64_t m, n, k;  // m rows of x count for a product alone; pack_absmax takes n * k scales
+  int64_t m, n, k;  // m rows of x count for a product alone; pack_absmax takes n * k scales, sort_experts n * k slots
   int32_t blocksize = 64;
   nf4_dtype_t absmax_dtype = NF4_F32;
   bool aligned = true;  // else every operand begins one element past an aligned address
   int products = 1;     // of x, each by a W with 5 rows more than the one before
+  int64_t experts = 3;  // of n rows, or so many more that none begins inside of a block
+  int64_t top_k = 2;
+  Form form = Form::ids64;
 
   int64_t rows(int product) const { return n + 5 * product; }
   std::string text() const {
     return "m " + std::to_string(m) + " n " + std::to_string(n) + " k " + std::to_string(k) + " blocksize " +
            std::to_string(blocksize) + " absmax " + std::to_string(absmax_dtype) + (aligned ? "" : " unaligned") +
-           (products > 1 ? " products " + std::to_string(products) : "");
+           (products > 1 ? " products " + std::to_string(products) : "") + " experts " + std::to_string(experts) +
+           " top_k " + std::to_string(top_k) + " form " + std::to_string(static_cast<int>(form));
   }
 };
 
-inline constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK, NF4_OP_UNPACK, NF4_OP_GEMM, NF4_OP_PACK_ABSMAX,
-                                       NF4_OP_UNPACK_ABSMAX};
+inline constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK,        NF4_OP_UNPACK,        NF4_OP_GEMM,
+                                       NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS,
+                                       NF4_OP_SORT_EXPERTS};
 
-// The dtypes that an operation is called with; the scales of the absmax operations are fp32.
+// The dtypes that an operation is called with; the scales of the absmax operations are fp32, and slots have none.
 inline std::vector<nf4_dtype_t> dtypes_of(nf4_op_t op) {
-  return op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX ? std::vector<nf4_dtype_t>{NF4_F32} : kDtypes;
+  const bool one = op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX || op == NF4_OP_SORT_EXPERTS;
+  return one ? std::vector<nf4_dtype_t>{NF4_F32} : kDtypes;
 }
 
 class Call {
@@ -56,6 +63,12 @@ class Call {
         break;
       case NF4_OP_PACK_ABSMAX:
         prepare_pack_absmax(random);
+        break;
+      case NF4_OP_GEMM_EXPERTS:
+        prepare_gemm_experts(random);
+        break;
+      case NF4_OP_SORT_EXPERTS:
+        prepare_sort_experts(random);
         break;
       default:
         prepare_unpack_absmax(random);
@@ -106,6 +119,20 @@ class Call {
         INFO("W of " << factor.data.rows << " rows: " << verdict.first_violation());
         CHECK(verdict.violations() == 0);
       }
+    } else if (op_ == NF4_OP_GEMM_EXPERTS) {
+      const std::vector<int64_t> expert = routing_.expert();
+      const nf4ref::RoutedProduct routed{
+          {data_.view(), arena_.before(x_), shape_.k, shape_.m, dtype_, arena_.before(bias_)},
+          shape_.experts,
+          routing_.slots(),
+          shape_.top_k,
+          expert.data(),
+          routing_.scale.data()};
+      nf4ref::Verdict verdict(dtype_, nf4ref::accuracy_g(accuracy, dtype_, shape_.k));
+      verdict.add_all(arena_.after(outputs_.front()), rows_of_expert(), nf4ref::references(routed), routing_.slots(),
+                      rows_of_expert());
+      INFO(verdict.first_violation());
+      CHECK(verdict.violations() == 0);
     } else {
       const Backend host(NF4_HOST_DEVICE);
       Call twin(true, op_, dtype_, shape_);
@@ -198,6 +225,37 @@ class Call {
     };
   }
 
+  int64_t rows_of_expert() const { return whole_blocks(shape_.n, shape_.k, shape_.blocksize); }
+
+  void prepare_gemm_experts(std::mt19937& random) {
+    const int64_t rows = rows_of_expert();
+    data_ = random_weight(random, shape_.experts * rows, shape_.k, shape_.blocksize, shape_.absmax_dtype);
+    weight_ = std::make_unique<ArenaWeight>(arena_, data_, skew(1));
+    routing_ = random_routing(random, shape_.experts, shape_.m, shape_.top_k, shape_.form, shape_.experts, 10);
+    arena_routing_ = std::make_unique<ArenaRouting>(arena_, routing_);
+    x_ = add_values(random, static_cast<size_t>(shape_.m * shape_.k), -1.0f, 1.0f, dtype_);
+    bias_ = add_values(random, static_cast<size_t>(shape_.experts * rows), -1.0f, 1.0f, dtype_);
+    const Arena::Slot y = add_output(static_cast<size_t>(routing_.slots() * rows), size_of_dtype());
+    call_ = [=, this](nf4_handle_t handle, const nf4_options_t* options, nf4_stream_t stream) {
+      const nf4_weight_t view = weight_->view();
+      const nf4_routing_t routing = arena_routing_->view();
+      return nf4_gemm_experts(handle, arena_.at(y), rows, arena_.at(x_), shape_.k, dtype_, &view, arena_.at(bias_),
+                              &routing, options, stream);
+    };
+  }
+
+  void prepare_sort_experts(std::mt19937& random) {
+    const Form form = shape_.form == Form::ids32 ? Form::ids32 : Form::ids64;
+    routing_ = random_routing(random, shape_.experts, shape_.n * shape_.k, 1, form, shape_.experts, 10, false);
+    arena_routing_ = std::make_unique<ArenaRouting>(arena_, routing_);
+    const Arena::Slot order = add_output(routing_.ids.size(), sizeof(int32_t));
+    const Arena::Slot ends = add_output(static_cast<size_t>(shape_.experts), sizeof(int32_t));
+    call_ = [=, this](nf4_handle_t handle, const nf4_options_t* options, nf4_stream_t stream) {
+      const nf4_routing_t routing = arena_routing_->view();
+      return nf4_sort_experts(handle, arena_.at<int32_t>(order), arena_.at<int32_t>(ends), &routing, options, stream);
+    };
+  }
+
   // What x is multiplied by.
   struct Factor {
     explicit Factor(WeightData the_data) : data(std::move(the_data)) {}
@@ -212,11 +270,13 @@ class Call {
   nf4_dtype_t dtype_;
   Shape shape_;
   Arena arena_;
-  WeightData data_{};  // unpacked
+  WeightData data_{};  // unpacked, or of the experts
   std::unique_ptr<ArenaWeight> weight_;
+  RoutingData routing_{};
+  std::unique_ptr<ArenaRouting> arena_routing_;
   std::deque<Factor> factors_;
   std::vector<nf4_product_t> products_;  // by the factors
-  Arena::Slot x_;
+  Arena::Slot x_, bias_;
   std::vector<Arena::Slot> outputs_;
   Function call_;
 };
@@ -286,6 +346,19 @@ inline std::vector<Shape> small_shapes(nf4_op_t op) {
             {5, 30, 64, 64, NF4_U8, true, 2},
             {9, 30, 256, 64, NF4_F32, true, 2},
             {20, 14, 192, 64, NF4_U8, true, 2}};
+  }
+  if (op == NF4_OP_GEMM_EXPERTS) {
+    return {{1, 17, 64},
+            {9, 17, 64, 64, NF4_U8, true, 1, 4, 2, Form::sorted},
+            {20, 5, 192, 128, NF4_F32, true, 1, 2, 1, Form::rows},
+            {5, 9, 2112, 64, NF4_BF16, true, 1, 3, 2, Form::ids32},
+            {3, 3, 33, 32, NF4_F16, false, 1, 3, 2, Form::ids64},
+            {40, 3, 64, 256, NF4_F32, false, 1, 1, 1, Form::sorted}};
+  }
+  if (op == NF4_OP_SORT_EXPERTS) {
+    return {{1, 1, 1},
+            {1, 3, 21, 64, NF4_F32, true, 1, 5, 1, Form::ids32},
+            {1, 25, 43, 64, NF4_F32, false, 1, 40, 1, Form::ids64}};
   }
   std::vector<Shape> shapes;
   for (const int32_t blocksize : kBlocksizes) {

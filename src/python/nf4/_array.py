@@ -8,19 +8,26 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ._library import BF16, F16, F32, HOST, U8
+from ._library import BF16, F16, F32, HOST, I32, I64, U8
 
 Array = Any  # numpy's, or one with __dlpack__ or __cuda_array_interface__
 
-_KINDS = {"f4": F32, "f2": F16, "u1": U8, "bfloat16": BF16}
-_ITEMSIZE = {F32: 4, F16: 2, BF16: 2, U8: 1}
-NAMES = {F32: "float32", F16: "float16", BF16: "bfloat16", U8: "uint8"}
+_KINDS = {"f4": F32, "f2": F16, "u1": U8, "bfloat16": BF16, "i4": I32, "i8": I64}
+_ITEMSIZE = {F32: 4, F16: 2, BF16: 2, U8: 1, I32: 4, I64: 8}
+NAMES = {F32: "float32", F16: "float16", BF16: "bfloat16", U8: "uint8", I32: "int32", I64: "int64"}
+
+NUMBERS = (F32, F16, BF16, U8)  # what weights, activations and scales are
+INTEGERS = (I32, I64)  # what ids of experts are
 
 _INT64_MAX = (1 << 63) - 1
 
 
 class _NotTaken(TypeError):
     """What an array is that it is not taken. buffer() puts the argument's name in front."""
+
+
+class _WrongType(_NotTaken):
+    """buffer() puts behind it what was expected."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,8 @@ class _DLManagedTensorVersioned(ctypes.Structure):
     ]
 
 
-_DL_DTYPES = {(2, 32): F32, (2, 16): F16, (4, 16): BF16, (1, 8): U8}  # (code, bits): float, bfloat, unsigned
+# (code, bits): float, bfloat, unsigned, signed
+_DL_DTYPES = {(2, 32): F32, (2, 16): F16, (4, 16): BF16, (1, 8): U8, (0, 32): I32, (0, 64): I64}
 _DL_HOST = (1, 3)  # CPU, and host memory that CUDA pinned
 _DL_CUDA = (2, 13)  # CUDA, and CUDA's managed memory
 _DL_VERSION = (1, 0)
@@ -194,7 +202,7 @@ def _from_dlpack(array: Array) -> Buffer:
     tensor, readonly = _opened(capsule)
     dtype = _DL_DTYPES.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
     if dtype is None:
-        raise _NotTaken(f"an array of DLPack type code {tensor.code} with {tensor.bits} bits; expected {_expected()}")
+        raise _WrongType(f"an array of DLPack type code {tensor.code} with {tensor.bits} bits")
     if tensor.device.type in _DL_HOST:
         device = HOST
     elif tensor.device.type in _DL_CUDA:
@@ -211,7 +219,7 @@ def _from_interface(array: Array, interface: dict[str, Any], device: int) -> Buf
     typestr = interface["typestr"]
     dtype = _KINDS.get(typestr[1:])
     if dtype is None or typestr[0] == ">":
-        raise _NotTaken(f"an array of type {typestr!r}; expected {_expected()}")
+        raise _WrongType(f"an array of type {typestr!r}")
     data = interface.get("data")
     if not isinstance(data, tuple):  # numpy also allows an object with the buffer protocol, such as bytes
         raise _NotTaken(f"a {type(array).__name__} that does not tell its address; expected a numpy array of it")
@@ -222,10 +230,6 @@ def _from_interface(array: Array, interface: dict[str, Any], device: int) -> Buf
         strides = tuple(stride // _ITEMSIZE[dtype] for stride in strides)
     pointer, readonly = data
     return Buffer(pointer, dtype, tuple(interface["shape"]), strides, device, bool(readonly), array)
-
-
-def _expected() -> str:
-    return "one of " + ", ".join(NAMES.values())
 
 
 def _cuda_device_of(array: Array) -> int:
@@ -249,24 +253,32 @@ def _from_numpy(array: Array) -> Buffer:
     return _from_interface(array, interface, HOST)
 
 
-def buffer(array: Array, what: str) -> Buffer:
-    """`array` as a Buffer. `what` names the argument in the error message."""
+def buffer(array: Array, what: str, dtypes: tuple[int, ...] = NUMBERS) -> Buffer:
+    """`array` as a Buffer of one of `dtypes`. `what` names the argument in the error message."""
     try:
-        if isinstance(array, Bfloat16):
-            interface = array.bits.__array_interface__
-            if interface["typestr"] != "<u2":  # numpy lets the type of an array be set
-                raise _NotTaken(f"a Bfloat16 whose bits are {array.bits.dtype}; expected uint16")
-            return _from_interface(array, dict(interface, typestr="<bfloat16"), HOST)
-        if hasattr(array, "__array_interface__"):
-            return _from_numpy(array)
-        if hasattr(array, "__dlpack__"):
-            return _from_dlpack(array)
-        interface = getattr(array, "__cuda_array_interface__", None)
-        if interface is not None:
-            return _from_interface(array, interface, _cuda_device_of(array))
+        found = _buffer(array)
+        if found.dtype not in dtypes:
+            raise _WrongType(f"an array of type {NAMES[found.dtype]}")
+        return found
+    except _WrongType as error:
+        raise TypeError(f"{what} is {error}; expected one of {', '.join(NAMES[dtype] for dtype in dtypes)}") from None
     except _NotTaken as error:
         raise TypeError(f"{what} is {error}") from error.__cause__
-    raise TypeError(
-        f"{what} is a {type(array).__name__}; "
-        "expected a numpy array, or one with __dlpack__ or __cuda_array_interface__"
+
+
+def _buffer(array: Array) -> Buffer:
+    if isinstance(array, Bfloat16):
+        interface = array.bits.__array_interface__
+        if interface["typestr"] != "<u2":  # numpy lets the type of an array be set
+            raise _NotTaken(f"a Bfloat16 whose bits are {array.bits.dtype}; expected uint16")
+        return _from_interface(array, dict(interface, typestr="<bfloat16"), HOST)
+    if hasattr(array, "__array_interface__"):
+        return _from_numpy(array)
+    if hasattr(array, "__dlpack__"):
+        return _from_dlpack(array)
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is not None:
+        return _from_interface(array, interface, _cuda_device_of(array))
+    raise _NotTaken(
+        f"a {type(array).__name__}; expected a numpy array, or one with __dlpack__ or __cuda_array_interface__"
     )

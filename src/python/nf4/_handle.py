@@ -9,18 +9,20 @@ from ctypes import byref
 from typing import Any, Iterable, Sequence
 
 from ._arguments import flag, integer, many, stream_pointer, text
-from ._array import NAMES, Array, Bfloat16, Buffer, buffer, overlap
+from ._array import INTEGERS, NAMES, NUMBERS, Array, Bfloat16, Buffer, buffer, overlap
 from ._library import (
     BF16,
     F16,
     F32,
     HOST,
+    I32,
     INVALID_ARGUMENT,
     U8,
     DeviceInfoStruct,
     Error,
     OptionsStruct,
     ProductStruct,
+    RoutingStruct,
     WeightStruct,
     check,
     dynamic_map,
@@ -28,7 +30,7 @@ from ._library import (
     packed_size,
 )
 
-_DTYPES = {name: dtype for dtype, name in NAMES.items() if dtype != U8}
+_DTYPES = {NAMES[dtype]: dtype for dtype in NUMBERS if dtype != U8}
 
 
 def _dtype(dtype: Any) -> int:
@@ -333,6 +335,49 @@ class Handle:
                                        stream_pointer(stream)))  # fmt: skip
         return outs
 
+    def gemm_experts(self, x: Array, weight: Weight, experts: int, ids: Array = None, *, order: Array = None,
+                     ends: Array = None, scale: Array = None, bias: Array = None, out: Array = None,
+                     stream: int | None = None, variant: str | None = None,
+                     config: str | None = None) -> Array:  # fmt: skip
+        """out [slots, N] = (x W_e^T + bias_e) * scale, row by row, for the expert e of each slot; zeros for a slot of
+        none. `weight` holds the experts' matrices [N, K] one after the other, [experts * N, K].
+
+        ids has an int32 or int64 for each slot, [tokens, top_k] for example; any other number than an expert's is none.
+        Or there is what sort_experts returns instead: ends [experts], and order [slots], which may be None where the
+        rows of x lie sorted. x [..., K] has a row for each slot, or for each `top_k` of them that follow one another.
+        bias is [experts, N] of x's dtype, scale float32, one for each slot."""
+        x_, rows_of_x, cols, ldx = self._matrix(x, "x")
+        inputs = self._parts(weight, "weight")
+        if cols != weight.cols:
+            raise ValueError(f"x has {cols} columns; expected weight.cols ({weight.cols})")
+        experts = integer(experts, "experts")
+        if experts < 0 or weight.rows % max(experts, 1) or (experts == 0 and weight.rows):
+            raise ValueError(f"experts is {experts}; expected a divisor of weight.rows ({weight.rows})")
+        if bias is not None:
+            inputs["bias"] = self._owned(_sized(bias, "bias", weight.rows, x_.dtype), "bias")
+        routing, parts = self._routing(experts, rows_of_x, ids, order, ends, scale)
+        out, out_ = self._output(out, "out", (routing.slots, weight.rows // max(experts, 1)), x_.dtype)
+        _apart({"out": out_}, {"x": x_, **inputs, **parts})
+        check(library().nf4_gemm_experts(self._open(), out_.pointer, _stride(out_, "out"), x_.pointer, ldx, x_.dtype,
+                                         byref(weight._struct), _pointer(inputs.get("bias")), byref(routing),
+                                         _options(variant, config), stream_pointer(stream)))  # fmt: skip
+        return out
+
+    def sort_experts(self, ids: Array, experts: int, *, order: Array = None, ends: Array = None,
+                     stream: int | None = None, variant: str | None = None,
+                     config: str | None = None) -> tuple[Array, Array]:  # fmt: skip
+        """Sorts the slots by their ids, stably, those of no expert last. Returns (order, ends) for gemm_experts: int32,
+        the slots in order, and behind which of them each of the `experts` ends."""
+        ids_ = self._owned(_contiguous(ids, "ids", *INTEGERS), "ids")
+        experts = integer(experts, "experts")
+        order, order_ = self._output(order, "order", (ids_.count,), I32)
+        ends, ends_ = self._output(ends, "ends", (max(experts, 0),), I32)
+        _apart({"order": order_, "ends": ends_}, {"ids": ids_})
+        struct = RoutingStruct(experts=experts, slots=ids_.count, top_k=1, ids=ids_.pointer, ids_dtype=ids_.dtype)
+        check(library().nf4_sort_experts(self._open(), order_.pointer, ends_.pointer, byref(struct),
+                                         _options(variant, config), stream_pointer(stream)))  # fmt: skip
+        return order, ends
+
     # ---- arguments
 
     def _owned(self, array: Buffer, what: str) -> Buffer:
@@ -367,13 +412,39 @@ class Handle:
             inputs[bias_name] = self._owned(_sized(bias, bias_name, weight.rows, x.dtype), bias_name)
         return (*self._output(out, out_name, (*x.shape[:-1], weight.rows), x.dtype), inputs)
 
+    def _routing(self, experts: int, rows_of_x: int, ids: Array, order: Array, ends: Array,
+                 scale: Array) -> tuple[RoutingStruct, dict[str, Buffer]]:  # fmt: skip
+        """An nf4_routing_t, and its arrays by name."""
+        if (ids is None) == (ends is None):
+            raise ValueError(f"ids and ends are both {'None' if ids is None else 'given'}; expected one of them")
+        if order is not None and ends is None:
+            raise ValueError("order is given without ends")
+        parts, slots = {}, rows_of_x
+        if ids is not None:
+            parts["ids"] = self._owned(_contiguous(ids, "ids", *INTEGERS), "ids")
+            slots = parts["ids"].count
+        else:
+            parts["ends"] = self._owned(_sized(ends, "ends", experts, I32), "ends")
+        if order is not None:
+            parts["order"] = self._owned(_contiguous(order, "order", I32), "order")
+            slots = parts["order"].count
+        if slots % rows_of_x if rows_of_x else slots:
+            raise ValueError(f"x has {rows_of_x} rows; expected a divisor of the slots ({slots})")
+        if scale is not None:
+            parts["scale"] = self._owned(_sized(scale, "scale", slots, F32), "scale")
+        return RoutingStruct(
+            experts=experts, slots=slots, top_k=max(slots // max(rows_of_x, 1), 1),
+            ids_dtype=parts["ids"].dtype if ids is not None else I32,
+            **{name: part.pointer for name, part in parts.items()},
+        ), parts  # fmt: skip
+
     def _output(self, array: Array, what: str, shape: tuple[int, ...], dtype: int | None) -> tuple[Array, Buffer]:
         """The array to write to and its Buffer: the one given, checked, or on the host a new one."""
         if array is None:
             if self.device != HOST:
                 raise ValueError(f"{what} is None; expected an array on {_place(self.device)}")
             array = _new_array(shape, dtype)
-        out = self._owned(buffer(array, what), what)
+        out = self._owned(buffer(array, what, NUMBERS if dtype not in INTEGERS else INTEGERS), what)
         if out.shape != shape:
             raise ValueError(f"{what} has shape {out.shape}; expected {shape}")
         if dtype is not None and out.dtype != dtype:
@@ -399,7 +470,7 @@ def _new_array(shape: tuple[int, ...], dtype: int | None) -> Array:
 
     if dtype == BF16:
         return Bfloat16(np.empty(shape, np.uint16))
-    return np.empty(shape, {F32: "float32", F16: "float16", U8: "uint8"}[dtype or F32])
+    return np.empty(shape, {F32: "float32", F16: "float16", U8: "uint8", I32: "int32"}[dtype or F32])
 
 
 def _as_many(values: Any, what: str, weights: list[Weight]) -> list[Any]:
@@ -435,17 +506,17 @@ def _apart(outputs: dict[str, Buffer], inputs: dict[str, Buffer]) -> None:
         others[what] = out
 
 
-def _contiguous(array: Array, what: str, dtype: int | None = None) -> Buffer:
-    data = buffer(array, what)
+def _contiguous(array: Array, what: str, *dtypes: int) -> Buffer:
+    data = buffer(array, what, INTEGERS if set(dtypes) & set(INTEGERS) else NUMBERS)
     if not data.contiguous():
         raise ValueError(f"{what} is not contiguous")
-    if dtype is not None and data.dtype != dtype:
-        raise TypeError(f"{what} is {NAMES[data.dtype]}; expected {NAMES[dtype]}")
+    if dtypes and data.dtype not in dtypes:
+        raise TypeError(f"{what} is {NAMES[data.dtype]}; expected {' or '.join(NAMES[dtype] for dtype in dtypes)}")
     return data
 
 
-def _sized(array: Array, what: str, count: int, dtype: int | None = None) -> Buffer:
-    data = _contiguous(array, what, dtype)
+def _sized(array: Array, what: str, count: int, *dtypes: int) -> Buffer:
+    data = _contiguous(array, what, *dtypes)
     _at_least(what, data.count, count, "elements")
     return data
 

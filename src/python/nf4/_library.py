@@ -18,8 +18,9 @@ NO_DEVICE = 8
 
 HOST = -1
 
-F32, F16, BF16, U8 = range(4)
+F32, F16, BF16, U8, I32, I64 = range(6)
 OP_GEMM = 2
+OP_GEMM_EXPERTS = 5
 SIZE_MAX = c_size_t(-1).value
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -75,6 +76,23 @@ class ProductStruct(Struct):
     ]
 
 
+class RoutingStruct(Struct):
+    """nf4_routing_t"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("experts", c_int64),
+        ("slots", c_int64),
+        ("top_k", c_int64),
+        ("ids", c_void_p),
+        ("ids_dtype", c_int32),
+        ("reserved", c_int32),
+        ("ends", c_void_p),
+        ("order", c_void_p),
+        ("scale", c_void_p),
+    ]
+
+
 class OptionsStruct(Struct):
     """nf4_options_t"""
 
@@ -101,6 +119,10 @@ class ProblemStruct(Struct):
         ("absmax_dtype", c_int32),
         ("alignment", c_int32),
         ("strided", c_int32),
+        ("experts", c_int64),
+        ("top_k", c_int64),
+        ("sorted", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -130,7 +152,7 @@ class DeviceInfoStruct(Struct):
 
 
 _handle, _data, _stream = c_void_p, c_void_p, c_void_p
-_weight, _options = POINTER(WeightStruct), POINTER(OptionsStruct)
+_weight, _options, _routing = POINTER(WeightStruct), POINTER(OptionsStruct), POINTER(RoutingStruct)
 
 # Without argtypes, ctypes would pass 64-bit sizes and pointers as 32-bit ints.
 _PROTOTYPES: dict[str, list[Any]] = {
@@ -149,6 +171,10 @@ _PROTOTYPES: dict[str, list[Any]] = {
     "nf4_gemm_group": [
         _handle, POINTER(ProductStruct), c_size_t, _data, c_int64, c_int64, c_int32, _options, _stream
     ],
+    "nf4_gemm_experts": [
+        _handle, _data, c_int64, _data, c_int64, c_int32, _weight, _data, _routing, _options, _stream
+    ],
+    "nf4_sort_experts": [_handle, _data, _data, _routing, _options, _stream],
     "nf4_variant_config": [_handle, c_char_p, c_size_t, c_char_p, c_size_t],
 }
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ._handle import Handle
 from ._library import (
-    BF16, F16, F32, OP_GEMM, SIZE_MAX, U8, OptionsStruct, ProblemStruct, ProductStruct, SelectionStruct, WeightStruct,
-    check, library, packed_size,
+    BF16, F16, F32, I32, I64, OP_GEMM, OP_GEMM_EXPERTS, SIZE_MAX, U8, OptionsStruct, ProblemStruct, ProductStruct,
+    RoutingStruct, SelectionStruct, WeightStruct, check, library, packed_size,
 )  # fmt: skip
 
 DTYPES = {torch.float32: F32, torch.float16: F16, torch.bfloat16: BF16}
+ID_DTYPES = {torch.int32: I32, torch.int64: I64}
 
 # From so many rows of x on the library is offered room to unpack W into, and to leave the product to cuBLASLt. Its
 # tuning table tells whether that is the faster way: never for fewer rows.
@@ -214,15 +215,42 @@ def _columns(out: Tensor, x: Tensor, m: int, rows: Sequence[int]) -> Sequence[Te
     return out.split(rows, dim=1)
 
 
+def gemm_experts(x: Tensor, weight: Any, experts: int, ids: Tensor, bias: Tensor | None = None,
+                 scale: Tensor | None = None) -> Tensor:  # fmt: skip
+    """For each of the slots `ids`, a row of x times that expert's part of the W that `weight` refers to, plus its bias,
+    times its scale, which the caller knows to fit: x has a row for each slot, or for each row of ids."""
+    index, slots = x.get_device(), ids.numel()
+    x, ids = x.contiguous(), ids.contiguous()
+    fields = weight._obj
+    rows, cols = fields.rows // experts if experts else 0, fields.cols
+    out = x.new_empty(slots, rows)
+    routing = RoutingStruct(
+        experts=experts, slots=slots, top_k=max(slots // max(x.shape[0], 1), 1), ids=ids.data_ptr(),
+        ids_dtype=ID_DTYPES[ids.dtype], scale=None if scale is None else scale.data_ptr(),
+    )  # fmt: skip
+    options = workspace = None
+    if index >= 0 and slots and rows:
+        problem = slots, rows, *sizes(weight)[1:], experts, routing.top_k
+        options, workspace = _options(x.device, selection(index, DTYPES[x.dtype], *problem)[1])
+    run(index, library().nf4_gemm_experts, handle(index), out.data_ptr(), rows, x.data_ptr(), cols, DTYPES[x.dtype],
+        weight, None if bias is None else bias.data_ptr(), byref(routing), options)  # fmt: skip
+    return out
+
+
 def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Tensor | None]:
     """Options with the workspace that the fastest product of x, of m rows, by any of `weights` would use, and its
     memory; None and None if it would use none."""
     size = 0
     for weight in weights:
         size = max(size, selection(x.get_device(), DTYPES[x.dtype], m, *sizes(weight))[1])
+    return _options(x.device, size)
+
+
+def _options(device: torch.device, size: int) -> tuple[Any, Tensor | None]:
+    """Options with a workspace of `size` bytes, and its memory; None and None for none."""
     if size == 0:
         return None, None
-    workspace = torch.empty(size, dtype=torch.uint8, device=x.device)  # torch's allocations are aligned to 512
+    workspace = torch.empty(size, dtype=torch.uint8, device=device)  # torch's allocations are aligned to 512
     return byref(OptionsStruct(workspace=workspace.data_ptr(), workspace_size=size)), workspace
 
 
@@ -233,9 +261,14 @@ def sizes(weight: Any) -> tuple[int, int, int, int]:
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def selection(index: int, dtype: int, m: int, n: int, k: int, blocksize: int, absmax_dtype: int) -> tuple[str, int]:
-    """The variant of the fastest product of this size on device `index`, and the bytes of workspace that it uses."""
-    problem = ProblemStruct(op=OP_GEMM, dtype=dtype, m=m, n=n, k=k, blocksize=blocksize, absmax_dtype=absmax_dtype)
+def selection(index: int, dtype: int, m: int, n: int, k: int, blocksize: int, absmax_dtype: int, experts: int = 0,
+              top_k: int = 0) -> tuple[str, int]:  # fmt: skip
+    """The variant of the fastest product of this size on device `index`, with experts if it has any, and the bytes of
+    workspace that it uses."""
+    problem = ProblemStruct(
+        op=OP_GEMM_EXPERTS if experts else OP_GEMM, dtype=dtype, m=m, n=n, k=k, blocksize=blocksize,
+        absmax_dtype=absmax_dtype, experts=experts, top_k=top_k,
+    )  # fmt: skip
     chosen = SelectionStruct()
     check(library().nf4_select(handle(index), byref(problem), byref(OptionsStruct(workspace_size=SIZE_MAX)),
                                byref(chosen)))  # fmt: skip

@@ -2,10 +2,15 @@
 
     codes, absmax = torch.ops.nf4.pack(w, 64)
     y = torch.ops.nf4.gemm(x, codes, absmax, w.shape)
+    y = torch.ops.nf4.gemm_experts(x, codes, absmax, experts.shape, 64, ids, scale=weights)
 
 Importing this module defines them. They have fake implementations, so torch.compile and torch.export trace them, and
 gemm is differentiable with respect to x and bias. A nested weight gives absmax as uint8, and its map, absmax2 and
 offset as well.
+
+gemm_experts multiplies by experts of shape [E, N, K], packed as one: y [T*top_k, N] for ids [T, top_k] of int32 or
+int64. x is [T, K], or [T*top_k, K] with a row for each slot. bias is [E, N] of x's type, scale [T, top_k] of float32,
+which multiplies the rows of y. A slot whose id is no expert's gets zeros. It has no gradient: backward() raises.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ _SCHEMAS = {
     "-> (Tensor codes, Tensor absmax2, Tensor offset)",
     "gemm": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, Tensor? bias=None, "
     f"{_NESTED}) -> Tensor",
+    "gemm_experts": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize, Tensor ids, "
+    "Tensor? bias=None, Tensor? scale=None) -> Tensor",
 }
 
 _library = torch.library.Library("nf4", "DEF")
@@ -44,6 +51,23 @@ def _check_gemm(x: Tensor, shape: Sequence[int], bias: Tensor | None) -> None:
         raise ValueError(f"x is {list(x.shape)}; expected [..., {shape[1]}]")
     if bias is not None and (bias.dtype != x.dtype or bias.shape != (shape[0],)):
         raise ValueError(f"bias is {bias.dtype} {list(bias.shape)}; expected {x.dtype} [{shape[0]}]")
+
+
+def _check_gemm_experts(x: Tensor, shape: Sequence[int], ids: Tensor, bias: Tensor | None,
+                        scale: Tensor | None) -> None:  # fmt: skip
+    _check_float("x", x.dtype)
+    if len(shape) != 3:
+        raise ValueError(f"shape is {list(shape)}; expected [E, N, K]")
+    experts, rows, cols = shape
+    if ids.dtype not in _tensors.ID_DTYPES or ids.dim() != 2:
+        raise ValueError(f"ids is {ids.dtype} {list(ids.shape)}; expected int32 or int64 [T, top_k]")
+    tokens, top_k = ids.shape
+    if x.dim() != 2 or x.shape[0] not in (tokens, tokens * top_k) or x.shape[1] != cols:
+        raise ValueError(f"x is {list(x.shape)}; expected [{tokens}, {cols}] or [{tokens * top_k}, {cols}]")
+    if bias is not None and (bias.dtype != x.dtype or bias.shape != (experts, rows)):
+        raise ValueError(f"bias is {bias.dtype} {list(bias.shape)}; expected {x.dtype} [{experts}, {rows}]")
+    if scale is not None and (scale.dtype != torch.float32 or scale.shape != ids.shape):
+        raise ValueError(f"scale is {scale.dtype} {list(scale.shape)}; expected torch.float32 [{tokens}, {top_k}]")
 
 
 def _pack(w: Tensor, blocksize: int = 64) -> tuple[Tensor, Tensor]:
@@ -78,6 +102,19 @@ def _gemm(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocks
     return _tensors.gemm(x, weight, shape[0], None if bias is None else bias.contiguous())
 
 
+def _gemm_experts(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int, ids: Tensor,
+                  bias: Tensor | None = None, scale: Tensor | None = None) -> Tensor:  # fmt: skip
+    _check_gemm_experts(x, shape, ids, bias, scale)
+    for what, tensor in (("x", x), ("ids", ids), ("bias", bias), ("scale", scale)):
+        if tensor is not None and tensor.get_device() != codes.get_device():
+            raise ValueError(f"{what} is on {tensor.device}; expected {codes.device}, where the codes are")
+    experts, rows, cols = shape
+    weight = _tensors.weight(codes, absmax, experts * rows, cols, blocksize)
+    bias = None if bias is None else bias.contiguous()
+    scale = None if scale is None else scale.contiguous()
+    return _tensors.gemm_experts(x, weight, experts, ids, bias, scale)
+
+
 # ---- what they would return, for tracing
 
 
@@ -101,7 +138,13 @@ def _fake_gemm(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], b
     return x.new_empty((*x.shape[:-1], shape[0]))
 
 
-# ---- gradients of gemm
+def _fake_gemm_experts(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int, ids: Tensor,
+                       bias: Tensor | None = None, scale: Tensor | None = None) -> Tensor:  # fmt: skip
+    _check_gemm_experts(x, shape, ids, bias, scale)
+    return x.new_empty((ids.numel(), shape[1]))
+
+
+# ---- gradients
 
 
 def _save_for_backward(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -121,9 +164,18 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_x, None, None, None, None, grad_bias, None, None, None, None
 
 
+def _no_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    raise NotImplementedError(
+        "torch.ops.nf4.gemm_experts has no gradient; multiply by torch.ops.nf4.unpack of the experts, or call it under "
+        "torch.no_grad()"
+    )
+
+
 def _define() -> None:
-    kernels = {"pack": _pack, "unpack": _unpack, "pack_absmax": _pack_absmax, "gemm": _gemm}
-    fakes = {"pack": _fake_pack, "unpack": _fake_unpack, "pack_absmax": _fake_pack_absmax, "gemm": _fake_gemm}
+    kernels = {"pack": _pack, "unpack": _unpack, "pack_absmax": _pack_absmax, "gemm": _gemm,
+               "gemm_experts": _gemm_experts}  # fmt: skip
+    fakes = {"pack": _fake_pack, "unpack": _fake_unpack, "pack_absmax": _fake_pack_absmax, "gemm": _fake_gemm,
+             "gemm_experts": _fake_gemm_experts}  # fmt: skip
     for name, schema in _SCHEMAS.items():
         _library.define(name + schema)
         kernel = torch._disable_dynamo(kernels[name])
@@ -131,6 +183,7 @@ def _define() -> None:
             _library.impl(name, kernel, key)
         torch.library.register_fake(f"nf4::{name}", fakes[name], lib=_library)
     torch.library.register_autograd("nf4::gemm", _backward, setup_context=_save_for_backward, lib=_library)
+    torch.library.register_autograd("nf4::gemm_experts", _no_gradient, lib=_library)
 
 
 _define()

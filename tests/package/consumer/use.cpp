@@ -76,6 +76,45 @@ void products(const nf4::Handle& handle) {
   expect_error([&] { nf4::packed_size(-1, 2); });
 }
 
+void experts(const nf4::Handle& handle) {
+  std::vector<float> w(2 * 64, 1.0f);  // two experts of one row: of ones, and of twos
+  for (size_t i = 64; i < w.size(); ++i) w[i] = 2.0f;
+  std::vector<std::uint8_t> codes(64);
+  std::vector<float> absmax(2), y(4), again(4);
+  nf4::pack(handle, codes, absmax, nf4::ConstMatrix(w, 2, 64));
+  const nf4::Weight weight(2, 64, codes, absmax);
+  std::vector<float> x(2 * 64, 1.0f);
+  for (size_t i = 64; i < x.size(); ++i) x[i] = -1.0f;
+  const std::vector<std::int64_t> ids = {1, 0, 0, 7};
+  const std::vector<float> bias = {1, 2}, scale = {1, 2, 3, 4};
+  const nf4::ConstMatrix rows(x, 2, 64);
+  nf4::Routing routing = nf4::Routing::of_ids(2, ids, 2);
+  nf4::gemm_experts(handle, nf4::Matrix(y, 4, 1), rows, weight, routing.scaled_by(scale), bias);
+  expect(y == std::vector<float>{130, 130, -189, 0}, "gemm_experts");
+  expect(nf4::gemm_experts_workspace(handle, NF4_F32, weight, routing) == 0, "gemm_experts_workspace");
+
+  std::vector<std::int32_t> order(4), ends(2);
+  nf4::sort_experts(handle, order, ends, routing);
+  expect(order == std::vector<std::int32_t>{1, 2, 0, 3} && ends == std::vector<std::int32_t>{2, 3}, "sort_experts");
+  nf4::gemm_experts(handle, nf4::Matrix(again, 4, 1), rows, weight,
+                    nf4::Routing::of_sorted(order, ends, 2).scaled_by(scale), bias);
+  expect(again == y, "gemm_experts by sorted slots");
+
+  expect_error([&] { nf4::gemm_experts(handle, nf4::Matrix(y, 3, 1), rows, weight, routing); },
+               "gemm_experts: y.rows is 3, routing.slots is 4");
+  expect_error([&] { nf4::gemm_experts(handle, nf4::Matrix(y, 4, 1), nf4::ConstMatrix(x, 1, 64), weight, routing); },
+               "gemm_experts: x.rows is 1, routing.slots / routing.top_k is 2");
+  expect_error([&] { nf4::gemm_experts(handle, nf4::Matrix(y, 2, 2), rows, weight, nf4::Routing()); });
+  expect_error(
+      [&] {
+        nf4::gemm_experts(handle, nf4::Matrix(y, 4, 1), rows, weight, routing, nf4::ConstData(x.data(), 1, NF4_F32));
+      },
+      "gemm_experts: bias holds 1 elements, expected 2");
+  expect_error([&] { nf4::Routing::of_ids(2, ids, 2).scaled_by(bias); }, "Routing: scale holds 2 elements, expected 4");
+  expect_error([&] { nf4::sort_experts(handle, nf4::Span<std::int32_t>(), ends, routing); },
+               "sort_experts: order holds 0 elements, expected 4");
+}
+
 void nested_absmax(const nf4::Handle& handle) {
   const auto map = nf4::dynamic_map();
   const std::vector<float> scales = {1, 2, 3};
@@ -119,6 +158,7 @@ int main() {
   expect(handle.device_info().device == NF4_HOST_DEVICE, "device_info");
   expect(nf4::codebook()[15] == 1.0f, "codebook");
   products(handle);
+  experts(handle);
   nested_absmax(handle);
   selection(handle);
   return failures ? 1 : 0;

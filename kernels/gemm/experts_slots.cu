@@ -1,0 +1,67 @@
+// gemm_experts.slots: its launch.
+#include "gemm/experts_slots.cuh"
+
+#include "device/launch.cuh"
+#include "dispatch.hpp"
+#include "families.hpp"
+
+namespace nf4 {
+namespace {
+
+bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
+template <class T>
+bool takes_spans(const GemmExpertsArgs& args) {
+  const bool one_row = args.routing.slots == args.routing.top_k;
+  const bool rows = one_row || args.ldx * static_cast<int64_t>(sizeof(T)) % 16 == 0;
+  return args.weight.cols % kExpertsSpan == 0 && aligned(args.weight.codes) && aligned(args.x) && rows;
+}
+
+// The routing with its slots sorted into the workspace.
+int sort_slots(const GemmExpertsArgs& args, const Device& device, Stream stream, Routing& routing) {
+  const SortedSlots sorted = SortedSlots::of(routing.slots, routing.experts);
+  auto* const order = static_cast<int32_t*>(args.workspace);
+  auto* const ends = reinterpret_cast<int32_t*>(static_cast<uint8_t*>(args.workspace) + sorted.ends);
+  if (const int error = launch_sort_experts({order, ends, routing}, device, 0, stream); error != cudaSuccess)
+    return error;
+  routing.ids = nullptr;
+  routing.order = order;
+  routing.ends = ends;
+  return cudaSuccess;
+}
+
+int launch_experts_slots(const GemmExpertsArgs& args, const Device& device, int config, Stream stream) {
+  Routing routing = args.routing;
+  if (sorts_slots(kExpertsSlotsConfigs[config], routing.ends != nullptr)) {
+    if (const int error = sort_slots(args, device, stream, routing); error != cudaSuccess) return error;
+  }
+  return with_dtype(args.dtype, [&](auto type) {
+    return with_config<kExpertsSlotsConfigs>(config, [&](auto index) {
+      using T = decltype(type);
+      constexpr int kSlots = kExpertsSlotsConfigs[decltype(index)::value].slots;
+      const auto kernel =
+          takes_spans<T>(args) ? gemm_experts_slots<T, kSlots, true> : gemm_experts_slots<T, kSlots, false>;
+      const ExpertsSlotsTiles tiles(routing.slots, args.n, kSlots);
+      return launch(kernel, grid_for(tiles.count), kExpertsSlotsWarps * kWarpSize, stream, static_cast<T*>(args.y),
+                    args.ldy, static_cast<const T*>(args.x), args.ldx, args.n, args.weight,
+                    static_cast<const T*>(args.bias), routing);
+    });
+  });
+}
+
+size_t workspace_size(const Problem& problem, const Device&, int config) {
+  return sorts_slots(kExpertsSlotsConfigs[config], problem.sorted) ? SortedSlots::of(problem.m, problem.experts).bytes
+                                                                   : 0;
+}
+
+constexpr Variant kVariants[] = {
+    {"gemm_experts.slots", "a warp per row of W and a few slots, in fp32 on the CUDA cores, any K and alignment",
+     "fp32", Op::gemm_experts, false, std::size(kExpertsSlotsConfigs), config_text<kExpertsSlotsConfigs>,
+     always_supported, workspace_size, erased<GemmExpertsArgs, launch_experts_slots>},
+};
+
+}  // namespace
+
+std::span<const Variant> gemm_experts_slots_variants() { return kVariants; }
+
+}  // namespace nf4
