@@ -31,6 +31,8 @@ pub const NF4_F32: nf4_dtype_t = 0;
 pub const NF4_F16: nf4_dtype_t = 1;
 pub const NF4_BF16: nf4_dtype_t = 2;
 pub const NF4_U8: nf4_dtype_t = 3;
+pub const NF4_I32: nf4_dtype_t = 4;
+pub const NF4_I64: nf4_dtype_t = 5;
 
 /// CUDA's stream, which is passed by pointer alone.
 #[repr(C)]
@@ -124,6 +126,35 @@ pub struct nf4_product_t {
 pub const NF4_PRODUCT_INIT: nf4_product_t =
     nf4_product_t { struct_size: size_of::<nf4_product_t>(), y: null_mut(), ldy: 0, weight: null(), bias: null() };
 
+// ---- experts
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct nf4_routing_t {
+    pub struct_size: usize,
+    pub experts: i64,
+    pub slots: i64,
+    pub top_k: i64,
+    pub ids: *const c_void,
+    pub ids_dtype: nf4_dtype_t,
+    pub reserved: i32,
+    pub ends: *const i32,
+    pub order: *const i32,
+    pub scale: *const f32,
+}
+pub const NF4_ROUTING_INIT: nf4_routing_t = nf4_routing_t {
+    struct_size: size_of::<nf4_routing_t>(),
+    experts: 0,
+    slots: 0,
+    top_k: 1,
+    ids: null(),
+    ids_dtype: NF4_I64,
+    reserved: 0,
+    ends: null(),
+    order: null(),
+    scale: null(),
+};
+
 // ---- variants and selection
 
 pub type nf4_op_t = i32;
@@ -132,6 +163,8 @@ pub const NF4_OP_UNPACK: nf4_op_t = 1;
 pub const NF4_OP_GEMM: nf4_op_t = 2;
 pub const NF4_OP_PACK_ABSMAX: nf4_op_t = 3;
 pub const NF4_OP_UNPACK_ABSMAX: nf4_op_t = 4;
+pub const NF4_OP_GEMM_EXPERTS: nf4_op_t = 5;
+pub const NF4_OP_SORT_EXPERTS: nf4_op_t = 6;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +179,10 @@ pub struct nf4_problem_t {
     pub absmax_dtype: nf4_dtype_t,
     pub alignment: i32,
     pub strided: i32,
+    pub experts: i64,
+    pub top_k: i64,
+    pub sorted: i32,
+    pub reserved: i32,
 }
 pub const NF4_PROBLEM_INIT: nf4_problem_t = nf4_problem_t {
     struct_size: size_of::<nf4_problem_t>(),
@@ -158,6 +195,10 @@ pub const NF4_PROBLEM_INIT: nf4_problem_t = nf4_problem_t {
     absmax_dtype: NF4_F32,
     alignment: 0,
     strided: 0,
+    experts: 0,
+    top_k: 1,
+    sorted: 0,
+    reserved: 0,
 };
 
 #[repr(C)]
@@ -293,6 +334,35 @@ extern "C" {
         m: i64,
         dtype: nf4_dtype_t,
         bytes: *mut usize,
+    ) -> nf4_status_t;
+
+    pub fn nf4_gemm_experts(
+        handle: nf4_handle_t,
+        y: *mut c_void,
+        ldy: i64,
+        x: *const c_void,
+        ldx: i64,
+        dtype: nf4_dtype_t,
+        weight: *const nf4_weight_t,
+        bias: *const c_void,
+        routing: *const nf4_routing_t,
+        options: *const nf4_options_t,
+        stream: nf4_stream_t,
+    ) -> nf4_status_t;
+    pub fn nf4_gemm_experts_workspace(
+        handle: nf4_handle_t,
+        dtype: nf4_dtype_t,
+        weight: *const nf4_weight_t,
+        routing: *const nf4_routing_t,
+        bytes: *mut usize,
+    ) -> nf4_status_t;
+    pub fn nf4_sort_experts(
+        handle: nf4_handle_t,
+        order: *mut i32,
+        ends: *mut i32,
+        routing: *const nf4_routing_t,
+        options: *const nf4_options_t,
+        stream: nf4_stream_t,
     ) -> nf4_status_t;
 
     pub fn nf4_select(
