@@ -50,6 +50,11 @@ NF4_HD int64_t slot_at(const Routing& routing, int64_t position) {
   return slot >= 0 && slot < routing.slots ? slot : -1;
 }
 
+// The row of x that a slot multiplies. 64 bits would be divided by a function call.
+NF4_HD int64_t row_of_x(const Routing& routing, int64_t slot) {
+  return static_cast<uint32_t>(slot) / static_cast<uint32_t>(routing.top_k);
+}
+
 // Positions of one expert that follow one another.
 struct ExpertRun {
   int64_t expert;  // or kNoExpert

@@ -38,13 +38,14 @@ int launch_experts_slots(const GemmExpertsArgs& args, const Device& device, int 
   return with_dtype(args.dtype, [&](auto type) {
     return with_config<kExpertsSlotsConfigs>(config, [&](auto index) {
       using T = decltype(type);
-      constexpr int kSlots = kExpertsSlotsConfigs[decltype(index)::value].slots;
+      constexpr ExpertsSlotsConfig kConfig = kExpertsSlotsConfigs[decltype(index)::value];
+      constexpr int kSlots = kConfig.slots;
       const auto kernel =
           takes_spans<T>(args) ? gemm_experts_slots<T, kSlots, true> : gemm_experts_slots<T, kSlots, false>;
-      const ExpertsSlotsTiles tiles(routing.slots, args.n, kSlots);
-      return launch(kernel, grid_for(tiles.count), kExpertsSlotsWarps * kWarpSize, stream, static_cast<T*>(args.y),
+      const ExpertsSlotsPlan plan = ExpertsSlotsPlan::of(routing.slots, args.n, kConfig);
+      return launch(kernel, grid_for(plan.blocks()), kExpertsSlotsWarps * kWarpSize, stream, static_cast<T*>(args.y),
                     args.ldy, static_cast<const T*>(args.x), args.ldx, args.n, args.weight,
-                    static_cast<const T*>(args.bias), routing);
+                    static_cast<const T*>(args.bias), routing, plan);
     });
   });
 }

@@ -70,27 +70,27 @@ __global__ void __launch_bounds__(kExpertsSlotsWarps* kWarpSize)
                        int64_t n,                // rows of W of an expert
                        const __grid_constant__ Weight weight,
                        const T* __restrict__ bias,  // [weight.rows] or null
-                       const __grid_constant__ Routing routing) {
+                       const __grid_constant__ Routing routing, const __grid_constant__ ExpertsSlotsPlan plan) {
   static_assert(Slots <= kWarpSize, "a lane writes the output of each");
   const SharedTable table = SharedTable::make();
   const int lane = threadIdx.x % kWarpSize;
   const int warp = threadIdx.x / kWarpSize;
-  const ExpertsSlotsTiles tiles(routing.slots, n, Slots);
-  for (int64_t tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
-    const int64_t row = tiles.first_row(tile) + warp;
-    if (row >= n) continue;  // the whole warp
-    const int64_t end = tiles.end_position(tile);
-    for (int64_t position = tiles.first_position(tile); position < end;) {
+  const int64_t first = plan.chunk(blockIdx.x) * Slots;
+  const int64_t end = min(first + Slots, routing.slots);
+  for (int64_t group = plan.first_group(blockIdx.x); group < plan.groups; group += plan.distance) {
+    const int64_t row = group * kExpertsSlotsWarps + warp;
+    if (row >= n) break;  // the whole warp
+    for (int64_t position = first; position < end;) {
       // The slots that come next and are of one expert, and their rows of x.
       const ExpertRun run = run_at(routing, position, end);
       const bool routed = run.expert != kNoExpert;
       const int count = static_cast<int>(run.end - position);
-      int64_t slots[Slots];
+      int slots[Slots];
       const T* rows[Slots];
 #pragma unroll
       for (int s = 0; s < Slots; ++s) {
-        slots[s] = s < count ? slot_at(routing, position + s) : -1;
-        rows[s] = x + (slots[s] >= 0 ? slots[s] / routing.top_k * ldx : 0);
+        slots[s] = s < count ? static_cast<int>(slot_at(routing, position + s)) : -1;
+        rows[s] = x + (slots[s] >= 0 ? row_of_x(routing, slots[s]) * ldx : 0);
       }
       // Multiply, and add up over the lanes.
       const int64_t matrix_row = routed ? run.expert * n + row : 0;
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kExpertsSlotsWarps* kWarpSize)
       for (int s = 0; s < Slots; ++s) {
         if (lane != s || slots[s] < 0) continue;
         const float scale = routed && routing.scale != nullptr ? routing.scale[slots[s]] : 1.0f;
-        y[slots[s] * ldy + row] = from_float<T>((sums[s] + addend) * scale);
+        y[int64_t{slots[s]} * ldy + row] = from_float<T>((sums[s] + addend) * scale);
       }
       position = run.end;
     }

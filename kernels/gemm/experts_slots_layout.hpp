@@ -26,26 +26,27 @@ constexpr int kExpertsSlotsWarps = 8;  // of a block, each with a row of W
 // expert.
 constexpr bool sorts_slots(const ExpertsSlotsConfig& config, bool sorted) { return config.slots > 1 && !sorted; }
 
-// A tile is some positions by some rows of W of an expert. Positions come first: neighbours share x.
-struct ExpertsSlotsTiles {
-  int64_t slots, rows;  // in all, of an expert
-  int64_t at_once;      // positions of a tile
-  int64_t groups;       // of rows
-  int64_t count;
+// A chunk is some positions, a group some rows of W of an expert. A block has one chunk, and goes through the groups at
+// a distance: one group as a rule, more where a grid cannot hold all. Neighbours read the same rows for other slots.
+//
+//     block     0     1     ...   chunks - 1   chunks   ...
+//     chunk     0     1     ...   chunks - 1     0      ...
+//     group     0     0     ...      0           1      ...
+struct ExpertsSlotsPlan {
+  uint32_t chunks;   // 1 or more
+  int64_t groups;    // 1 or more
+  int64_t distance;  // between the groups of a block
 
-  NF4_HD ExpertsSlotsTiles(int64_t the_slots, int64_t the_rows, int the_positions)
-      : slots(the_slots),
-        rows(the_rows),
-        at_once(the_positions),
-        groups((the_rows + kExpertsSlotsWarps - 1) / kExpertsSlotsWarps),
-        count((the_slots + the_positions - 1) / the_positions * groups) {}
-
-  NF4_HD int64_t first_position(int64_t tile) const { return tile / groups * at_once; }
-  NF4_HD int64_t end_position(int64_t tile) const {
-    const int64_t end = first_position(tile) + at_once;
-    return end < slots ? end : slots;
+  static constexpr ExpertsSlotsPlan of(int64_t slots, int64_t rows, const ExpertsSlotsConfig& config) {
+    constexpr int64_t kLargestGrid = 0x7fffffff;
+    const int64_t chunks = ceil_div(slots, config.slots);
+    const int64_t groups = ceil_div(rows, kExpertsSlotsWarps);
+    return {static_cast<uint32_t>(chunks), groups, groups < kLargestGrid / chunks ? groups : kLargestGrid / chunks};
   }
-  NF4_HD int64_t first_row(int64_t tile) const { return tile % groups * kExpertsSlotsWarps; }
+
+  constexpr int64_t blocks() const { return chunks * distance; }
+  NF4_HD int64_t chunk(uint32_t block) const { return block % chunks; }
+  NF4_HD int64_t first_group(uint32_t block) const { return block / chunks; }
 };
 
 }  // namespace nf4

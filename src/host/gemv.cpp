@@ -56,8 +56,9 @@ bool host_gemv_supports(const HostProduct& product) { return product.m == 1 && p
 // x in fp64.
 int64_t host_gemv_scratch(const HostProduct& product) { return product.weight.cols; }
 
-void host_gemv(const HostProduct& product, const Device& device, double* x) {
+void host_gemv(const HostProduct& product, const Device& device, double* scratch) {
   const Weight& weight = product.weight;
+  double* const x = scratch;
   with_dtype(product.dtype, [&](auto type) {
     using T = decltype(type);
     const T* bias = static_cast<const T*>(product.bias);

@@ -692,7 +692,7 @@ Check read_sort_experts(const Launch& launch, const Name&, const void* const* ar
   };
 }
 
-// gemm_experts_slots<T, Slots, Spans>(y, ldy, x, ldx, n, weight, bias, routing)
+// gemm_experts_slots<T, Slots, Spans>(y, ldy, x, ldx, n, weight, bias, routing, plan)
 Check read_experts_slots(const Launch& launch, const Name& kernel, const void* const* arguments) {
   const auto y = argument<const void*>(arguments, 0), x = argument<const void*>(arguments, 2),
              bias = argument<const void*>(arguments, 6);
@@ -700,6 +700,7 @@ Check read_experts_slots(const Launch& launch, const Name& kernel, const void* c
              n = argument<int64_t>(arguments, 4);
   const auto weight = argument<nf4::Weight>(arguments, 5);
   const auto routing = argument<nf4::Routing>(arguments, 7);
+  const auto plan = argument<nf4::ExpertsSlotsPlan>(arguments, 8);
   return [=](Expected& call) {
     const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
     if (call.launches != (sorts(call) ? 1 : 0)) return std::string("order");
@@ -716,8 +717,11 @@ Check read_experts_slots(const Launch& launch, const Name& kernel, const void* c
     const int64_t slots = setting(call, "slots");
     const bool rows = args.routing.slots / args.routing.top_k == 1 || args.ldx * size_of(args.dtype) % 16 == 0;
     const bool spans = weight.cols % 32 == 0 && aligned(weight.codes, 16) && aligned(x, 16) && rows;
+    const int64_t chunks = up(args.routing.slots, slots), groups = up(n, 8);
+    const int64_t distance = std::min(groups, 0x7fffffff / chunks);
+    if (plan.chunks != chunks || plan.groups != groups || plan.distance != distance) return std::string("plan");
     return first_of({wrong_with_name(kernel, {type_name(args.dtype), std::to_string(slots), text_of(spans)}),
-                     wrong_with_grid(launch, up(args.routing.slots, slots) * up(n, 8), 256)});
+                     wrong_with_grid(launch, chunks * distance, 256)});
   };
 }
 

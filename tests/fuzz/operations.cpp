@@ -321,8 +321,9 @@ class Routing {
   static nf4_routing_t make_view(Input& input) {
     nf4_routing_t view = NF4_ROUTING_INIT;
     view.struct_size = input.struct_size(sizeof view);
-    view.top_k = input.rarely(16) ? input.extent() : 1 + static_cast<int64_t>(input.size(3));
-    view.slots = input.rarely(16) ? input.extent() : view.top_k * static_cast<int64_t>(input.size(5));
+    const int64_t top_k = 1 + static_cast<int64_t>(input.size(3));
+    view.top_k = input.rarely(16) ? input.extent() : top_k;
+    view.slots = input.rarely(16) ? input.extent() : top_k * static_cast<int64_t>(input.size(5));
     view.experts = input.rarely(16) ? input.extent() : static_cast<int64_t>(input.size(4));
     view.ids_dtype = input.rarely(32) ? input.enumerator(NF4_I64) : input.rarely(2) ? NF4_I32 : NF4_I64;
     view.reserved = input.rarely(64) ? 1 : 0;

@@ -65,6 +65,14 @@ TEST_CASE("experts: each position has its slot and expert, and runs are as long 
   }
 }
 
+TEST_CASE("experts: a slot's row of x is that of its token") {
+  for (const int64_t top_k : {int64_t{1}, int64_t{3}, int64_t{8}, int64_t{1} << 30, (int64_t{1} << 31) - 1}) {
+    const Routing routing{1, top_k, top_k, nullptr, false, nullptr, nullptr, nullptr};
+    for (const int64_t slot : {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{8}, (int64_t{1} << 31) - 2})
+      CHECK(row_of_x(routing, slot) == slot / top_k);
+  }
+}
+
 TEST_CASE("experts: an id is taken in all of its bits") {
   const std::vector<int64_t> ids = {0, 4, 5, -1, INT64_MIN, INT64_MAX, int64_t{1} << 32, (int64_t{1} << 32) + 2};
   const Routing routing{5, 8, 1, ids.data(), true, nullptr, nullptr, nullptr};
