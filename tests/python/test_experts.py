@@ -1,6 +1,8 @@
 """Mixtures of experts of transformers in NF4, on the host: models with random weights, as small as they can be."""
 
+import contextlib
 import copy
+import io
 import json
 import os
 import pathlib
@@ -13,6 +15,8 @@ from unittest import mock
 
 import nf4
 import support
+from nf4 import __main__ as main
+from nf4 import checkpoint
 
 try:
     import accelerate  # noqa: F401
@@ -306,7 +310,8 @@ class LeftTest(ExpertsTest):
         self.assertNotIsInstance(model.model.layers[0].mlp.experts, PackedExperts)
         expected = logits(model)
         model.save_pretrained(self.out)
-        again = load(QWEN, self.out)
+        with self.assertLogs("nf4", "WARNING"):
+            again = load(QWEN, self.out)
         self.assertEqual(nf4.status()["experts"]["packed"], [EXPERTS])
         self.assertTrue(torch.equal(logits(again), expected))
         again.save_pretrained(self.out + "-2")
@@ -731,6 +736,84 @@ class TrainingTest(ExpertsTest):
         self.assertLess(distance(logits(dense), expected), 1e-5)
         dense.save_pretrained(self.out)
         self.assertIn(f"{EXPERTS}.4.down_proj.weight", tensors(self.out))
+
+
+class CheckpointTest(ExpertsTest):
+    """python3 -m nf4 quantize --experts: what is packed at load, without transformers doing it."""
+
+    def check(self, name, active):
+        new_model(name).save_pretrained(self.folder)
+        self.enable()
+        model = load(name, self.folder, False)
+        expected = logits(model)
+        model.save_pretrained(self.out + "-2")
+        if not active:
+            nf4.disable()
+        packed = checkpoint.quantize(self.folder, self.out, experts=True)
+        self.assertEqual(len(packed), len([key for key in tensors(self.out) if key.endswith(".absmax")]))
+        found, saved = tensors(self.out), tensors(self.out + "-2")
+        self.assertEqual(sorted(found), sorted(saved))
+        for key, value in saved.items():
+            self.assertTrue(torch.equal(found[key], value), key)
+        self.enable(experts=False)
+        again = load(name, self.out)
+        self.assert_packed(again)
+        self.assertTrue(torch.equal(logits(again), expected))
+
+    def test_matrices(self):
+        """Whether or not the plug-in has its own way of loading in place at the time."""
+        self.check("MixtralForCausalLM", active=True)
+
+    def test_matrices_without_the_plugin(self):
+        self.check(QWEN, active=False)
+
+    def test_stacks(self):
+        self.check("GptOssForCausalLM", active=True)
+
+    def test_stacks_of_gate_and_up(self):
+        """As transformers holds them, if it is told to save them so."""
+        new_model(QWEN).save_pretrained(self.folder, save_original_format=False)
+        self.assertIn(f"{EXPERTS}.gate_up_proj", tensors(self.folder))
+        checkpoint.quantize(self.folder, self.out, experts=True)
+        self.enable()
+        expected = logits(load(QWEN, self.folder, False))
+        self.assertTrue(torch.equal(logits(load(QWEN, self.out)), expected))
+
+    def test_stacks_without_the_plugin(self):
+        self.check("GptOssForCausalLM", active=False)
+
+    def test_command(self):
+        """inspect shows the matrices of all experts of a layer as one."""
+        new_model(QWEN).save_pretrained(self.folder)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            main.main(["quantize", self.folder, self.out, "--experts", "--nested", "--exclude", r"layers\.0\.mlp"])
+            main.main(["inspect", self.out, "--original", self.folder])
+        lines = [line.split() for line in out.getvalue().splitlines() if "experts" in line]
+        *layers, last = lines
+        self.assertEqual(
+            [line[0] for line in layers], [f"{EXPERTS}.*.{name}_proj.weight" for name in ("down", "gate", "up")]
+        )
+        for line in layers:
+            self.assertEqual(line[1:6], ["nf4", "5x64x64", "float32", "64", "yes"])
+            self.assertLess(float(line[-1]), 0.12)
+        self.assertEqual(" ".join(last), "error: ||NF4(W) - W|| / ||W||, of experts the largest")
+
+    def test_refused(self):
+        new_model(QWEN).save_pretrained(self.folder)
+        found = tensors(self.folder)
+        del found[f"{EXPERTS}.2.up_proj.weight"]
+        save_file(found, os.path.join(self.folder, "model.safetensors"), {"format": "pt"})
+        with self.assertRaisesRegex(checkpoint.FileError, f"has not the weights of experts, '{EXPERTS}.gate_up_proj'"):
+            checkpoint.quantize(self.folder, self.out, experts=True)
+        new_model(QWEN, moe_intermediate_size=33, hidden_size=72).save_pretrained(self.folder)
+        with self.assertRaisesRegex(
+            checkpoint.FileError, "'model.layers.0.mlp.experts' cannot be packed: .* 2376 weights"
+        ):
+            checkpoint.quantize(self.folder, self.out, experts=True)
+        transformers.LlamaForCausalLM(transformers.LlamaConfig(**DECODER)).save_pretrained(self.folder)
+        with self.assertRaisesRegex(checkpoint.FileError, "has not the weights of experts that"):
+            checkpoint.quantize(self.folder, self.out, experts=True)
 
 
 class CompileTest(ExpertsTest):
