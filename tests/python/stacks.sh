@@ -4,6 +4,7 @@
 #   oldest          the oldest versions of src/python/nf4/_versions.py
 #   oldest_values   the same, with the oldest bitsandbytes whose kernels for the CPU round as those for CUDA do
 #   runtimes        what else libnf4 is linked to, as PyPI has it today
+#   oldest_experts  newest, with the oldest transformers whose experts the plug-in knows
 # Those that are there are brought up to date. Prints what is in them; exits with 77 where PyPI cannot be reached.
 set -euo pipefail
 folder=$(realpath -m "$1")
@@ -34,7 +35,11 @@ environment newest --no-deps vllm-bnb-plugin
 environment oldest "${oldest[@]}" "${needed[@]}"
 environment oldest_values --no-deps bitsandbytes==0.49.0
 environment runtimes numpy onnx onnxruntime jax
+environment oldest_experts "transformers==$(python3 -c '
+import runpy
+print(runpy.run_path("src/python/nf4/_versions.py")["EXPERTS"])')"
 packages() { "$folder/$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
-packages oldest >"$(packages oldest_values)/oldest.pth" # all but bitsandbytes
+packages oldest >"$(packages oldest_values)/oldest.pth"   # all but bitsandbytes
+packages newest >"$(packages oldest_experts)/newest.pth"  # all but transformers and what it needs
 
-for name in newest oldest oldest_values runtimes; do versions $name; done
+for name in newest oldest oldest_values oldest_experts runtimes; do versions $name; done

@@ -7,6 +7,7 @@ import pathlib
 import runpy
 import subprocess
 import sys
+import tempfile
 import types
 import unittest
 from unittest import mock
@@ -14,6 +15,7 @@ from unittest import mock
 import nf4
 import support
 from nf4 import _library, plugin
+from nf4._transformers.after_import import after_import
 
 
 class FakeReplacements:
@@ -23,10 +25,11 @@ class FakeReplacements:
         self.failure = failure
         self.made = []
 
-    def Replacements(self):
+    def Replacements(self, quantize_experts):
         if self.failure:
             raise self.failure
         self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={}, limits={})))
+        self.made[-1].experts.quantize = quantize_experts
         return self.made[-1]
 
 
@@ -56,7 +59,8 @@ class PluginTest(unittest.TestCase):
         environment = mock.patch.dict(os.environ)
         environment.start()
         self.addCleanup(environment.stop)
-        os.environ.pop("NF4_DISABLE", None)
+        for name in ("NF4_DISABLE", "NF4_EXPERTS"):
+            os.environ.pop(name, None)
 
     def assert_keeps_its_own(self, reason):
         with self.assertNoLogs("nf4", "INFO"):
@@ -94,6 +98,20 @@ class PluginTest(unittest.TestCase):
         self.assertRegex(nf4.status()["reason"], "disable")
         with self.assertNoLogs("nf4", "INFO"):  # said already
             self.assertTrue(nf4.enable()["enabled"])
+
+    def test_experts(self):
+        """They are quantized where the environment or the caller says so, and a call that says nothing changes nothing."""
+        nf4.enable()
+        experts = self.replacements.made[-1].experts
+        self.assertIs(experts.quantize, False)
+        for asked, quantize in ((True, True), (None, True), (False, False), (None, False)):
+            nf4.enable(experts=asked)
+            self.assertIs(experts.quantize, quantize)
+        for value, quantize in (("1", True), ("0", False), ("", False)):
+            nf4.disable()
+            os.environ["NF4_EXPERTS"] = value
+            nf4.enable()
+            self.assertIs(self.replacements.made[-1].experts.quantize, quantize)
 
     def test_versions(self):
         """Which were tried, and which of those that are installed were not."""
@@ -192,6 +210,54 @@ class PluginTest(unittest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "bitsandbytes cannot be imported"):
             nf4.enable()
         self.assertFalse(nf4.status()["enabled"])
+
+
+class AfterImportTest(unittest.TestCase):
+    """What is to be done to a module that somebody may import later."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        package = pathlib.Path(folder.name, "some_package")
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "module.py").write_text("value = 1")
+        for patch in (mock.patch.object(sys, "path", [folder.name, *sys.path]), mock.patch.dict(sys.modules),
+                      mock.patch.object(sys, "meta_path", list(sys.meta_path))):  # fmt: skip
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.seen = []
+
+    def after_import(self):
+        return after_import("some_package.module", lambda module: self.seen.append(module.value))
+
+    def test_later(self):
+        before = list(sys.meta_path)
+        self.after_import()
+        importlib.import_module("some_package")
+        self.assertEqual(self.seen, [])
+        module = importlib.import_module("some_package.module")
+        self.assertEqual(self.seen, [1])
+        self.assertEqual(module.value, 1)
+        self.assertEqual(sys.meta_path, before)
+
+    def test_already(self):
+        importlib.import_module("some_package.module")
+        before = list(sys.meta_path)
+        self.after_import()()
+        self.assertEqual(self.seen, [1])
+        self.assertEqual(sys.meta_path, before)
+
+    def test_undone(self):
+        self.after_import()()
+        importlib.import_module("some_package.module")
+        self.assertEqual(self.seen, [])
+
+    def test_no_such_module(self):
+        after_import("some_package.other", self.seen.append)
+        with self.assertRaises(ModuleNotFoundError):
+            importlib.import_module("some_package.other")
+        self.assertEqual(self.seen, [])
 
 
 class ImportTest(unittest.TestCase):

@@ -43,11 +43,14 @@ __all__ = [
 _MODULES = ("checkpoint", "operators")
 
 
-def enable() -> dict[str, Any]:
-    """Lets bitsandbytes use libnf4 for NF4 on CUDA. Returns status(). Does nothing where it is already so."""
+def enable(experts: bool | None = None) -> dict[str, Any]:
+    """Lets bitsandbytes use libnf4 for NF4 on CUDA. Returns status(). Does nothing where it is already so.
+
+    `experts` tells whether transformers packs the experts of a model that it loads in 4 bits; None leaves that as it is,
+    which at first is what NF4_EXPERTS says in the environment, or no."""
     from . import plugin
 
-    return plugin.enable()
+    return plugin.enable(experts)
 
 
 def disable() -> dict[str, Any]:

@@ -78,8 +78,8 @@ def _signals_raise() -> Iterator[None]:
 def quantize(arguments: argparse.Namespace) -> None:
     job = checkpoint.Quantization(
         arguments.input, arguments.output, blocksize=arguments.blocksize, nested=arguments.nested,
-        include=arguments.include, exclude=arguments.exclude, config=arguments.config, shard_size=arguments.shard_size,
-        force=arguments.force, device=arguments.device,
+        include=arguments.include, exclude=arguments.exclude, experts=arguments.experts, config=arguments.config,
+        shard_size=arguments.shard_size, force=arguments.force, device=arguments.device,
     )  # fmt: skip
     bar = ProgressBar(sys.stderr)
     try:
@@ -104,15 +104,20 @@ def inspect(arguments: argparse.Namespace) -> None:
     packed = checkpoint.open(arguments.path)
     original = checkpoint.open(arguments.original) if arguments.original else None
     layers = checkpoint.layers(packed)
-    names = [printable(layer.name) for layer in layers]
+    groups = checkpoint.grouped(layers)
+    names = list(map(printable, groups))
     width = max(map(len, [*names, "layer"]))
     columns = f"{{:<{width}}} {{:>4}} {{:>15}} {{:>9}} {{:>9}} {{:>6}} {{:>12}} {{:>8}}"
     print(columns.format("layer", "type", "shape", "dtype", "blocksize", "nested", "bytes", "error"))
-    for name, layer in zip(names, layers):
-        error = checkpoint.error(packed, layer, original) if original else None
+    for name, group in zip(names, groups.values()):
+        errors = [checkpoint.error(packed, layer, original) for layer in group] if original else []
+        known = [error for error in errors if error is not None]
+        first = group[0]
+        shape = [len(group), *first.shape] if len(group) > 1 else first.shape
         print(columns.format(
-            name, layer.quant_type, "x".join(map(str, layer.shape)), printable(layer.dtype), layer.blocksize,
-            "yes" if layer.nested else "no", layer.nbytes, "-" if error is None else f"{error:.5f}",
+            name, first.quant_type, "x".join(map(str, shape)), printable(first.dtype), first.blocksize,
+            "yes" if first.nested else "no", sum(layer.nbytes for layer in group),
+            f"{max(known):.5f}" if known else "-",
         ))  # fmt: skip
     nbytes = sum(layer.nbytes for layer in layers)
     total = sum(tensor.nbytes for tensor in packed.tensors.values())
@@ -121,7 +126,8 @@ def inspect(arguments: argparse.Namespace) -> None:
           + (f", {8 * nbytes / weights:.3f} bits each" if weights else ""))  # fmt: skip
     print(f"all else: {total - nbytes} bytes")
     if original:
-        print("error: ||NF4(W) - W|| / ||W||")
+        largest = ", of experts the largest" if len(groups) < len(layers) else ""
+        print(f"error: ||NF4(W) - W|| / ||W||{largest}")
 
 
 def status(_: argparse.Namespace) -> None:
@@ -162,6 +168,8 @@ def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     command.add_argument("--include", metavar="REGEX",
                          help="pack the matrices whose name matches, whatever transformers would pack")  # fmt: skip
     command.add_argument("--exclude", metavar="REGEX", help="leave those whose name matches as they are")
+    command.add_argument("--experts", action="store_true",
+                         help="pack the weights of experts too, one by one; the plug-in loads them")  # fmt: skip
     command.add_argument("--config", metavar="FILE", help="the model's config.json (default: the one beside MODEL)")
     command.add_argument("--shard-size", metavar="SIZE", default=SHARD_SIZE,
                          help="most bytes of a file in a folder, such as 5GB (default: %(default)s)")  # fmt: skip

@@ -6,3 +6,7 @@ TRIED = {
     "transformers": ("4.51.3", "5.24.0"),
     "bitsandbytes": ("0.45.0", "0.50.2"),
 }
+
+# The first transformers whose way of loading experts the plug-in knows. Before 5.0 they were matrices, which need no more
+# than Linear4bit.
+EXPERTS = "5.17.0"

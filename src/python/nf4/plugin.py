@@ -7,6 +7,7 @@ replaced, as far as a version has it:
     Linear4bit.forward                      a short way for products without gradients, for the CPU's sake
     C functions, bound by name              what bitsandbytes 0.45 calls, and what Unsloth binds by ctypes
     an operator of vllm-bnb-plugin          what vLLM multiplies by
+    how transformers loads experts          packed matrices become a stack; dense ones are packed, if that is asked for
 
 Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
 """
@@ -79,13 +80,20 @@ def autoload() -> None:
         log.warning("bitsandbytes keeps its own kernels: %s", _reason, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
-def enable() -> dict[str, Any]:
+def _experts_asked() -> bool:
+    return os.environ.get("NF4_EXPERTS", "") not in ("", "0")
+
+
+def enable(experts: bool | None = None) -> dict[str, Any]:
     """See nf4.enable. Unlike autoload, it raises what goes wrong."""
     try:
         import bitsandbytes  # noqa: F401  which may have called autoload
     except ImportError as error:
         raise RuntimeError(f"bitsandbytes cannot be imported: {error}") from error
     _enable()
+    with _lock:
+        if _replacements is not None and experts is not None:
+            _replacements.experts.quantize = experts
     return status()
 
 
@@ -103,7 +111,7 @@ def _enable() -> None:
             return
         from ._bitsandbytes import Replacements
 
-        _replacements = Replacements()
+        _replacements = Replacements(_experts_asked())
         if not _announced:
             _announced = True
             log.info(
@@ -126,8 +134,10 @@ def disable() -> dict[str, Any]:
 def status() -> dict[str, Any]:
     """See nf4.status: `enabled`; `reason`, why not; `cuda`, whether libnf4 was built with it, None where it cannot
     tell; `replaced`, what is; `unusable_devices`, those that libnf4 refused, and why; `limited_devices`, those on which
-    some products stay bitsandbytes' own, and which; versions; `tried`, the oldest and the newest version that was, by
-    package; `untried`, those of the installed packages that are older or newer, which are used all the same."""
+    some products stay bitsandbytes' own, and which; `experts`, whether transformers quantizes the experts of a model that
+    it loads, and of the last one `packed`, the modules whose experts are in NF4, and `left`, the others and why; versions;
+    `tried`, the oldest and the newest version that was, by package; `untried`, those of the installed packages that are
+    older or newer, which are used all the same."""
     versions = {package: _version(package) for package in (*TRIED, "nf4")}
     with _lock:
         enabled = _replacements is not None
@@ -139,6 +149,7 @@ def status() -> dict[str, Any]:
             "replaced": list(_replacements.names) if enabled else [],
             "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
             "limited_devices": dict(_replacements.devices.limits) if enabled else {},
+            "experts": _replacements.experts.status() if enabled else {},
             **versions,
             "tried": dict(TRIED),
             "untried": {package: versions[package] for package in TRIED if _is_untried(package, versions[package])},

@@ -6,6 +6,8 @@ import pytest
 import torch
 from conftest import bitsandbytes_alone
 
+import nf4
+
 transformers = pytest.importorskip("transformers")
 
 STEPS = 12
@@ -81,6 +83,48 @@ def test_generate(folder, cache):
     chosen = logits.gather(2, out[:, 16:, None])[..., 0]
     largest = logits.amax(dim=2)
     assert (largest - chosen <= 2 * 2**-7 * largest.abs()).all()
+
+
+@pytest.fixture
+def experts_folder(tmp_path):
+    config = transformers.Qwen3MoeConfig(
+        hidden_size=512, intermediate_size=1024, moe_intermediate_size=256, num_experts=16, num_experts_per_tok=4,
+        num_hidden_layers=3, num_attention_heads=8, num_key_value_heads=4, head_dim=64, vocab_size=2048,
+        initializer_range=0.05, norm_topk_prob=True,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    transformers.Qwen3MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "dense")
+    nf4.enable(experts=True)
+    yield tmp_path
+    nf4.enable(experts=False)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_experts(experts_folder, nested):
+    """Packed experts: as near to transformers' own products of the same weights as bf16 allows, saved and loaded again the
+    same bits, and in one compiled graph. One row of x and many."""
+    if not hasattr(transformers, "Qwen3MoeConfig") or nf4.status()["experts"] == {}:
+        pytest.skip("a transformers without experts")
+    model = load(experts_folder / "dense", nested)
+    assert len(nf4.status()["experts"]["packed"]) == 3, nf4.status()["experts"]
+    for x in (tokens(1), tokens(), torch.cat([tokens()] * 8)):
+        with torch.no_grad():
+            ours = model(x).logits
+            with bitsandbytes_alone():
+                theirs = model(x).logits
+        assert distance(ours, theirs) < 0.05
+    model.save_pretrained(experts_folder / "packed")
+    again = transformers.AutoModelForCausalLM.from_pretrained(
+        experts_folder / "packed", device_map={"": 0}, dtype=torch.bfloat16
+    )
+    x = tokens(1)
+    with torch.no_grad():
+        expected = model(x).logits
+        assert torch.equal(again(x).logits, expected)
+        step = torch.compile(again.forward, fullgraph=True)
+        assert distance(step(input_ids=x, use_cache=False).logits, expected) < 0.05
+    out = again.generate(tokens(16), max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0)
+    assert out.shape == (BATCH, 24)
 
 
 def losses(folder, peft):

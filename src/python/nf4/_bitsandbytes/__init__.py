@@ -6,6 +6,8 @@
     inductor.py    a pass of torch.compile that groups products of the same x
     vllm.py        the operator of vllm-bnb-plugin that multiplies by the parts of a layer
 
+    ../_transformers/   how transformers loads, saves and multiplies mixtures of experts
+
 Two rules hold for all of them. Whatever is not for libnf4, or is refused by it, goes to what was there before, with its
 arguments as they came (fallback.py). And each is taken away without what others have put on top of it since (patch.py).
 """
@@ -32,8 +34,8 @@ log = logging.getLogger("nf4")
 class Replacements:
     """Everything, put in place when it is made, or nothing if that raises. `names` tells what."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    def __init__(self, quantize_experts: bool = False) -> None:
+        self._names: list[str] = []
         self.devices = Devices()
         self._undo: list[Callable[[], None]] = []
         codes = Codes()
@@ -43,9 +45,14 @@ class Replacements:
             self._replace_symbols(codes)
             self._group_products(kernels)
             self._replace_vllm(kernels)
+            self._replace_loading_of_experts(quantize_experts)
         except BaseException:
             self.undo()
             raise
+
+    @property
+    def names(self) -> list[str]:
+        return self._names + self.experts.names
 
     def undo(self) -> None:
         while self._undo:
@@ -57,7 +64,7 @@ class Replacements:
         ours = operators.Operators(operators.original_kernels(), self.devices, codes)
         kernels = ours.kernels()
         self._undo.append(operators.register(kernels))
-        self.names += kernels
+        self._names += kernels
         return ours
 
     def _replace_forward(self) -> None:
@@ -66,7 +73,7 @@ class Replacements:
         forward = linear.short_forward(layer.forward, self.devices)
         self._undo.append(functools.partial(linear.deactivate, forward))
         self._undo.append(replace_attribute(layer, "forward", forward))
-        self.names.append("Linear4bit.forward")
+        self._names.append("Linear4bit.forward")
 
     def _replace_symbols(self, codes: Codes) -> None:
         native = bitsandbytes.functional.lib
@@ -74,7 +81,7 @@ class Replacements:
         self._undo.append(ours.deactivate)
         for name, function in ours.functions.items():
             self._undo.append(replace_attribute(native, name, function))
-        self.names += ours.functions
+        self._names += ours.functions
 
     def _group_products(self, kernels: operators.Operators | None) -> None:
         if kernels is None or not hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
@@ -88,7 +95,7 @@ class Replacements:
         except Exception as error:  # inside of torch, all may change: without the pass all else still works
             log.warning("torch.compile does not group products of the same x: %s: %s", type(error).__name__, error)
             return
-        self.names.append("torch.compile: products of the same x")
+        self._names.append("torch.compile: products of the same x")
 
     def _replace_vllm(self, kernels: operators.Operators | None) -> None:
         original = vllm.known()
@@ -99,4 +106,10 @@ class Replacements:
         except Exception as error:  # without it all else still works
             log.warning("vLLM multiplies by the parts of a layer one by one: %s: %s", type(error).__name__, error)
             return
-        self.names.append("vLLM: parts of a layer")
+        self._names.append("vLLM: parts of a layer")
+
+    def _replace_loading_of_experts(self, quantize: bool) -> None:
+        from .._transformers import Experts  # which takes from this package
+
+        self.experts = Experts(self.devices, quantize)
+        self._undo.append(self.experts.undo)

@@ -12,13 +12,14 @@ from .quantization import Quantization, quantize
 from .reading import open
 from .safetensors import FileError
 from .selection import quantization_config
-from .state import Layer, error, layers, weight
+from .state import Layer, error, grouped, layers, weight
 
 __all__ = [
     "FileError",
     "Layer",
     "Quantization",
     "error",
+    "grouped",
     "layers",
     "open",
     "quantization_config",

@@ -5,8 +5,8 @@ and works out which key of the checkpoint is which parameter. There it is stoppe
 """
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 
 class Unanswered(Exception):
@@ -22,14 +22,36 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """A tensor of a checkpoint that holds the matrices of all experts, and what they are called one by one."""
+
+    experts: int
+    shape: Tuple[int, int]  # of the matrices of one expert, one below the other
+    transposed: bool  # [E, K, N] in the checkpoint
+    names: Tuple[str, ...]  # of the matrices of an expert, "*" for its number
+    bias: Optional[Tuple[str, str]]  # the key of the stack of biases, and what one is called
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Weights that transformers holds as one of three sizes, and the plug-in can pack."""
+
+    matrices: List[str] = field(default_factory=list)  # keys, where the checkpoint has them one by one
+    stacks: Dict[str, Stack] = field(default_factory=dict)  # by key, where it has them as they are in the model
+    unmatched: List[str] = field(default_factory=list)  # parameters of which the checkpoint has neither, or not all
+    left: Dict[str, str] = field(default_factory=dict)  # modules that cannot be packed, and why
+
+
+@dataclass(frozen=True)
 class Answer:
     linears: Dict[str, Linear]  # by the key of their weight in the checkpoint
     unmatched: List[str]  # modules whose weight is no tensor of the checkpoint, as it is merged or split there
+    experts: Optional[Experts] = None  # None where transformers is too old to hold them so
 
 
 class _Stopped(Exception):
-    def __init__(self, model: Any, names: Iterable[Tuple[str, str]]) -> None:
-        self.model, self.names = model, names
+    def __init__(self, model: Any, names: Iterable[Tuple[str, str]], experts: Optional[Experts] = None) -> None:
+        self.model, self.names, self.experts = model, names, experts
 
 
 def _renamed(model: Any, keys: Iterable[str], transforms: Iterable[Any]) -> Iterator[Tuple[str, str]]:
@@ -53,11 +75,67 @@ def _renamed(model: Any, keys: Iterable[str], transforms: Iterable[Any]) -> Iter
             yield key, name
 
 
+def _experts(model: Any, keys: Iterable[str], transforms: Iterable[Any], skipped: Any) -> Optional[Experts]:
+    """What the plug-in could pack of the experts of `model`."""
+    from .._transformers import is_known_version
+
+    if not is_known_version():
+        return None
+    from transformers import core_model_loading as loading
+
+    from .._transformers.names import bias_template, learn
+    from .._transformers.quantizer import records_of
+
+    transforms, found = list(transforms), Experts()
+    records = records_of(model, skipped)
+    learn(records, [transform for transform in transforms if isinstance(transform, loading.WeightConverter)])
+    renamings = [transform for transform in transforms if isinstance(transform, loading.WeightRenaming)]
+    parameters: Dict[str, Any] = {}  # (record, name) by the name of a stack or of one of its matrices
+    for record in records:
+        if record.reason is not None:
+            found.left[record.path] = record.reason
+            continue
+        for name, templates in record.templates.items():
+            parameters[f"{record.path}.{name}"] = record, name
+            for number in range(record.shapes[name][0]):
+                for template in templates:
+                    parameters[f"{record.path}.{template.replace('*', str(number))}"] = record, name
+    counts: Dict[str, int] = {}
+    for key in keys:
+        # A key that is renamed and one that is in the model as it is.
+        for rules in (renamings, []):
+            renamed, _ = loading.rename_source_key(key, rules, [], model.base_model_prefix, parameters)
+            if renamed in parameters:
+                break
+        else:
+            continue
+        record, name = parameters[renamed]
+        full = f"{record.path}.{name}"
+        if renamed != full:
+            found.matrices.append(key)
+            counts[full] = counts.get(full, 0) + 1
+            continue
+        templates, (experts, rows, cols) = record.templates[name], record.shapes[name]
+        place = key[: len(key) - len(name)]
+        bias = bias_template(templates[0]) if record.has_bias else None
+        found.stacks[key] = Stack(experts, (rows, cols), record.is_transposed,
+                                  tuple(place + template for template in templates),
+                                  (f"{key}_bias", place + bias) if bias else None)  # fmt: skip
+        counts[full] = experts * len(templates)
+    for record in records:
+        for name, templates in record.templates.items() if record.reason is None else ():
+            if counts.get(f"{record.path}.{name}", 0) != record.shapes[name][0] * len(templates):
+                found.unmatched.append(f"{record.path}.{name}")
+    return found
+
+
 def _stopping(model_class: Any) -> Any:
     """A `model_class` whose from_pretrained raises _Stopped once it knows the model and the names."""
 
     def load_pretrained_model(model: Any, state_dict: Any, _: Any, load_config: Any, *__: Any, **___: Any) -> None:
-        raise _Stopped(model, _renamed(model, state_dict, load_config.weight_mapping or []))
+        transforms = load_config.weight_mapping or []
+        skipped = load_config.hf_quantizer.modules_to_not_convert
+        raise _Stopped(model, _renamed(model, state_dict, transforms), _experts(model, state_dict, transforms, skipped))
 
     def key_renaming_mapping(self: Any, *arguments: Any, **options: Any) -> None:
         raise _Stopped(self, model_class._get_key_renaming_mapping(self, *arguments, **options).items())
@@ -80,7 +158,9 @@ def _answer(stopped: _Stopped) -> Answer:
             modules[f"{name}.weight"] = Linear(name, issubclass(source, Conv1D))
     linears = {key: modules[name] for key, name in stopped.names if name in modules}
     matched = {linear.module for linear in linears.values()}
-    return Answer(linears, [linear.module for linear in modules.values() if linear.module not in matched])
+    return Answer(
+        linears, [linear.module for linear in modules.values() if linear.module not in matched], stopped.experts
+    )
 
 
 def _ask(config: Dict[str, Any], keys: Iterable[str]) -> Answer:

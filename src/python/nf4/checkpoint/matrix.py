@@ -1,7 +1,8 @@
 """A matrix of a checkpoint, read a range of elements at a time, as it lies there or transposed."""
 
+import math
 from dataclasses import dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
 
@@ -21,9 +22,31 @@ def typed(array: Any, dtype: str) -> Any:
     return Bfloat16(array) if dtype == "BF16" else array
 
 
+class Cut:
+    """A tensor of a checkpoint in pieces, each to be read as if it were a tensor of its own."""
+
+    def __init__(self, checkpoint: Checkpoint, whole: Tensor) -> None:
+        self.checkpoint, self.whole = checkpoint, whole
+
+    def piece(self, name: str, shape: Tuple[int, ...], begin: int) -> Tensor:
+        """The piece of this shape that begins at element `begin`."""
+        itemsize = NUMPY[self.whole.dtype].itemsize
+        first = self.whole.begin + begin * itemsize
+        return Tensor(name, self.whole.dtype, shape, first, first + math.prod(shape) * itemsize)
+
+    def read(self, tensor: Tensor, begin: int = 0, end: Optional[int] = None) -> bytes:
+        """Bytes [begin, end) of a piece."""
+        first = tensor.begin - self.whole.begin
+        end = tensor.nbytes if end is None else end
+        return self.checkpoint.read(self.whole, first + begin, first + end)
+
+
+Source = Union[Checkpoint, Cut]
+
+
 @dataclass(frozen=True)
 class Matrix:
-    checkpoint: Checkpoint
+    checkpoint: Source
     tensor: Tensor
     transposed: bool = False  # against how it lies in the checkpoint
 

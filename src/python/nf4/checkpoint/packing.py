@@ -8,8 +8,7 @@ import numpy as np
 from .._handle import Handle
 from .._library import codebook, packed_size
 from . import state
-from .matrix import DTYPES, Matrix, typed
-from .reading import Checkpoint
+from .matrix import DTYPES, Matrix, Source, typed
 from .safetensors import Tensor, Writer
 
 _COPIED = 1 << 25  # bytes at a time
@@ -61,7 +60,7 @@ def new_packer(device: Optional[int]) -> Any:
 class Copied:
     """A tensor that is written as it is."""
 
-    checkpoint: Checkpoint
+    checkpoint: Source
     tensor: Tensor
 
     @property

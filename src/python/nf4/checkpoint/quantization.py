@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional, Union
 
 from .._library import BLOCKSIZES
 from . import folders, output
+from .experts import expert_biases, expert_matrices
 from .matrix import DTYPES, Matrix
 from .packing import Copied, Packed, new_packer
 from .reading import INDEX, Path, folder_of
@@ -24,7 +25,7 @@ class Quantization:
 
     def __init__(
         self, source: Path, target: Path, *, blocksize: int = 64, nested: bool = False, include: Optional[str] = None,
-        exclude: Optional[str] = None, config: Optional[Path] = None,
+        exclude: Optional[str] = None, experts: bool = False, config: Optional[Path] = None,
         shard_size: Union[int, str] = folders.SHARD_SIZE, force: bool = False, device: Optional[int] = None,
     ) -> None:  # fmt: skip
         if blocksize not in BLOCKSIZES:
@@ -42,19 +43,26 @@ class Quantization:
         self._config = None if config_path is None else read_config(config_path)
         if self._config is not None and self._config.get("quantization_config") and (self._folder or not include):
             raise FileError(f"{config_path}: has a quantization_config; expected a model that is not quantized yet")
-        selection = select(self.checkpoint, self._config, config_path, include, exclude)
-        self.packed = list(selection.transposed)
+        selection = select(self.checkpoint, self._config, config_path, include, exclude, experts)
         self.mismatched = selection.mismatched
-        dtype = config_dtype(self._config or {}) or DTYPES[self.checkpoint.tensors[self.packed[0]].dtype]
-        self.quantization_config = quantization_config(nested=nested, dtype=dtype, skipped=selection.skipped)
-
         items: List[Union[Copied, Packed]] = []
         for tensor in self.checkpoint.tensors.values():
             if tensor.name in selection.transposed:
                 matrix = Matrix(self.checkpoint, tensor, selection.transposed[tensor.name])
                 items.append(Packed(matrix, blocksize, nested))
+            elif tensor.name in selection.stacks:
+                matrices = expert_matrices(self.checkpoint, tensor, selection.stacks[tensor.name])
+                items += (Packed(matrix, blocksize, nested) for matrix in matrices)
+            elif tensor.name in selection.biases:
+                items += (
+                    Copied(*piece) for piece in expert_biases(self.checkpoint, tensor, selection.biases[tensor.name])
+                )
             else:
                 items.append(Copied(self.checkpoint, tensor))
+        packed = [item for item in items if isinstance(item, Packed)]
+        self.packed = [item.name for item in packed]
+        dtype = config_dtype(self._config or {}) or DTYPES[packed[0].matrix.tensor.dtype]
+        self.quantization_config = quantization_config(nested=nested, dtype=dtype, skipped=selection.skipped)
         self._deal(items, shard_bytes)
         self.copied, self.left = folders.companions(self._folder, self.checkpoint.files) if self._folder else ([], [])
         output.check_space(self.target, self.nbytes + sum(map(os.path.getsize, map(self._companion, self.copied))))
@@ -139,7 +147,8 @@ def quantize(source: Path, target: Path, *, progress: Optional[Progress] = None,
     the model: shards of at most `shard_size`, config.json, and copies of all that is no weight.
 
     Packed are the matrices that transformers would pack for the model of config.json, or of the file `config`.
-    `include` and `exclude`, regular expressions of names, overrule that. `blocksize` elements share a scale; `nested`
+    `include` and `exclude`, regular expressions of names, overrule that. With `experts` the matrices of experts are
+    packed too, which the plug-in loads; stacks of them become matrices under names of their own. `blocksize` elements share a scale; `nested`
     quantizes the scales too. `force` overwrites a file. `device` is the number of a CUDA device; None is the host."""
     job = Quantization(source, target, **options)
     job.run(progress)

@@ -2,9 +2,10 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Optional, Pattern
 
+from .._versions import EXPERTS
 from . import loader
 from .matrix import DTYPES
 from .reading import Checkpoint
@@ -23,11 +24,14 @@ _SUFFIX = ".weight"
 class Selection:
     """`transposed` by the names of the matrices to pack; `skipped`, modules that transformers has to leave alone
     (llm_int8_skip_modules), or None if its own choice is right; `mismatched`, names that it nevertheless takes for
-    packed, or for not packed, so that it does not load them."""
+    packed, or for not packed, so that it does not load them; `stacks` of the matrices of experts, to be taken apart and
+    packed; the names of single `biases` of experts, by those of their stacks."""
 
     transposed: Dict[str, bool]
     skipped: Optional[List[str]] = None
     mismatched: List[str] = field(default_factory=list)
+    stacks: Dict[str, loader.Stack] = field(default_factory=dict)
+    biases: Dict[str, str] = field(default_factory=dict)
 
 
 def read_config(path: str) -> Dict[str, Any]:
@@ -143,6 +147,41 @@ class _Selector:
         """These matrices, whatever transformers packs."""
         return self._fitted(dict.fromkeys(names, False))
 
+    def with_experts(self, selection: Selection, excluded: Callable[[str], bool]) -> Selection:
+        """The selection, and the weights of experts."""
+        try:
+            found = self.ask(selection.skipped).experts
+        except loader.Unanswered as problem:
+            raise FileError(
+                f"{self.config_path}: does not tell which weights are those of experts: {problem}"
+            ) from None
+        if found is None:
+            raise FileError(f"{self.config_path}: experts need transformers {EXPERTS} or newer; before 5.0 they are "
+                            "matrices, and packed like all others without being asked for")  # fmt: skip
+        for path, reason in found.left.items():
+            raise FileError(f"{self.checkpoint.path}: the experts {path!r} cannot be packed: {reason}")
+        if found.unmatched or not (found.matrices or found.stacks):
+            which = f", {found.unmatched[0]!r} the first," if found.unmatched else ""
+            raise FileError(f"{self.checkpoint.path}: has not the weights of experts{which} that transformers would load "
+                            "as matrices, or stacks, of their own")  # fmt: skip
+        stacks = {key: stack for key, stack in found.stacks.items() if not excluded(key)}
+        for key, stack in stacks.items():
+            tensor, shape = self.checkpoint.tensors[key], stack.shape[::-1] if stack.transposed else stack.shape
+            if tensor.dtype not in DTYPES or tensor.shape != (stack.experts, *shape):
+                raise FileError(f"{self.checkpoint.path}: {key!r} is {tensor.dtype} {list(tensor.shape)}; expected "
+                                f"{', '.join(DTYPES)} {[stack.experts, *shape]}")  # fmt: skip
+        matrices = [key for key in found.matrices if not excluded(key)]
+        for key in matrices:
+            if key not in self.matrices:
+                tensor = self.checkpoint.tensors[key]
+                raise FileError(f"{self.checkpoint.path}: {key!r} is {tensor.dtype} {list(tensor.shape)}; expected a "
+                                f"matrix of {', '.join(DTYPES)}")  # fmt: skip
+        biases = dict(
+            stack.bias for stack in stacks.values() if stack.bias and stack.bias[0] in self.checkpoint.tensors
+        )
+        return replace(selection, transposed={**selection.transposed, **dict.fromkeys(matrices, False)}, stacks=stacks,
+                       biases=biases)  # fmt: skip
+
     def _fitted(self, transposed: Dict[str, bool]) -> Selection:
         """A choice of the caller's, with the modules that transformers has to skip so as to load it."""
         try:
@@ -160,10 +199,11 @@ class _Selector:
 
 def select(
     checkpoint: Checkpoint, config: Optional[Dict[str, Any]], config_path: Optional[str], include: Optional[str],
-    exclude: Optional[str],
+    exclude: Optional[str], experts: bool = False,
 ) -> Selection:  # fmt: skip
     """The matrices to pack. `include` and `exclude` are regular expressions of names: those that match `include`, or
-    without it those that transformers packs for the model of `config`, except those that match `exclude`."""
+    without it those that transformers packs for the model of `config`, except those that match `exclude`. With `experts`
+    also those of experts, except those that match `exclude`."""
     wanted, unwanted = _expression("include", include), _expression("exclude", exclude)
     selector = _Selector(checkpoint, config, config_path)
 
@@ -180,7 +220,9 @@ def select(
         )
     else:
         selection = selector.usual(excluded)
-    if not selection.transposed:
+    if experts:
+        selection = selector.with_experts(selection, excluded)
+    if not selection.transposed and not selection.stacks:
         raise FileError(f"{checkpoint.path}: no matrix of {', '.join(DTYPES)} to pack: include is {include!r}, "
                         f"exclude is {exclude!r}")  # fmt: skip
     return selection

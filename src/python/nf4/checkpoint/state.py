@@ -4,9 +4,10 @@ docs/reference/format.md lists the keys."""
 
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -198,6 +199,24 @@ def layers(checkpoint: Checkpoint) -> List[Layer]:
         except (ValueError, Error) as problem:
             raise FileError(f"{checkpoint.path}: layer {name!r} {problem}") from None
     return found
+
+
+_EXPERT = re.compile(r"(\.experts\.(?:\w+s\.)?)\d+\.")
+
+
+def grouped(layers: Iterable[Layer]) -> Dict[str, List[Layer]]:
+    """Layers by name. The matrices of experts that are alike come together, with "*" for the number of the expert."""
+    groups: Dict[str, List[Layer]] = {}
+    for layer in layers:
+        name = _EXPERT.sub(r"\1*.", layer.name)
+        alike = groups.get(name, [layer])[0]
+        if any(getattr(layer, what) != getattr(alike, what) for what in _SHOWN):
+            name = layer.name
+        groups.setdefault(name, []).append(layer)
+    return groups
+
+
+_SHOWN = ("quant_type", "shape", "dtype", "blocksize", "nested")
 
 
 def _part(checkpoint: Checkpoint, layer: Layer, suffix: str, dtype: str, begin: int, end: int) -> Any:
