@@ -206,13 +206,18 @@ def gemm_group(x: Tensor, weights: Sequence[Any], biases: Sequence[Tensor | None
 def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Tensor | None]:
     """Options with the workspace that the fastest product of x, of m rows, by any of `weights` would use, and its
     memory; None and None if it would use none."""
-    size = 0
-    for weight in weights:
-        size = max(size, selection(x.get_device(), DTYPES[x.dtype], m, *sizes(weight))[1])
+    size = workspace_size(x.get_device(), DTYPES[x.dtype], m, weights)
     if size == 0:
         return None, None
     workspace = torch.empty(size, dtype=torch.uint8, device=x.device)  # torch's allocations are aligned to 512
     return byref(OptionsStruct(workspace=workspace.data_ptr(), workspace_size=size)), workspace
+
+
+def workspace_size(index: int, dtype: int, m: int, weights: Sequence[Any]) -> int:
+    """The bytes of workspace that the fastest product of m rows by any of `weights` would use on device `index`."""
+    if m < WORKSPACE_ROWS or index < 0:
+        return 0
+    return max((selection(index, dtype, m, *sizes(weight))[1] for weight in weights), default=0)
 
 
 def sizes(weight: Any) -> tuple[int, int, int, int]:
