@@ -577,7 +577,8 @@ class WhatItLeavesTest(ForwardTest):
         def gemm(*_):
             return answers.pop()
 
-        library, fake = _tensors.library(), mock.Mock(nf4_gemm=gemm)
+        library = _tensors.library()
+        fake = mock.Mock(wraps=library, nf4_gemm=gemm)
         for module in (_tensors, _linear):
             patch = mock.patch.object(module, "library", lambda: fake)
             patch.start()
