@@ -404,6 +404,8 @@ class WhatItLeavesTest(ForwardTest):
                 self.assert_original(lambda: layer(self.x))
             with contextlib.suppress(RuntimeError):
                 self.assert_original(lambda: torch.func.vmap(layer)(self.x))
+            twice = self.assert_original(lambda: torch.func.vmap(lambda z: layer(self.x) * z)(torch.ones(2)))
+            self.assertEqual(twice.shape, (2, *self.x.shape[:-1], ROWS))
             with forward_ad.dual_level(), contextlib.suppress(NotImplementedError):
                 self.assert_original(lambda: layer(forward_ad.make_dual(self.x, self.x)))
 
@@ -437,10 +439,11 @@ class WhatItLeavesTest(ForwardTest):
         """On a device that nobody measured; the host stands for it."""
         devices, layer = nf4.plugin._replacements.devices, linear(COLS, ROWS)
         devices.limits[HOST] = "not measured"
-        with mock.patch.dict(_devices._ROWS, {"gemm.host": 6}):
+        with mock.patch.dict(_devices._ROWS, {"gemm.host": 6}), torch.no_grad():
             self.assert_short(layer)  # of 2 times 3 rows
             self.assert_original(lambda: layer(torch.randn(7, COLS)))
-        self.assert_original(lambda: layer(self.x))
+        with torch.no_grad():
+            self.assert_original(lambda: layer(self.x))
 
     def test_more_arguments(self):
         """A forward that somebody has replaced by one with more of them."""
@@ -650,6 +653,16 @@ class DisableTest(ForwardTest):
         self.assertIsNot(Linear4bit.forward, self.original)
         nf4.disable()
         self.assertIs(Linear4bit.forward, self.original)
+
+    def test_plans_are_not_kept(self):
+        """What devices are good for is found out anew."""
+        layer = linear(COLS, ROWS)
+        self.assert_short(layer)
+        nf4.disable()
+        self.enable()
+        nf4.plugin._replacements.devices[HOST] = False
+        with torch.no_grad():
+            self.assert_original(lambda: layer(self.x))
 
     def test_bound_before(self):
         """accelerate keeps the method that it wraps."""
