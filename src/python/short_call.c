@@ -114,11 +114,14 @@ static int64_t rows_of(const DLTensor* tensor, int64_t cols) {
   X(check)              /* (status): raises nf4.Error */
 
 /* Keys of dicts and names of attributes. */
-#define NAMES(X)                                                                                                    \
-  X(_nf4_plan)                                                                                                      \
-  X(devices)                                                                                                        \
-  X(prepared) X(_parameters) X(weight) X(bias) X(compute_type_is_set) X(compute_dtype) X(quant_state) X(quant_type) \
-      X(shape) X(blocksize) X(nested) X(absmax) X(offset) X(state2) X(code) X(_current_level)
+/* clang-format off */
+#define NAMES(X)                                                         \
+  X(_nf4_plan) X(devices) X(prepared)                                    \
+  X(_parameters) X(weight) X(bias) X(compute_type_is_set) X(compute_dtype) \
+  X(quant_state) X(quant_type) X(shape) X(blocksize) X(nested)           \
+  X(absmax) X(offset) X(state2) X(code)                                  \
+  X(_current_level)
+/* clang-format on */
 
 typedef nf4_status_t (*Gemm)(nf4_handle_t, void*, int64_t, const void*, int64_t, int64_t, nf4_dtype_t,
                              const nf4_weight_t*, const void*, const nf4_options_t*, nf4_stream_t);
