@@ -4,8 +4,8 @@ Python and in C, in turns, in one process.
 
     python3 bench/scripts/calls.py --csv calls.csv
 
-The layer is so small that little but the call is left; on CUDA nobody waits for the product. Each result is the median
-of --rounds, with the least and the largest. Needs torch, bitsandbytes and the package nf4; on the CPU libnf4's host
+It is CPU time of the calling thread. The layer is so small that little but the call is left; on CUDA nobody waits for
+the product. Each result is the median of --rounds, with the least and the largest. Needs torch, bitsandbytes and the package nf4; on the CPU libnf4's host
 backend answers, and bitsandbytes' own kernel for it.
 """
 
@@ -27,7 +27,7 @@ SIZE = 64
 
 @contextlib.contextmanager
 def contender(name, device):
-    """bitsandbytes alone, "Python" or "C": the plug-in's parts, which the plug-in itself puts in place for CUDA alone."""
+    """bitsandbytes, or "Python" or "C": the parts of the plug-in, which itself puts them in place for CUDA alone."""
     nf4.disable()
     if name == "bitsandbytes":
         yield
@@ -101,7 +101,8 @@ def main():
         for name, values in times.items():
             rows.append({
                 "contender": name, "nested": nested, "bias": bias, "batch": arguments.batch,
-                "us": f"{statistics.median(values):.2f}", "least": f"{min(values):.2f}", "largest": f"{max(values):.2f}",
+                "us": f"{statistics.median(values):.2f}", "least": f"{min(values):.2f}",
+                "largest": f"{max(values):.2f}",
             })  # fmt: skip
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if arguments.csv:

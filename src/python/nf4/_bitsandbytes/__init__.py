@@ -29,8 +29,8 @@ log = logging.getLogger("nf4")
 
 
 class Replacements:
-    """Everything, put in place when it is made, or nothing if that raises. `names` tells what, and `short_call` in which
-    language Linear4bit.forward makes its calls, and why in Python."""
+    """Everything, put in place when it is made, or nothing if that raises. `names` tells what, and `short_call` in
+    which language Linear4bit.forward makes its calls, and why in Python."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

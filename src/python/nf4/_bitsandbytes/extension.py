@@ -31,7 +31,7 @@ def load() -> Any:
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise Unavailable("this Python is free-threaded")
     if not hasattr(torch.Tensor, _API):
-        raise Unavailable(f"torch {torch.__version__} lacks DLPack's exchange API; 2.10 has it")
+        raise Unavailable(f"torch {torch.__version__} lacks DLPack's exchange API; 2.10 and newer have it")
     if _NAME in sys.modules:
         return sys.modules[_NAME]
     path = next(filter(pathlib.Path.is_file, _places()), None)
