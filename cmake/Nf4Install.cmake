@@ -2,9 +2,12 @@
 # them holds an absolute path of this build, so that the installed tree can be moved.
 include(CMakePackageConfigHelpers)
 
-# A Python wheel holds the shared library alone, once: it knows no symbolic links.
+# A Python wheel holds the shared library once, since it knows no symbolic links, and what calls it from Python.
 if(SKBUILD)
   install(FILES $<TARGET_FILE:nf4> DESTINATION nf4 RENAME libnf4.so)
+  if(TARGET nf4_short_call)
+    install(FILES $<TARGET_FILE:nf4_short_call> DESTINATION nf4)
+  endif()
   return()
 endif()
 

@@ -26,6 +26,7 @@ package libfmt-dev
 package libopenblas0 # to compare with, at run time
 package mypy
 package nlohmann-json3-dev
+package python3-dev
 package python3-numpy
 package python3-pip
 package python3-venv

@@ -43,6 +43,7 @@ wheel=$(echo "$work"/repaired/*.whl)
 [[ $wheel == *-py3-none-manylinux_* ]] || { echo "not a manylinux wheel: $wheel" >&2; exit 1; }
 "${pythons[0]}" -m zipfile -e "$wheel" "$work/content"
 sh "$sources/tests/package/elf.sh" "$work/content/nf4/libnf4.so" Release "$work"
+[[ -e $work/content/nf4/_short_call.abi3.so ]] || { echo "no headers of ${pythons[0]}, for the extension module" >&2; exit 1; }
 
 have_cuda=1
 [[ "${settings[*]}" == *NF4_CUDA=OFF* ]] && have_cuda=0

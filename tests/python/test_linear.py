@@ -1,11 +1,17 @@
-"""The short Linear4bit.forward of the plug-in, on the CPU: what it takes and what it leaves to the forward before it.
-Needs torch and bitsandbytes. Versions before 0.49 have no kernels for the CPU, so a dense product is their forward."""
+"""The short Linear4bit.forward of the plug-in, on the CPU: what it takes and what it leaves to the forward before it,
+with its calls in Python and in C. Needs torch and bitsandbytes. Versions before 0.49 have no kernels for the CPU, so a
+dense product is their forward."""
 
 import contextlib
 import copy
+import ctypes
 import functools
 import gc
 import io
+import os
+import pathlib
+import sys
+import threading
 import unittest
 import weakref
 from unittest import mock
@@ -19,8 +25,10 @@ if not host_device.missing:
     import bitsandbytes
     import torch
     from bitsandbytes.nn import Linear4bit
-    from nf4 import _tensors
+    from nf4 import _library, _tensors
     from nf4._bitsandbytes import devices as _devices
+    from nf4._bitsandbytes import extension
+    from nf4._bitsandbytes import linear as _linear
     from torch.autograd import forward_ad
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,15 +39,37 @@ class Own(Exception):
     """An error of bitsandbytes."""
 
 
+def not_in_python():
+    """What Python's call needs is not there."""
+    return mock.patch.object(_tensors, "multiply", side_effect=AssertionError("made in Python"))
+
+
 def dense_forward(self, x):
     bitsandbytes.nn.modules.fix_4bit_weight_quant_state_from_module(self)
     bias = None if self.bias is None else self.bias.to(x.dtype)
     return torch.nn.functional.linear(x, unpack(self.weight, self.weight.quant_state).to(x.dtype), bias)
 
 
+def resident_pages():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+
+
+def both_ways(case):
+    """A class of tests, and another with the same tests and the calls in C."""
+    in_c = type(f"{case.__name__}InC", (case,), {"in_c": True})
+    globals()[in_c.__name__] = in_c
+    return case
+
+
 class ForwardTest(host_device.HostTest):
+    in_c = False
+
     def setUp(self):
         super().setUp()
+        environment = mock.patch.dict(os.environ, NF4_DISABLE_EXTENSION="0" if self.in_c else "1")
+        environment.start()
+        self.addCleanup(environment.stop)
         self.bitsandbytes = Linear4bit.forward if host_device.bitsandbytes_version() >= (0, 49) else dense_forward
         self.calls = 0
 
@@ -51,9 +81,11 @@ class ForwardTest(host_device.HostTest):
         patch = mock.patch.object(Linear4bit, "forward", original)
         patch.start()
         self.addCleanup(patch.stop)
-        self.enable()
+        status = self.enable()
         self.addCleanup(nf4.disable)
         self.x = torch.randn(2, 3, COLS)
+        if self.in_c:
+            host_device.require_extension(self, status)
 
     def assert_short(self, layer, x=None):
         """It is the short forward that answers, and it reads what is there by now."""
@@ -64,6 +96,10 @@ class ForwardTest(host_device.HostTest):
         self.assertEqual(self.calls, before)
         exact = torch.nn.functional.linear(x, unpack(layer.weight, layer.weight.quant_state), layer.bias)
         self.assertTrue(torch.allclose(y, exact, atol=1e-5))
+        if self.in_c:
+            with torch.no_grad(), not_in_python():
+                self.assertTrue(torch.equal(layer(x), y))
+            self.assertEqual(self.calls, before)
         return y
 
     def assert_original(self, call):
@@ -80,6 +116,7 @@ class ForwardTest(host_device.HostTest):
             layer(*arguments, **named)
 
 
+@both_ways
 class WhatItTakesTest(ForwardTest):
     def test_values(self):
         for nested in (False, True):
@@ -89,6 +126,96 @@ class WhatItTakesTest(ForwardTest):
                 plan = layer._nf4_plan
                 self.assert_short(layer)
                 self.assertIs(layer._nf4_plan, plan)
+
+    def test_shapes(self):
+        layer = linear(COLS, ROWS)
+        for lead in ((), (1,), (7,), (1, 1), (2, 1, 3), (2, 1, 1, 2)):
+            self.assertEqual(self.assert_short(layer, torch.randn(*lead, COLS)).shape, (*lead, ROWS))
+        before = self.calls
+        with torch.no_grad():
+            wide, deep = torch.randn(4, 3, 2 * COLS), torch.randn(2, 1, 1, 2, 1, COLS)
+            for x in (wide[..., :COLS], wide[..., ::2], wide[..., :COLS].transpose(0, 1), wide[::2, 1, COLS:], deep):
+                self.assertTrue(torch.equal(layer(x), layer(x.contiguous())))
+            one = wide[1:2, :1, :COLS]  # of strides that say nothing
+            self.assertTrue(torch.equal(layer(one), layer(one.clone())))
+            for lead in ((0,), (2, 0)):
+                self.assertEqual(layer(torch.empty(*lead, COLS)).shape, (*lead, ROWS))
+        self.assertEqual(self.calls, before)
+
+    def test_dtypes(self):
+        for dtype in (torch.float16, torch.bfloat16):
+            layer = linear(COLS, ROWS, nested=True).to(dtype)
+            w = unpack(layer.weight, layer.weight.quant_state)
+            for compute_dtype in (dtype, None):
+                layer.compute_dtype = compute_dtype
+                x = self.x.to(dtype)
+                before = self.calls
+                with torch.no_grad():
+                    y = layer(x)
+                    exact = torch.nn.functional.linear(x.double(), w.double(), layer.bias.double())
+                    self.assertLess((y.double() - exact).abs().max() / exact.abs().max(), 1e-2)
+                    with not_in_python() if self.in_c else contextlib.nullcontext():
+                        self.assertTrue(torch.equal(layer(x), y))
+                self.assertEqual((self.calls, y.dtype), (before, dtype))
+
+    def test_gradients_that_nobody_takes(self):
+        layer = linear(COLS, ROWS).requires_grad_(False)
+        y = self.assert_short(layer)
+        before = self.calls
+        with not_in_python() if self.in_c else contextlib.nullcontext():
+            self.assertTrue(torch.equal(layer(self.x), y))
+        self.assertEqual(self.calls, before)
+
+    def test_threads(self):
+        """Layers of their own, and one that they share."""
+        shared = linear(COLS, ROWS, nested=True)
+        y = self.assert_short(shared)
+        failures = []
+
+        def work(layer):
+            try:
+                with torch.no_grad():
+                    expected = layer(self.x)
+                    for _ in range(200):
+                        if not (torch.equal(layer(self.x), expected) and torch.equal(shared(self.x), y)):
+                            failures.append(layer)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(linear(COLS, ROWS),)) for _ in range(4)]
+        before = self.calls
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual((failures, self.calls), ([], before))
+
+    def test_nothing_leaks(self):
+        """Of calls that are made, handed back, and refused."""
+        layer, x = linear(COLS, ROWS, nested=True), torch.randn(1, COLS)
+        tensors = (x, layer.weight, layer.bias, layer.weight.quant_state.absmax, layer.weight.quant_state.state2.code)
+
+        def calls(count):
+            for _ in range(count):
+                layer(x)
+
+        def left(count):
+            for _ in range(count):
+                layer(self.x.double())
+                layer(self.x.transpose(0, 1))
+
+        self.bitsandbytes = lambda layer, x: None
+        with torch.no_grad():
+            for run, count in ((calls, 20000), (left, 1000)):
+                run(200)
+                gc.collect()
+                before = [sys.getrefcount(tensor) for tensor in tensors]
+                blocks, pages = sys.getallocatedblocks(), resident_pages()
+                run(count)
+                gc.collect()
+                self.assertEqual([sys.getrefcount(tensor) for tensor in tensors], before)
+                self.assertLess(sys.getallocatedblocks() - blocks, count // 10)
+                self.assertLess(resident_pages() - pages, 500)  # 2 MB, of which a tensor a call would be a part
 
     def test_modes(self):
         layer = linear(COLS, ROWS).requires_grad_(False)
@@ -140,6 +267,7 @@ class WhatItTakesTest(ForwardTest):
             self.assertTrue(torch.allclose(layer(self.x) + layer.bias / 2, y, atol=1e-5))
 
 
+@both_ways
 class StaleStateTest(ForwardTest):
     """What a layer is given while it lives, is what its next call reads: assert_short() holds against what is there."""
 
@@ -258,6 +386,7 @@ class StaleStateTest(ForwardTest):
         self.assertEqual([reference() for reference in gone], [None] * 3)
 
 
+@both_ways
 class WhatItLeavesTest(ForwardTest):
     def test_watched(self):
         layer = linear(COLS, ROWS)
@@ -275,6 +404,8 @@ class WhatItLeavesTest(ForwardTest):
                 self.assert_original(lambda: layer(self.x))
             with contextlib.suppress(RuntimeError):
                 self.assert_original(lambda: torch.func.vmap(layer)(self.x))
+            twice = self.assert_original(lambda: torch.func.vmap(lambda z: layer(self.x) * z)(torch.ones(2)))
+            self.assertEqual(twice.shape, (2, *self.x.shape[:-1], ROWS))
             with forward_ad.dual_level(), contextlib.suppress(NotImplementedError):
                 self.assert_original(lambda: layer(forward_ad.make_dual(self.x, self.x)))
 
@@ -308,10 +439,11 @@ class WhatItLeavesTest(ForwardTest):
         """On a device that nobody measured; the host stands for it."""
         devices, layer = nf4.plugin._replacements.devices, linear(COLS, ROWS)
         devices.limits[HOST] = "not measured"
-        with mock.patch.dict(_devices._ROWS, {"gemm.host": 6}):
+        with mock.patch.dict(_devices._ROWS, {"gemm.host": 6}), torch.no_grad():
             self.assert_short(layer)  # of 2 times 3 rows
             self.assert_original(lambda: layer(torch.randn(7, COLS)))
-        self.assert_original(lambda: layer(self.x))
+        with torch.no_grad():
+            self.assert_original(lambda: layer(self.x))
 
     def test_more_arguments(self):
         """A forward that somebody has replaced by one with more of them."""
@@ -442,18 +574,36 @@ class WhatItLeavesTest(ForwardTest):
 
     def test_refusals(self):
         """What the library does not take is the original's; where it fails, in CUDA for example, it says so itself."""
-        layer = linear(COLS, ROWS)
-        self.assert_short(layer)
+        answers = []
+
+        @ctypes.CFUNCTYPE(ctypes.c_int, *_library._PROTOTYPES["nf4_gemm"])
+        def gemm(*_):
+            return answers.pop()
+
         library = _tensors.library()
-        for status in (1, 2, 3):
-            with mock.patch.object(_tensors, "library", lambda: mock.Mock(nf4_gemm=lambda *_: status)):
-                self.assert_left(layer, self.x)
-        with mock.patch.object(_tensors, "library", lambda: mock.Mock(nf4_gemm=lambda *_: 9)), torch.no_grad():
-            with self.assertRaises(nf4.Error) as raised:
-                layer(self.x)
+        fake = mock.Mock(wraps=library, nf4_gemm=gemm)
+        for module in (_tensors, _linear):
+            patch = mock.patch.object(module, "library", lambda: fake)
+            patch.start()
+            self.addCleanup(patch.stop)
+        nf4.disable()
+        self.enable()
+        layer = linear(COLS, ROWS)
+        with torch.no_grad():
+            answers.append(0)
+            layer(self.x)  # which makes a plan
+            with not_in_python() if self.in_c else contextlib.nullcontext():
+                for status in (1, 2, 3):
+                    answers.append(status)
+                    self.assert_left(layer, self.x)
+                    self.assertEqual(answers, [])
+                answers.append(9)
+                with self.assertRaises(nf4.Error) as raised:
+                    layer(self.x)
         self.assertEqual(raised.exception.name, library.nf4_status_string(9).decode())
 
 
+@both_ways
 class OffloadTest(ForwardTest):
     def test_weights_that_come_and_go(self):
         """A layer whose tensors are on meta between its calls, and others in each; as accelerate's hooks have it."""
@@ -497,11 +647,22 @@ class OffloadTest(ForwardTest):
         remove_hook_from_module(layer)
 
 
+@both_ways
 class DisableTest(ForwardTest):
     def test_given_back(self):
         self.assertIsNot(Linear4bit.forward, self.original)
         nf4.disable()
         self.assertIs(Linear4bit.forward, self.original)
+
+    def test_plans_are_not_kept(self):
+        """What devices are good for is found out anew."""
+        layer = linear(COLS, ROWS)
+        self.assert_short(layer)
+        nf4.disable()
+        self.enable()
+        nf4.plugin._replacements.devices[HOST] = False
+        with torch.no_grad():
+            self.assert_original(lambda: layer(self.x))
 
     def test_bound_before(self):
         """accelerate keeps the method that it wraps."""
@@ -539,6 +700,81 @@ class DisableTest(ForwardTest):
             self.assertEqual(self.calls, before)
             nf4.disable()
         self.assertIs(Linear4bit.forward, self.original)
+
+
+class ExtensionTest(host_device.HostTest):
+    """Where calls are not made in C: nf4.status() says why, and all else is as it is."""
+
+    def setUp(self):
+        super().setUp()
+        environment = mock.patch.dict(os.environ, NF4_DISABLE_EXTENSION="")
+        environment.start()
+        self.addCleanup(environment.stop)
+        self.addCleanup(nf4.disable)
+
+    def assert_in_python(self, reason):
+        status = self.enable()
+        self.assertRegex(status["short_call"], f"^Python: .*{reason}")
+        self.assertIn("Linear4bit.forward", status["replaced"])
+        layer, x = linear(COLS, ROWS), torch.randn(1, COLS)
+        with torch.no_grad(), mock.patch.object(_tensors, "multiply", wraps=_tensors.multiply) as multiply:
+            layer(x), layer(x)
+        self.assertEqual(multiply.call_count, 2)
+        nf4.disable()
+        self.assertIsNone(nf4.status()["short_call"])
+
+    def test_turned_off(self):
+        with mock.patch.dict(os.environ, NF4_DISABLE_EXTENSION="1"):
+            self.assert_in_python("NF4_DISABLE_EXTENSION is set")
+
+    def test_older_torch(self):
+        with mock.patch.object(extension, "_API", "__of_another_name__"):
+            self.assert_in_python("lacks DLPack's exchange API")
+
+    def test_free_threaded(self):
+        with mock.patch("sysconfig.get_config_var", lambda name: int(name == "Py_GIL_DISABLED")):
+            self.assert_in_python("free-threaded")
+
+    def test_not_built(self):
+        host_device.require_extension(self, self.enable())
+        nf4.disable()
+        with mock.patch.object(extension, "_FILE", "_none.so"), mock.patch.dict(sys.modules):
+            sys.modules.pop(extension._NAME, None)
+            self.assert_in_python("there is no _none.so")
+
+    def test_another_version(self):
+        """A file that is no module, and a module that expects other arguments."""
+        host_device.require_extension(self, self.enable())
+        nf4.disable()
+        with mock.patch.dict(sys.modules):
+            sys.modules.pop(extension._NAME, None)
+            with mock.patch.object(extension, "_places", lambda: [pathlib.Path(__file__)]):
+                self.assert_in_python("invalid ELF header")
+        with mock.patch.object(torch.Tensor, "__dlpack_c_exchange_api__", None):
+            self.assert_in_python("PyCapsule")
+
+    def test_nothing_is_kept(self):
+        """Of a plug-in that was disabled."""
+
+        def alive():
+            gc.collect()
+            return sum(type(item).__name__ == "ShortCall" for item in gc.get_objects())
+
+        before = alive()
+        for _ in range(3):
+            host_device.require_extension(self, self.enable())
+            linear(COLS, ROWS)(torch.randn(1, COLS))
+            self.assertEqual(alive(), before + 1)
+            nf4.disable()
+        self.assertEqual(alive(), before)
+
+    def test_arguments(self):
+        """Those of Python are checked, since what it holds are addresses."""
+        host_device.require_extension(self, self.enable())
+        short_call = extension.load().ShortCall
+        for wrong in ({}, {"exchange_api": torch.Tensor.__dlpack_c_exchange_api__, "gemm": 1, "workspace_rows": 1}):
+            with self.assertRaisesRegex(TypeError, "lacks the argument"):
+                short_call(**wrong)
 
 
 if __name__ == "__main__":

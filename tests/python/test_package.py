@@ -56,6 +56,14 @@ class ImportTest(unittest.TestCase):
             self.assertEqual(nf4.__version__, "{}.{}.{}".format(*nf4.version()))
 
 
+class ExtensionTest(unittest.TestCase):
+    def test_import(self):
+        """Any CPython can load it, with torch or without."""
+        if not (SOURCES / "_short_call.abi3.so").exists() or sys.version_info < (3, 10):
+            self.skipTest("no extension module in the package, or an older Python")
+        self.assertEqual(python("from nf4._short_call import ShortCall; print(ShortCall.__name__)"), "ShortCall")
+
+
 class CudaTest(unittest.TestCase):
     def test_built_with_cuda(self):
         """NF4_HAVE_CUDA is set by the build that runs the tests."""

@@ -163,7 +163,7 @@ class PluginTest(unittest.TestCase):
         self.assert_keeps_its_own("no CUDA device")
 
     def test_no_library(self):
-        with mock.patch.object(_library, "_library", None), mock.patch.object(_library, "_find", lambda: "/none.so"):
+        with mock.patch.object(_library, "_library", None), mock.patch.object(_library, "find", lambda: "/none.so"):
             self.assert_keeps_its_own("libnf4 cannot be loaded: /none.so")
 
     def test_built_without_cuda(self):

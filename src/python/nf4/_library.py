@@ -181,7 +181,7 @@ _PROTOTYPES: dict[str, list[Any]] = {
 _library: ctypes.CDLL | None = None
 
 
-def _find() -> str:
+def find() -> str:
     """NF4_LIBRARY, else the library that came with the package, else the system's."""
     path = os.environ.get("NF4_LIBRARY")
     if path:
@@ -194,7 +194,7 @@ def library() -> ctypes.CDLL:
     """The loaded library. Raises OSError if there is none."""
     global _library
     if _library is None:
-        loaded = ctypes.CDLL(_find())
+        loaded = ctypes.CDLL(find())
         for name, argtypes in _PROTOTYPES.items():
             getattr(loaded, name).argtypes = argtypes
         loaded.nf4_status_string.restype = c_char_p

@@ -240,10 +240,7 @@ def gemm_experts(x: Tensor, weight: Any, experts: int, ids: Tensor, bias: Tensor
 def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Tensor | None]:
     """Options with the workspace that the fastest product of x, of m rows, by any of `weights` would use, and its
     memory; None and None if it would use none."""
-    size = 0
-    for weight in weights:
-        size = max(size, selection(x.get_device(), DTYPES[x.dtype], m, *sizes(weight))[1])
-    return _options(x.device, size)
+    return _options(x.device, workspace_size(x.get_device(), DTYPES[x.dtype], m, weights))
 
 
 def _options(device: torch.device, size: int) -> tuple[Any, Tensor | None]:
@@ -252,6 +249,13 @@ def _options(device: torch.device, size: int) -> tuple[Any, Tensor | None]:
         return None, None
     workspace = torch.empty(size, dtype=torch.uint8, device=device)  # torch's allocations are aligned to 512
     return byref(OptionsStruct(workspace=workspace.data_ptr(), workspace_size=size)), workspace
+
+
+def workspace_size(index: int, dtype: int, m: int, weights: Sequence[Any]) -> int:
+    """The bytes of workspace that the fastest product of m rows by any of `weights` would use on device `index`."""
+    if m < WORKSPACE_ROWS or index < 0:
+        return 0
+    return max((selection(index, dtype, m, *sizes(weight))[1] for weight in weights), default=0)
 
 
 def sizes(weight: Any) -> tuple[int, int, int, int]:

@@ -133,7 +133,8 @@ def disable() -> dict[str, Any]:
 
 def status() -> dict[str, Any]:
     """See nf4.status: `enabled`; `reason`, why not; `cuda`, whether libnf4 was built with it, None where it cannot
-    tell; `replaced`, what is; `unusable_devices`, those that libnf4 refused, and why; `limited_devices`, those on which
+    tell; `replaced`, what is; `short_call`, "C", or why Linear4bit.forward makes its calls in Python;
+    `unusable_devices`, those that libnf4 refused, and why; `limited_devices`, those on which
     some products stay bitsandbytes' own, and which; `experts`, whether transformers quantizes the experts of a model that
     it loads, and of the last one `packed`, the modules whose experts are in NF4, and `left`, the others and why; versions;
     `tried`, the oldest and the newest version that was, by package; `untried`, those of the installed packages that are
@@ -147,6 +148,7 @@ def status() -> dict[str, Any]:
             "reason": _HOST_ONLY if cuda is False and _reason == _NOT_CALLED else _reason,
             "cuda": cuda,
             "replaced": list(_replacements.names) if enabled else [],
+            "short_call": _replacements.short_call if enabled else None,
             "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
             "limited_devices": dict(_replacements.devices.limits) if enabled else {},
             "experts": _replacements.experts.status() if enabled else {},

@@ -12,6 +12,21 @@ from conftest import DTYPES, assert_product, bitsandbytes_alone, unpack64
 import nf4
 
 
+@pytest.fixture(params=["C", "Python"])
+def language(request, enabled, monkeypatch):
+    """The one that calls of layers are made in."""
+    monkeypatch.setenv("NF4_DISABLE_EXTENSION", str(int(request.param == "Python")))
+    nf4.disable()
+    status = nf4.enable()
+    if not status["short_call"].startswith(request.param):
+        pytest.skip(status["short_call"])
+    yield
+    nf4.disable()
+
+
+both_ways = pytest.mark.usefixtures("language")
+
+
 def quantized(rows, cols, dtype=torch.bfloat16, **options):
     w = (torch.randn(rows, cols, device="cuda") * 0.02).to(dtype)
     return F.quantize_4bit(w, quant_type="nf4", **options)
@@ -23,6 +38,7 @@ def linear(rows, cols, dtype=torch.bfloat16, bias=True, nested=False, storage=to
     return layer.to(dtype).cuda().requires_grad_(False)
 
 
+@both_ways
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("lead", [(1,), (1, 1), (3,), (2, 4), (17,), (64,), (300,)])
@@ -38,6 +54,27 @@ def test_products(dtype, nested, lead):
         if hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
             assert torch.equal(short, by_operator)
         assert_product(by_operator, x, w, layer.bias)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_calls_in_c(nested, monkeypatch):
+    """What comes again is not made in Python, whatever the stream, and in a graph."""
+    if nf4.status()["short_call"] != "C":
+        pytest.skip(nf4.status()["short_call"])
+    layer = linear(256, 512, nested=nested)
+    inputs = [torch.randn(*lead, 512, device="cuda", dtype=torch.bfloat16) for lead in ((1, 1), (2, 8), (7,))]
+    expected = [layer(x) for x in inputs]
+    monkeypatch.delattr("nf4._tensors.multiply")
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    for x, y in zip(inputs, expected):
+        assert torch.equal(layer(x), y)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            assert torch.equal(layer(x), y)
+    with torch.no_grad(), torch.cuda.graph(graph):
+        captured = layer(inputs[0])
+    graph.replay()
+    assert torch.equal(captured, expected[0])
 
 
 @pytest.mark.parametrize("blocksize", [64, 128, 256, 512, 1024, 2048, 4096])
@@ -75,6 +112,7 @@ def test_nested_scales():
         assert torch.equal(F.dequantize_4bit(packed, state), unpacked)
 
 
+@both_ways
 def test_not_contiguous():
     layer = linear(256, 512)
     wide = torch.randn(6, 4, 1024, device="cuda", dtype=torch.bfloat16)
@@ -85,6 +123,7 @@ def test_not_contiguous():
                            layer(x))  # fmt: skip
 
 
+@both_ways
 def test_empty():
     layer = linear(256, 512)
     assert layer(torch.empty(2, 0, 512, device="cuda", dtype=torch.bfloat16)).shape == (2, 0, 256)
@@ -119,6 +158,7 @@ def test_gradients():
     assert torch.equal(ours, theirs)  # the same unpacked weights, and the same dense product
 
 
+@both_ways
 def test_streams():
     """Work goes to the caller's stream: what that stream did before is seen, and others do not disturb."""
     layer = linear(4096, 4096)
@@ -163,6 +203,7 @@ def rewrite(layer, source):
         layer.weight.quant_state.absmax.copy_(source.weight.quant_state.absmax)
 
 
+@both_ways
 @pytest.mark.parametrize("way", [by_forward, by_operator])
 @pytest.mark.parametrize("m", [1, 8, 64])
 def test_weights_written_between_calls(way, m):
@@ -200,6 +241,7 @@ def other_second_code(state):
     state.state2.code.data = state.state2.code.flip(0)
 
 
+@both_ways
 @pytest.mark.parametrize("change", [other_offset, other_offset_type, other_scales, other_scales_data,
                                     other_second_scales, other_second_code])  # fmt: skip
 def test_state_that_is_replaced(change):
@@ -215,6 +257,7 @@ def test_state_that_is_replaced(change):
     del junk
 
 
+@both_ways
 def test_weights_written_before_a_graph():
     layers, source = [linear(2048, 2048, bias=False) for _ in range(3)], linear(2048, 2048, bias=False)
     x = torch.randn(1, 2048, device="cuda", dtype=torch.bfloat16)
@@ -228,6 +271,7 @@ def test_weights_written_before_a_graph():
         assert torch.equal(y, layers[2](layers[1](layers[0](x))))
 
 
+@both_ways
 def test_weights_written_in_a_graph():
     layer, source = linear(2048, 2048, bias=False), linear(2048, 2048, bias=False)
     x = torch.randn(1, 2048, device="cuda", dtype=torch.bfloat16)
@@ -244,6 +288,7 @@ def test_weights_written_in_a_graph():
         assert torch.equal(y, source(x))
 
 
+@both_ways
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
 def test_second_device():
     layer = linear(256, 512).to("cuda:1")
@@ -254,6 +299,7 @@ def test_second_device():
     assert_product(y, x, unpack64(layer.weight.data, layer.weight.quant_state), layer.bias)
 
 
+@both_ways
 @pytest.mark.parametrize("m", [1, 8, 64])
 def test_cuda_graph(m):
     """Captured without a call before, as some do."""

@@ -1,7 +1,7 @@
 """What plugin.py puts in the place of parts of bitsandbytes, and takes away again.
 
     operators.py   the kernels of its torch operators, for CUDA
-    linear.py      Linear4bit.forward
+    linear.py      Linear4bit.forward; extension.py finds what makes its calls in C
     symbols.py     functions of its C library, bound by name
     inductor.py    a pass of torch.compile that groups products of the same x
     vllm.py        the operator of vllm-bnb-plugin that multiplies by the parts of a layer
@@ -23,7 +23,7 @@ import bitsandbytes
 import bitsandbytes.functional
 import torch
 
-from . import linear, operators, symbols, vllm
+from . import extension, linear, operators, symbols, vllm
 from .codes import Codes
 from .devices import Devices
 from .patch import replace_attribute
@@ -32,10 +32,12 @@ log = logging.getLogger("nf4")
 
 
 class Replacements:
-    """Everything, put in place when it is made, or nothing if that raises. `names` tells what."""
+    """Everything, put in place when it is made, or nothing if that raises. `names` tells what, and `short_call` in
+    which language Linear4bit.forward makes its calls, and why in Python."""
 
     def __init__(self, quantize_experts: bool = False) -> None:
         self._names: list[str] = []
+        self.short_call = "C"
         self.devices = Devices()
         self._undo: list[Callable[[], None]] = []
         codes = Codes()
@@ -70,7 +72,11 @@ class Replacements:
     def _replace_forward(self) -> None:
         layer = bitsandbytes.nn.Linear4bit
         layer.forward = linear.without_inactive(layer.forward)
-        forward = linear.short_forward(layer.forward, self.devices)
+        try:
+            forward = linear.short_forward(layer.forward, self.devices, extension.load())
+        except Exception as error:  # whatever it is, ctypes does the same
+            self.short_call = f"Python: {error}"
+            forward = linear.short_forward(layer.forward, self.devices)
         self._undo.append(functools.partial(linear.deactivate, forward))
         self._undo.append(replace_attribute(layer, "forward", forward))
         self._names.append("Linear4bit.forward")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import weakref
@@ -12,7 +13,7 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from torch.autograd import forward_ad
 
 from .. import _tensors
-from .._library import BLOCKSIZES, Error
+from .._library import BLOCKSIZES, Error, check, library
 from .devices import Devices
 from .fallback import REFUSALS
 
@@ -34,7 +35,7 @@ class Plan:
     """A layer's weight and bias as libnf4 takes them, and what shows whether that still holds. It keeps none of the
     layer's tensors alive: memory that is freed between calls, to be loaded again from elsewhere, would not be free."""
 
-    __slots__ = ("key", "weight", "rows", "cols", "device", "dtypes", "bias_pointer")
+    __slots__ = ("devices", "key", "weight", "rows", "cols", "device", "dtypes", "bias_pointer", "prepared")
 
     def __reduce__(self) -> tuple:
         return type(None), ()  # addresses: in a copy or a pickle of the module there is none
@@ -78,7 +79,7 @@ def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, d
     with _NoTorchFunction():
         codes = parameter.detach()
     plan = Plan()
-    plan.key = _key(parameter, bias)
+    plan.devices, plan.key = devices, _key(parameter, bias)
     plan.rows, plan.cols = state.shape
     plan.device = codes.get_device()
     if not devices[plan.device]:
@@ -92,13 +93,16 @@ def _plan(layer: Linear4bit, parameter: Params4bit, bias: torch.Tensor | None, d
     if state.nested:
         nested = state.state2.code, state.state2.absmax, state.offset, state.state2.blocksize
     plan.weight = _tensors.weight(codes, state.absmax, plan.rows, plan.cols, state.blocksize, *nested)
+    plan.prepared = None  # what the extension makes of it
     return plan
 
 
-def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..., Any]:
+def short_forward(original: Callable[..., Any], devices: Devices, extension: Any = None) -> Callable[..., Any]:
     """A Linear4bit.forward that goes straight to the library where that is all there is to it: a plain tensor on a
     usable device, no gradients, nothing that watches operators. Everything else is `original`'s, and so is every error:
-    what keeps a product from being made, of whatever kind, is the original's to work with or to report."""
+    what keeps a product from being made, of whatever kind, is the original's to work with or to report.
+
+    With the `extension` (extension.py) a layer's further calls are made in C."""
     is_compiling, is_grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
     limits = devices.limits
 
@@ -116,10 +120,12 @@ def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..
         if is_grad_enabled() and _requires_grad(x, parameter, bias):
             return None
         plan = own.get("_nf4_plan")
-        if plan is None or plan.key != _key(parameter, bias):
+        if plan is None or plan.devices is not devices or plan.key != _key(parameter, bias):
             plan = own["_nf4_plan"] = _plan(layer, parameter, bias, devices)
             if plan is None:
                 return None
+            if in_c is not None:
+                plan.prepared = in_c.prepare(parameter, bias, _tensors.handle(plan.device).value)
         index, shape, dtype = x.get_device(), x.shape, x.dtype
         if (index != plan.device or shape[-1] != plan.cols or dtype not in plan.dtypes
                 or own["compute_dtype"] is not dtype and own["compute_dtype"] is not None):  # fmt: skip
@@ -128,12 +134,15 @@ def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..
             return None
         return _tensors.multiply(x, index, shape, plan.dtypes[dtype], plan.weight, plan.rows, plan.bias_pointer)
 
+    in_c = None if extension is None else _in_c(extension, product, devices)
+    make = product if in_c is None else in_c.product
+
     @functools.wraps(original)
     def forward(self: Linear4bit, x: torch.Tensor, *more: Any, **named: Any) -> Any:
         if is_compiling() or more or named or not active:
             return original(self, x, *more, **named)
         try:
-            y = product(self, x)
+            y = make(self, x)
             if y is not None:
                 return y
         except Error as error:
@@ -145,6 +154,24 @@ def short_forward(original: Callable[..., Any], devices: Devices) -> Callable[..
 
     active = _switches[forward] = [True]
     return forward
+
+
+def _in_c(extension: Any, product: Callable[..., Any], devices: Devices) -> Any:
+    """What makes the products of layers that have a plan, and leaves all others to `product`."""
+
+    def is_plain(index: int, dtype: int, m: int, weight: Any) -> bool:
+        return devices.is_faster(index, dtype, m, weight) and not _tensors.workspace_size(index, dtype, m, [weight])
+
+    guards = torch._C._dynamo.guards  # whose functions spare half of an allocation's time
+    return extension.ShortCall(
+        product=product, tensor=torch.Tensor, dtypes=tuple(_tensors.DTYPES),
+        empty_strided_cpu=guards._empty_strided_cpu, empty_strided_cuda=guards._empty_strided_cuda,
+        dispatch_modes=_len_dispatch_stack, is_tracing=_is_tracing, transform_level=_transform_level,
+        forward_ad=vars(forward_ad), is_grad_enabled=torch.is_grad_enabled, requires_grad=_requires_grad,
+        is_plain=is_plain, devices=devices, limits=devices.limits, current_device=_tensors._current_device,
+        current_stream=_tensors._raw_stream, check=check, exchange_api=torch.Tensor.__dlpack_c_exchange_api__,
+        gemm=ctypes.cast(library().nf4_gemm, ctypes.c_void_p).value, workspace_rows=_tensors.WORKSPACE_ROWS,
+    )  # fmt: skip
 
 
 # What turns each short forward off, when emptied. Not attributes: functools.wraps would give them to others' patches.
