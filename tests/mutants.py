@@ -73,9 +73,8 @@ PARTS = {
         python_tests(["arguments", "handle", "plugin", "checkpoint_folders", "checkpoint", "checkpoint_output",
                       "package"])),
     "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_tensors|operators|plugin|checkpoint/loader)[.]py", HOST, "nf4",
-        [*python_tests(["plugin", "package"]),  # in one process, since torch takes long to import
-         [sys.executable, "-m", "unittest", "--failfast", "test_linear", "test_symbols", "test_operators",
-          "test_bitsandbytes", "test_checkpoint_transformers", "test_inductor"]]),
+        python_tests(["plugin", "linear", "bitsandbytes", "operators", "symbols", "inductor",
+                      "checkpoint_transformers", "package"])),
     "host": Part(r"src/(?!python|device_cuda).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests",
         catch_tests("nf4_tests", [*ON_HOST, "~gemm: all pairs*", "{stem}: *"],
                     [*ON_HOST, *(f"~{test}" for test in SLOW)], [",".join(SLOW)])),
