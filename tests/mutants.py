@@ -9,7 +9,8 @@ after its file first. A mutant that does not build, or whose objects are the sam
 mutant; one that makes a test take more than five times as long is killed. It ends with a score, and writes those that
 survived, as patches, to build/mutants/PART.survivors. --again takes its mutants from such a file.
 
-Python parts need numpy, and for the plug-in torch and bitsandbytes; launchers need nvcc."""
+Python parts need numpy, and for the plug-in torch and bitsandbytes; they take the library of the host backend that
+NF4_LIBRARY names, or build it. Launchers need nvcc."""
 
 import argparse
 import ast
@@ -175,6 +176,14 @@ def compile_headers(part):
                    "-o", f"headers.hpp.gch/{name}"])  # fmt: skip
 
 
+def prepare(part):
+    compile_headers(part)
+    flags = f"-DCMAKE_CXX_FLAGS=-UFMT_HEADER_ONLY -include {part.tree}/headers.hpp"
+    make = ["cmake", "--build", part.build, "--target", part.target]
+    if not run(part, ["cmake", *part.configure, flags]) or not run(part, make):
+        sys.exit("the tree does not build")
+
+
 def is_mutant(part, path, original, text):
     """Builds it; whether it is another program than that without it."""
     try:
@@ -191,7 +200,7 @@ def is_mutant(part, path, original, text):
 
 def result(part, test, limit=None):
     """What the test says of the tree: "killed", "too slow", or nothing."""
-    environment = dict(os.environ, NF4_LIBRARY=str(part.tree / part.build / "src/libnf4.so"),
+    environment = dict(os.environ, NF4_LIBRARY=os.environ.get("NF4_LIBRARY", f"{part.tree}/{part.build}/src/libnf4.so"),
                        PYTHONPATH=str(part.tree / "src/python"), OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0",
                        PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
     cwd = part.tree / "tests/python" if test[0] == sys.executable else part.tree
@@ -270,13 +279,11 @@ def main():
 
     copy_tree(part)
     mutants = from_patches(part, arguments.again) if arguments.again else drawn(part, arguments)
-    compile_headers(part)
-    flags = f"-DCMAKE_CXX_FLAGS=-UFMT_HEADER_ONLY -include {part.tree}/headers.hpp"
-    make = ["cmake", "--build", part.build, "--target", part.target]
-    if not run(part, ["cmake", *part.configure, flags]) or not run(part, make):
-        sys.exit("the tree does not build")
+    if "NF4_LIBRARY" not in os.environ:
+        prepare(part)
     measure_limits(part, {path for path, _ in mutants})
-    run(part, ["cp", "-a", part.build, "clean"])
+    if (part.tree / part.build).exists():
+        run(part, ["cp", "-a", part.build, "clean"])
 
     begun = time.monotonic()
     counts = dict.fromkeys(["killed", "too slow", "survived", "no mutant"], 0)
