@@ -374,6 +374,12 @@ class MainTest(FolderTest):
         self.assertEqual(line.split()[1:6], ["nf4", "48x100", "float32", "32", "yes"])
         self.assertRegex(line, r"0\.0[5-9]\d+$")
 
+    def test_help(self):
+        out, code = self.run_main("--help")
+        self.assertEqual(code, 0)
+        for part in ("packs checkpoints and shows what is in them.", "quantize", "inspect"):
+            self.assertIn(part, out)
+
     def test_refused(self):
         self.write_model()
         pipe = self.folder / "pipe"
