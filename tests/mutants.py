@@ -46,21 +46,24 @@ FAKE = ["default", *QUICK, "-DCMAKE_CUDA_ARCHITECTURES=75-virtual", "-DNF4_BUILD
 
 
 class Part:
-    """files: a regular expression of paths; target and tests: what is built and run, in order; tree: the copy;
-    build: where in it. limits: of each test that succeeds without a mutant, the seconds that it may take with one."""
+    """files: a regular expression of paths; target and tests: what is built and run, in order; tree: the copy; build:
+    where in it. own: which tests run before the others, if they are named after the file."""
 
     tree = FOLDER
 
-    def __init__(self, files, configure, target, tests):
-        self.files, self.configure, self.target, self.tests = files, ["--preset", *configure], target, tests
+    def __init__(self, files, configure, target, tests, own=None):
+        self.files, self.configure, self.target = files, ["--preset", *configure], target
         self.build = f"build/{configure[0]}"
-        self.limits = {}
+        self.tests = [[word.format(build=self.build) for word in test] for test in tests]
+        self.own = own
+        self.names = set()  # that tests of `own` begin with
+        self.limits = {}  # of each test the seconds that it may take with a mutant
 
     def tests_of(self, path):
         """Those that are named after the file first."""
         stem = path.stem.strip("_")
-        tests = [[word.format(stem=stem, build=self.build) for word in test] for test in self.tests]
-        return sorted(tests, key=lambda test: not any(stem in word for word in test))
+        tests = sorted(self.tests, key=lambda test: not any(stem in word for word in test))
+        return [[*tests[0][:2], *self.own, f"{stem}: *"], *tests] if stem in self.names else tests
 
 
 def python_tests(names):
@@ -79,8 +82,8 @@ PARTS = {
         python_tests(["plugin", "linear", "bitsandbytes", "operators", "symbols", "inductor",
                       "checkpoint_transformers", "package"])),
     "host": Part(r"src/(?!python|device_cuda).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests",
-        catch_tests("nf4_tests", [*ON_HOST, "~gemm: all pairs*", "{stem}: *"],
-                    [*ON_HOST, *(f"~{test}" for test in SLOW)], [",".join(SLOW)])),
+        catch_tests("nf4_tests", [*ON_HOST, *(f"~{test}" for test in SLOW)], [",".join(SLOW)]),
+        own=[*ON_HOST, "~gemm: all pairs*"]),
     "launchers": Part(LAUNCHERS, FAKE, "nf4_fake_cuda_tests", [
         *catch_tests("fake_cuda/nf4_fake_cuda_tests", ["~[.]", "arguments: *"]),
         ["ctest", "--test-dir", "{build}", "--stop-on-failure", "-R", "fake CUDA: "]]),
@@ -214,20 +217,21 @@ def result(part, test, limit=None):
         return "too slow"
 
 
-def measure_limits(part, paths):
-    """Runs the tests without a mutant. Those that are named after a file without tests of its own fail."""
-    for test in {tuple(test): test for path in paths for test in part.tests_of(path)}.values():
+def measure_limits(part):
+    for test in part.tests:
         begun = time.monotonic()
-        if not result(part, test):
-            part.limits[tuple(test)] = 10 + 5 * (time.monotonic() - begun)
-        elif not test[-1].endswith(": *"):
+        if result(part, test):
             sys.exit(f"{' '.join(test)} fails without any mutant")
+        part.limits[tuple(test)] = 10 + 5 * (time.monotonic() - begun)
+    if part.own:
+        listed = subprocess.run([part.tests[0][0], *part.own, "--list-test-names-only"], cwd=part.tree,
+                                capture_output=True, text=True).stdout  # fmt: skip
+        part.names = {name.split(": ")[0] for name in listed.splitlines()}
 
 
 def fate(part, path):
     for test in part.tests_of(path):
-        limit = part.limits.get(tuple(test))
-        if limit and (outcome := result(part, test, limit)):
+        if outcome := result(part, test, part.limits.get(tuple(test), max(part.limits.values()))):
             return outcome
     return "survived"
 
@@ -281,7 +285,7 @@ def main():
     mutants = from_patches(part, arguments.again) if arguments.again else drawn(part, arguments)
     if "NF4_LIBRARY" not in os.environ:
         prepare(part)
-    measure_limits(part, {path for path, _ in mutants})
+    measure_limits(part)
     if (part.tree / part.build).exists():
         run(part, ["cp", "-a", part.build, "clean"])
 
