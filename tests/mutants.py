@@ -1,22 +1,25 @@
 """Mutation testing: small changes that nobody chose, one at a time, each of which some test should see.
 
-    python3 tests/mutants.py PART [--count N] [--seed N] [--minutes N] [--only REGEX]
+    python3 tests/mutants.py PART [--count N] [--seed N] [--minutes N] [--only REGEX] [--again FILE]
 
 PART is one of those in PARTS below. The mutants are universalmutator's (from PyPI, `mutate` beside this Python or in
 the path); `count` of them are drawn with `seed`. Each is built in a copy of the commit that is checked out, in
-build/mutants, with no more than what its tests need, and the tests run in order until one fails. A mutant that does
-not build, or that builds to the same program, is no mutant. It ends with a score, and writes those that survived, as
-patches, to build/mutants/PART.survivors.
+build/mutants, with no more than what its tests need, and the tests run in order until one fails, those that are named
+after its file first. A mutant that does not build, or whose objects are the same but for the code of a GPU, is no
+mutant; one that makes a test take more than five times as long is killed. It ends with a score, and writes those that
+survived, as patches, to build/mutants/PART.survivors. --again takes its mutants from such a file.
 
-Python parts need numpy, and for the plug-in torch and bitsandbytes; launchers need nvcc."""
+Python parts need numpy, and for the plug-in torch and bitsandbytes; they take the library of the host backend that
+NF4_LIBRARY names, or build it. Launchers need nvcc."""
 
 import argparse
 import ast
-import hashlib
+import filecmp
 import os
 import pathlib
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,43 +29,66 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "mutants"
+ADDRESSES = 16 << 30  # bytes that a process may map: a mutant may ask for any amount
 
 LAUNCHERS = "|".join(["kernels/.*/.*[.]cu", "kernels/gemm/(pair_launch|operand_maps)[.]cuh", "kernels/gemm/group[.]hpp",
-                      "kernels/gemm/unpack_cublas[.]cpp", "kernels/device/(launch|tensor_map)[.]cuh"])  # fmt: skip
-SLOW = ["~gemm: all pairs*", "~gemm: many rows*", "~gemm: the same bits*", "~ring: *"]
+                      "kernels/gemm/unpack_cublas[.]cpp", "kernels/device/(launch|tensor_map)[.]cuh",
+                      "src/device_cuda[.]cpp"])  # fmt: skip
+SLOW = ["gemm: all pairs*", "gemm_group: what is selected*", "ring: *", "pair_stream_layout: *"]
+ON_HOST = ["~[.]", "~[gpu]"]
+SKIPPED = 77
 
-HOST = ["-B", "build", "--preset", "host-only"]
-# PTX alone: ptxas takes most of the time, and no kernel runs.
-FAKE = ["-B", "build", "--preset", "default", "-DCMAKE_CUDA_ARCHITECTURES=75-virtual", "-DNF4_BUILD_BENCH=OFF"]
+# With these, and headers that are compiled once, GCC takes an eighth of the time; tests take hardly longer.
+QUICK = ["-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CUDA_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_STANDARD_LIBRARIES=-lfmt"]
+HOST = ["host-only", *QUICK]
+# PTX alone: no kernel runs.
+FAKE = ["default", *QUICK, "-DCMAKE_CUDA_ARCHITECTURES=75-virtual", "-DNF4_BUILD_BENCH=OFF"]
 
 
 class Part:
-    """files: a regular expression of paths; target and tests: what is built and run, in order; tree: the copy."""
+    """files: a regular expression of paths; target and tests: what is built and run, in order; tree: the copy; build:
+    where in it. own: which tests run before the others, if they are named after the file."""
 
     tree = FOLDER
 
-    def __init__(self, files, configure, target, tests, timeout=120):
-        self.files, self.configure, self.target, self.tests, self.timeout = files, configure, target, tests, timeout
+    def __init__(self, files, configure, target, tests, own=None):
+        self.files, self.configure, self.target = files, ["--preset", *configure], target
+        self.build = f"build/{configure[0]}"
+        self.tests = [[word.format(build=self.build) for word in test] for test in tests]
+        self.own = own
+        self.names = set()  # that tests of `own` begin with
+        self.limits = {}  # of each test the seconds that it may take with a mutant
+
+    def tests_of(self, path):
+        """Those that are named after the file first."""
+        stem = path.stem.strip("_")
+        tests = sorted(self.tests, key=lambda test: not any(stem in word for word in test))
+        return [[*tests[0][:2], *self.own, f"{stem}: *"], *tests] if stem in self.names else tests
 
 
 def python_tests(names):
-    return [[sys.executable, "-m", "support", f"test_{name}"] for name in names]
+    return [[sys.executable, "-m", "support", f"test_{name}", "--failfast"] for name in names]
+
+
+def catch_tests(program, *selections):
+    return [[f"{{build}}/tests/{program}", "--abort", *selection] for selection in selections]
 
 
 PARTS = {
     "python": Part("src/python/nf4/(_a.*|_handle|_library|__.*__|checkpoint/(?!loader).*)[.]py", HOST, "nf4",
-        python_tests(["arguments", "handle", "plugin", "package", "checkpoint_folders", "checkpoint",
-                      "checkpoint_output"])),
+        python_tests(["arguments", "handle", "plugin", "checkpoint_folders", "checkpoint", "checkpoint_output",
+                      "package"])),
     "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_tensors|operators|plugin|checkpoint/loader)[.]py", HOST, "nf4",
-        python_tests(["plugin", "package", "bitsandbytes", "operators", "symbols", "linear", "inductor",
-                      "checkpoint_transformers"])),
-    "host": Part(r"src/(?!python).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests", [
-        ["build/tests/nf4_tests", "~[.]", "~[gpu]", *SLOW], ["build/tests/nf4_tests", "~[.]", "~[gpu]"]], 400),
+        python_tests(["plugin", "linear", "bitsandbytes", "operators", "symbols", "inductor",
+                      "checkpoint_transformers", "package"])),
+    "host": Part(r"src/(?!python|device_cuda).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests",
+        catch_tests("nf4_tests", [*ON_HOST, *(f"~{test}" for test in SLOW)], [",".join(SLOW)]),
+        own=[*ON_HOST, "~gemm: all pairs*"]),
     "launchers": Part(LAUNCHERS, FAKE, "nf4_fake_cuda_tests", [
-        ["build/tests/fake_cuda/nf4_fake_cuda_tests", "~[.]", "arguments: *"],
-        ["ctest", "--test-dir", "build", "-R", "fake CUDA: ", "--stop-on-failure"]]),
-    "bench": Part(r"bench/check[.][ch]pp", HOST, "nf4_bench_tests", [
-        ["build/tests/bench/nf4_bench_tests", "*check*"], ["build/tests/bench/nf4_bench_tests", "~[.]"]], 300),
+        *catch_tests("fake_cuda/nf4_fake_cuda_tests", ["~[.]", "arguments: *"]),
+        ["ctest", "--test-dir", "{build}", "--stop-on-failure", "-R", "fake CUDA: "]]),
+    "bench": Part(r"bench/check[.][ch]pp", HOST, "nf4_bench_tests",
+        catch_tests("bench/nf4_bench_tests", ["check: *"], ["~[.]", "~check: *"])),
 }  # fmt: skip
 
 
@@ -110,50 +136,134 @@ def mutants_of(part, path):
         return sorted({(path, mutant.read_text()) for mutant in output.iterdir()})
 
 
-def program(part, path):
-    """What a mutant becomes: two that have it in common are the same."""
-    if path.suffix == ".py":
-        tree = ast.parse((part.tree / path).read_text())
-        for node in ast.walk(tree):
-            # Documentation, and what is left where it was.
-            if isinstance(getattr(node, "body", None), list):
-                node.body = [line for line in node.body if not isinstance(line, ast.Pass) and not (
-                    isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
-        return ast.dump(tree)
-    binary = next(part.tree.glob(f"build/tests/**/{part.target}"))
-    return hashlib.sha256(binary.read_bytes()).hexdigest()
+def code(path, text):
+    """What a source says, without comments, documentation and blanks, as far as that is easily told."""
+    if path.suffix != ".py":
+        return "".join(re.sub(r"//.*", "", text).split())
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        # Documentation, and what is left where it was.
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [line for line in node.body if not isinstance(line, ast.Pass) and not (
+                isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+    return ast.dump(tree)
 
 
-def build(part, path):
-    """What is built of the tree as it is, or None if it does not build."""
+def built_anew(part):
+    """Files of the build that a mutant changed, and for each what it was."""
+    clean = part.tree / "clean"
+    for folder, _, names in os.walk(clean):
+        for was in (pathlib.Path(folder, name) for name in names):
+            file = part.tree / part.build / was.relative_to(clean)
+            if not file.exists() or file.stat().st_mtime_ns != was.stat().st_mtime_ns:
+                yield file, was
+
+
+def host_code(file):
+    """An object without the code of a GPU."""
+    with tempfile.NamedTemporaryFile() as out:
+        subprocess.run(["objcopy", "--remove-section=.nv_fatbin", file, out.name], check=True)
+        return pathlib.Path(out.name).read_bytes()
+
+
+def compile_headers(part):
+    """Those of the standard library and fmt, once for all sources: they take most of a compiler's time."""
+    sources = [source.read_text() for folder in ("src", "kernels", "bench", "tests")
+               for source in (part.tree / folder).rglob("*.[ch]pp")]  # fmt: skip
+    names = re.findall(r"^#include <(?:[a-z_]+|fmt/\w+[.]h)>\n", "".join(sources), re.MULTILINE)
+    headers = part.tree / "headers.hpp"
+    headers.write_text("".join(sorted(set(names))))
+    (part.tree / "headers.hpp.gch").mkdir()
+    for name, options in {"library": ["-fPIC", "-D_FORTIFY_SOURCE=2"], "program": []}.items():
+        run(part, ["g++", "-O1", "-std=c++20", *options, "-x", "c++-header", headers,
+                   "-o", f"headers.hpp.gch/{name}"])  # fmt: skip
+
+
+def prepare(part):
+    compile_headers(part)
+    flags = f"-DCMAKE_CXX_FLAGS=-UFMT_HEADER_ONLY -include {part.tree}/headers.hpp"
+    make = ["cmake", "--build", part.build, "--target", part.target]
+    if not run(part, ["cmake", *part.configure, flags]) or not run(part, make):
+        sys.exit("the tree does not build")
+
+
+def is_mutant(part, path, original, text):
+    """Builds it; whether it is another program than that without it."""
     try:
-        return program(part, path) if run(part, ["cmake", "--build", "build", "--target", part.target]) else None
+        if code(path, text) == code(path, original):
+            return False
     except SyntaxError:
-        return None
+        return False
+    if path.suffix == ".py":
+        return True
+    return run(part, ["cmake", "--build", part.build, "--target", part.target]) and any(
+        file.suffix == ".o" and not filecmp.cmp(file, was, False) and host_code(file) != host_code(was)
+        for file, was in built_anew(part))  # fmt: skip
 
 
-def killer(part):
-    """The last word of the first test that fails, or takes too long; "" if none does."""
-    environment = dict(os.environ, NF4_LIBRARY=str(part.tree / "build/src/libnf4.so"),
+def result(part, test, limit=None):
+    """What the test says of the tree: "killed", "too slow", or nothing."""
+    environment = dict(os.environ, NF4_LIBRARY=os.environ.get("NF4_LIBRARY", f"{part.tree}/{part.build}/src/libnf4.so"),
                        PYTHONPATH=str(part.tree / "src/python"), OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0",
                        PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
+    cwd = part.tree / "tests/python" if test[0] == sys.executable else part.tree
+    process = subprocess.Popen(test, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
+                               start_new_session=True)  # fmt: skip
+    try:
+        return "" if process.wait(limit) in (0, SKIPPED) else "killed"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return "too slow"
+
+
+def measure_limits(part):
     for test in part.tests:
-        cwd = part.tree / "tests/python" if test[0] == sys.executable else part.tree
-        process = subprocess.Popen(test, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env=environment, start_new_session=True)  # fmt: skip
-        try:
-            code = process.wait(part.timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            code = process.wait()
-        if code not in (0, 77):  # 77: skipped
-            return test[-1]
-    return ""
+        begun = time.monotonic()
+        if result(part, test):
+            sys.exit(f"{' '.join(test)} fails without any mutant")
+        part.limits[tuple(test)] = 10 + 5 * (time.monotonic() - begun)
+    if part.own:
+        listed = subprocess.run([part.tests[0][0], *part.own, "--list-test-names-only"], cwd=part.tree,
+                                capture_output=True, text=True).stdout  # fmt: skip
+        part.names = {name.split(": ")[0] for name in listed.splitlines()}
+
+
+def fate(part, path):
+    for test in part.tests_of(path):
+        if outcome := result(part, test, part.limits.get(tuple(test), max(part.limits.values()))):
+            return outcome
+    return "survived"
 
 
 def difference(part, path, text):
     return subprocess.run(["diff", "-u", f"--label=a/{path}", f"--label=b/{path}", part.tree / path, "-"], input=text,
                           capture_output=True, text=True).stdout  # fmt: skip
+
+
+def drawn(part, arguments):
+    """(path, text) of mutants, in the order of the draw."""
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    paths = [pathlib.Path(name) for name in names
+             if re.fullmatch(part.files, name) and re.search(arguments.only, name)]  # fmt: skip
+    mutants = [mutant for path in paths for mutant in mutants_of(part, path)]
+    random.Random(arguments.seed).shuffle(mutants)
+    print(f"{len(mutants)} mutants of {len(paths)} files", flush=True)
+    return mutants
+
+
+def from_patches(part, file):
+    """(path, text) of mutants that were written as patches."""
+    mutants = []
+    for patch in re.split(r"^(?=--- a/)", file.read_text(), flags=re.MULTILINE)[1:]:
+        path = pathlib.Path(patch.splitlines()[0].removeprefix("--- a/"))
+        patched = subprocess.run(["patch", "--output=-", "--reject-file=-", part.tree / path], input=patch,
+                                 capture_output=True, text=True)  # fmt: skip
+        if patched.returncode:
+            print(f"no longer fits: {path}\n{patch}", flush=True)
+        else:
+            mutants.append((path, patched.stdout))
+    return mutants
 
 
 def main():
@@ -163,51 +273,48 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60, help="begins none after so many (default: %(default)s)")
     parser.add_argument("--only", default="", help="files whose path matches")
+    parser.add_argument("--again", type=pathlib.Path, help="the mutants of these patches, instead of a draw")
     arguments = parser.parse_args()
     part = PARTS[arguments.part]
     part.tree = FOLDER / arguments.part
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests send it, and a job in the background ignores it
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, resource.RLIM_INFINITY))
 
     copy_tree(part)
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    paths = [pathlib.Path(name) for name in names
-             if re.fullmatch(part.files, name) and re.search(arguments.only, name)]  # fmt: skip
-    everything = [mutant for path in paths for mutant in mutants_of(part, path)]
-    random.Random(arguments.seed).shuffle(everything)
-    print(f"{len(everything)} mutants of {len(paths)} files", flush=True)
-    make = ["cmake", "--build", "build", "--target", part.target]
-    if not run(part, ["cmake", *part.configure]) or not run(part, make):
-        sys.exit("the tree does not build")
-    if failed := killer(part):
-        sys.exit(f"{failed} fails without any mutant")
+    mutants = from_patches(part, arguments.again) if arguments.again else drawn(part, arguments)
+    if "NF4_LIBRARY" not in os.environ:
+        prepare(part)
+    measure_limits(part)
+    if (part.tree / part.build).exists():
+        run(part, ["cp", "-a", part.build, "clean"])
 
-    unchanged = None if paths[0].suffix == ".py" else program(part, paths[0])
     begun = time.monotonic()
-    counts = {"killed": 0, "survived": 0, "no mutant": 0}
+    counts = dict.fromkeys(["killed", "too slow", "survived", "no mutant"], 0)
     survivors = FOLDER / f"{arguments.part}.survivors"
     survivors.write_text("")
-    for path, text in everything:
+    for path, text in mutants:
         spent = time.monotonic() - begun
-        if counts["killed"] + counts["survived"] == arguments.count or spent > 60 * arguments.minutes:
+        if sum(counts.values()) - counts["no mutant"] == arguments.count or spent > 60 * arguments.minutes:
             break
-        original = (part.tree / path).read_text()
-        before = program(part, path) if path.suffix == ".py" else unchanged
-        (part.tree / path).write_text(text)
-        after = build(part, path)
-        if after is None or after == before:
-            outcome = "no mutant"
-        else:
-            outcome = "killed" if killer(part) else "survived"
-        (part.tree / path).write_text(original)
+        file = part.tree / path
+        original, times = file.read_text(), file.stat()
+        file.write_text(text)
+        outcome = fate(part, path) if is_mutant(part, path, original, text) else "no mutant"
+        # Everything as it was, so that the next mutant's build has nothing to do but that.
+        file.write_text(original)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        for changed, was in built_anew(part):
+            shutil.copy2(was, changed)
         counts[outcome] += 1
         if outcome == "survived":
-            with open(survivors, "a") as file:
-                file.write(difference(part, path, text) + "\n")
-        print(f"{outcome}: {path}", flush=True)
-    tried = counts["killed"] + counts["survived"]
-    print(f"{arguments.part}: {counts['killed']} of {tried} killed ({100 * counts['killed'] / max(tried, 1):.1f}%), "
-          f"{counts['no mutant']} were none, {time.monotonic() - begun:.0f} s")  # fmt: skip
+            with open(survivors, "a") as out:
+                out.write(difference(part, path, text) + "\n")
+        print(f"{outcome}: {path}, {time.monotonic() - begun - spent:.0f} s", flush=True)
+    killed = counts["killed"] + counts["too slow"]
+    tried = killed + counts["survived"]
+    print(f"{arguments.part}: {killed} of {tried} killed ({100 * killed / max(tried, 1):.1f}%), {counts['too slow']} "
+          f"of them by time, {counts['no mutant']} were none, {time.monotonic() - begun:.0f} s")  # fmt: skip
 
 
 if __name__ == "__main__":

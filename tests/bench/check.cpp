@@ -121,7 +121,11 @@ TEST_CASE("check: what is right is right, and timed") {
       CHECK(row.check.ok);
       CHECK(row.median > 0);
       CHECK(row.check.differences == 0);
+      const bool product = op == NF4_OP_GEMM;
+      CHECK((row.check.worst > 0) == product);
       CHECK(row.check.worst <= 1);
+      CHECK((row.check.relative_error > 0) == product);
+      CHECK(row.check.relative_error < 0.01);
     }
   }
 }
@@ -200,16 +204,17 @@ TEST_CASE("check: a wrong code or scale of pack") {
 
 TEST_CASE("check: a peer's pack may differ in a code of 10,000, and in no scale") {
   Problem problem = problem_of(NF4_OP_PACK);
-  problem.k = 1024;  // 24576 weights
+  problem.n = 101;
+  problem.k = 396;  // 39996 weights
   const auto codes_off = [](int count) {
     return [count](Workload& w) {
       for (int i = 0; i < count; ++i) w.codes(0)[i] ^= 1;
     };
   };
-  const Row allowed = row_of(problem, codes_off(2), true);
+  const Row allowed = row_of(problem, codes_off(3), true);
   CHECK(allowed.check.ok);
-  CHECK(allowed.check.differences == 2);
-  CHECK_FALSE(row_of(problem, codes_off(3), true).check.ok);
+  CHECK(allowed.check.differences == 3);
+  CHECK_FALSE(row_of(problem, codes_off(4), true).check.ok);
   CHECK_FALSE(row_of(problem, codes_off(1)).check.ok);
   CHECK_FALSE(row_of(problem, next_float(scales_of), true).check.ok);
 }

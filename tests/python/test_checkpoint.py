@@ -1,5 +1,7 @@
 """Packed checkpoints: what quantize writes, what inspect says, and files that are not what they should be."""
 
+import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -16,7 +18,7 @@ import support
 from checkpoints import LAYER, LLAMA, STATE, FolderTest, file_bytes, read, with_header
 from nf4 import __main__ as main
 from nf4 import checkpoint
-from nf4.checkpoint import FileError, loader, state
+from nf4.checkpoint import FileError, loader, packing, state
 
 
 class QuantizeTest(FolderTest):
@@ -144,6 +146,29 @@ class QuantizeTest(FolderTest):
         size = sum(array.nbytes for _, array in read(self.source)[0].values())
         self.assertEqual(seen[-1], (size, size))
         self.assertEqual(sorted(seen), seen)
+
+
+@unittest.skipUnless(importlib.util.find_spec("torch"), "no torch")
+class CudaPackerTest(unittest.TestCase):
+    """Packing in torch's memory, with that of the CPU and the host backend in the GPU's place."""
+
+    def test_packs_as_the_host_does(self):
+        import torch
+
+        packer = object.__new__(packing.CudaPacker)
+        packer.torch, packer.device, packer.handle = torch, torch.device("cpu"), nf4.Handle()
+        stream = mock.Mock(cuda_stream=0)
+        values = np.random.default_rng(1).normal(size=130)
+        arrays = {"F32": values.astype(np.float32), "F16": values.astype(np.float16),
+                  "BF16": (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)}  # fmt: skip
+        with mock.patch("torch.cuda.device", contextlib.nullcontext), mock.patch(
+            "torch.cuda.current_stream", return_value=stream
+        ):
+            for dtype, array in arrays.items():
+                with self.subTest(dtype=dtype):
+                    expected = packing.HostPacker().pack(array, dtype, 64)
+                    for ours, host in zip(packer.pack(array, dtype, 64), expected):
+                        np.testing.assert_array_equal(ours, host)
 
 
 class BadFileTest(FolderTest):
@@ -348,6 +373,12 @@ class MainTest(FolderTest):
         (line,) = [line for line in out.splitlines() if line.startswith(LAYER)]
         self.assertEqual(line.split()[1:6], ["nf4", "48x100", "float32", "32", "yes"])
         self.assertRegex(line, r"0\.0[5-9]\d+$")
+
+    def test_help(self):
+        out, code = self.run_main("--help")
+        self.assertEqual(code, 0)
+        for part in ("packs checkpoints and shows what is in them.", "quantize", "inspect"):
+            self.assertIn(part, out)
 
     def test_refused(self):
         self.write_model()
