@@ -22,7 +22,7 @@ Problem kind_of(Problem problem) {
 }
 
 std::string title(const Problem& kind) {
-  const std::string m = kind.op == NF4_OP_GEMM ? fmt::format(" M={}", kind.m) : std::string();
+  const std::string m = is_product(kind.op) ? fmt::format(" M={}{}", kind.m, experts_text(kind)) : std::string();
   return fmt::format("{}{}{}, {}, blocksize {}{}", op_name(kind.op), m, kind.parts.empty() ? "" : ", groups",
                      dtype_name(kind.dtype), kind.blocksize, kind.nested ? ", nested" : "");
 }
