@@ -39,19 +39,20 @@ void run_poisoned(Workload& workload, Contender& contender, std::initializer_lis
 
 Check check_gemm(Workload& workload, Contender& contender) {
   const Problem& p = workload.problem();
-  const int64_t row_bytes = p.n * nf4ref::size_of(p.dtype);
-  run_poisoned(workload, contender, {{workload.y(), p.m * row_bytes}});
-  const auto y = fetch<unsigned char>(workload.device(), workload.y(), p.m * row_bytes);
+  const int64_t bytes = p.slots() * p.n * nf4ref::size_of(p.dtype);
+  run_poisoned(workload, contender, {{workload.y(), bytes}});
+  const auto y = fetch<unsigned char>(workload.device(), workload.y(), bytes);
 
   nf4ref::Verdict verdict(p.dtype, contender.accuracy_g(p));
   const std::vector<nf4ref::Reference>& references = workload.references();
   size_t next = 0;
-  const std::vector<Product> products = workload.products(0);
+  const std::vector<int64_t> parts = p.parts.empty() ? std::vector<int64_t>{p.n} : p.parts;
   for (const int64_t row : workload.checked_rows()) {
-    for (const Product& product : products) {
-      const int64_t begin = p.m * product.first + row * product.weight.rows;
-      for (int64_t n = 0; n < product.weight.rows; ++n)
-        verdict.add(nf4ref::load(y.data(), p.dtype, begin + n), references[next++]);
+    int64_t first = 0;  // outputs of the parts before
+    for (const int64_t rows : parts) {
+      for (int64_t n = 0; n < rows; ++n)
+        verdict.add(nf4ref::load(y.data(), p.dtype, first + row * rows + n), references[next++]);
+      first += p.slots() * rows;
     }
   }
   Check out;
@@ -132,6 +133,7 @@ Check check_unpack_absmax(Workload& workload, Contender& contender) {
 Check check_result(Workload& workload, Contender& contender) {
   switch (workload.problem().op) {
     case NF4_OP_GEMM:
+    case NF4_OP_GEMM_EXPERTS:
       return check_gemm(workload, contender);
     case NF4_OP_UNPACK:
       return check_unpack(workload, contender);

@@ -195,6 +195,21 @@ void add_suite(CLI::App& app, SuiteOptions& suite) {
   add_list(app, "--blocksize", suite.blocksizes, blocksize, "32 to 4096 (64)")->group(kWhat);
 }
 
+void add_experts(CLI::App& app, SuiteOptions& suite) {
+  const auto count = [](const std::string& option, const std::string& text) { return number(option, text, 1, 4096); };
+  const auto tenths = [](const std::string& option, const std::string& text) {
+    return static_cast<double>(number(option, text, 0, 100)) / 10;
+  };
+  add_value<int64_t>(app, "--experts", "E", suite.experts, count,
+                     "gemm_experts: experts, each W of N rows and K columns")
+      ->group(kWhat);
+  add_value<int64_t>(app, "--top-k", "N", suite.top_k, count, "gemm_experts: experts of each row of x (1)")
+      ->group(kWhat);
+  add_value<double>(app, "--skew", "TENTHS", suite.skew, tenths,
+                    "gemm_experts: expert e is drawn with weight (e + 1)^-(TENTHS / 10) (0: all alike)")
+      ->group(kWhat);
+}
+
 void add_limit(CLI::App& app, double& target) {
   const auto read = [](const std::string& option, const std::string& text) {
     return static_cast<double>(number(option, text, 0, 1000000));
@@ -219,9 +234,11 @@ void add_sweep(CLI::App& app, SweepOptions& options) {
   add_value<bool>(app, "--sweep", "full", options.suite.full, full,
                   "what the library selects and its peers, on all that matters; takes minutes")
       ->group(kWhat);
-  add_list(app, "--op", options.suite.ops, any_op, "gemm, unpack, pack, pack_absmax, unpack_absmax (gemm,unpack,pack)")
+  add_list(app, "--op", options.suite.ops, any_op,
+           "gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts (gemm,unpack,pack)")
       ->group(kWhat);
   add_suite(app, options.suite);
+  add_experts(app, options.suite);
   app.add_flag("--nested", options.suite.nested, "8-bit scales with second-level scales")->group(kWhat);
   add_variants(app, options.variants, "these variants alone; \"selected\" is what the library chooses");
   app.add_flag("--hot", options.hot,
@@ -268,7 +285,8 @@ void add_model(CLI::App& app, ModelOptions& options) {
 }
 
 void add_variants_command(CLI::App& app, VariantsOptions& options, Problem& problem) {
-  add_list(app, "--op", options.ops, any_op, "gemm, unpack, pack, pack_absmax, unpack_absmax (all)")->group(kWhat);
+  add_list(app, "--op", options.ops, any_op, "gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts (all)")
+      ->group(kWhat);
   const auto take = [&problem](const std::string& text) {
     const Layer layer = shape("--shape", text);
     problem.n = layer.n;
@@ -348,7 +366,10 @@ Command parse_command(int argc, const char* const* argv) {
   }
   if (for_model.parsed()) return model;
   if (for_variants.parsed()) {
-    if (for_variants.count("--shape") > 0) variants.problem = problem;
+    if (for_variants.count("--shape") > 0) {
+      variants.problem = problem;
+      std::erase(variants.ops, NF4_OP_GEMM_EXPERTS);  // a shape is of one W
+    }
     return variants;
   }
   if (sweep.suite.full) {

@@ -4,6 +4,7 @@
 
 #include "formatted.hpp"
 #include "oracle.hpp"
+#include "routing.hpp"
 
 namespace nf4bench {
 
@@ -11,7 +12,12 @@ int64_t Problem::groups() const { return (blocks() + absmax_blocksize - 1) / abs
 
 Problem with_op(Problem problem, nf4_op_t op) {
   problem.op = op;
-  if (op != NF4_OP_GEMM) problem.m = 1;
+  if (!is_product(op)) problem.m = 1;
+  if (op != NF4_OP_GEMM_EXPERTS) {
+    problem.experts = 0;
+    problem.top_k = 1;
+    problem.skew = 0;
+  }
   if (op == NF4_OP_PACK) problem.nested = false;
   if (op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX) {
     problem.dtype = NF4_F32;
@@ -29,6 +35,11 @@ nf4_problem_t descriptor(const Problem& problem) {
   out.k = problem.k;
   out.blocksize = problem.blocksize;
   out.absmax_dtype = problem.nested ? NF4_U8 : NF4_F32;
+  if (problem.op == NF4_OP_GEMM_EXPERTS) {
+    out.m = problem.slots();
+    out.experts = problem.experts;
+    out.top_k = problem.top_k;
+  }
   if (problem.op == NF4_OP_PACK_ABSMAX) {
     out.n = 1;
     out.k = problem.blocks();
@@ -46,12 +57,16 @@ double minimal_bytes(const Problem& problem) {
   const int64_t element = nf4ref::size_of(problem.dtype);
   const int64_t packed = problem.code_bytes() + scale_bytes(problem);
   const int64_t dense = problem.elements() * element;
-  const int64_t activations = problem.m * (problem.n + problem.k) * element;
+  const int64_t activations = (problem.slots() * problem.n + problem.m * problem.k) * element;
   const int64_t absmax = problem.blocks() * 4;
   const int64_t nested_absmax = problem.blocks() + problem.groups() * 4;
   switch (problem.op) {
     case NF4_OP_GEMM:
       return static_cast<double>(packed + activations);
+    case NF4_OP_GEMM_EXPERTS:
+      return static_cast<double>(packed) * static_cast<double>(experts_hit(problem)) /
+                 static_cast<double>(problem.experts) +
+             static_cast<double>(activations);
     case NF4_OP_PACK:
     case NF4_OP_UNPACK:
       return static_cast<double>(packed + dense);
@@ -72,6 +87,8 @@ std::string_view op_name(nf4_op_t op) {
       return "gemm";
     case NF4_OP_PACK_ABSMAX:
       return "pack_absmax";
+    case NF4_OP_GEMM_EXPERTS:
+      return "gemm_experts";
     default:
       return "unpack_absmax";
   }
@@ -90,12 +107,19 @@ std::string_view dtype_name(nf4_dtype_t dtype) {
 
 std::string rows_text(const std::vector<int64_t>& parts) { return nf4::formatted("{}", fmt::join(parts, "+")); }
 
+std::string experts_text(const Problem& problem) {
+  if (problem.experts == 0) return "";
+  const std::string skew = problem.skew > 0 ? nf4::formatted(", skew {}", problem.skew) : "";
+  return nf4::formatted(", top {} of {} experts{}", problem.top_k, problem.experts, skew);
+}
+
 std::string describe(const Problem& problem) {
   const std::string rows = problem.parts.empty() ? std::to_string(problem.n) : rows_text(problem.parts);
-  return nf4::formatted("{}{}{}, N={} K={}{}, {}, blocksize {}{}", op_name(problem.op),
-                        problem.layer.empty() ? "" : " ", problem.layer, rows, problem.k,
-                        problem.op == NF4_OP_GEMM ? nf4::formatted(", M={}", problem.m) : std::string(),
-                        dtype_name(problem.dtype), problem.blocksize, problem.nested ? ", nested" : "");
+  return nf4::formatted(
+      "{}{}{}, N={} K={}{}, {}, blocksize {}{}", op_name(problem.op), problem.layer.empty() ? "" : " ", problem.layer,
+      rows, problem.k,
+      is_product(problem.op) ? nf4::formatted(", M={}", problem.m) + experts_text(problem) : std::string(),
+      dtype_name(problem.dtype), problem.blocksize, problem.nested ? ", nested" : "");
 }
 
 }  // namespace nf4bench

@@ -22,7 +22,14 @@ struct Problem {
   std::string layer;               // where the shape comes from, "" if it was given by hand
   std::vector<int64_t> parts;      // several products of an x: the rows of each one's W, n in all
 
-  int64_t elements() const { return n * k; }
+  // Of products with routed experts: how many there are, of n rows each, how many of them a row of x has, and how
+  // unlike they are in that (routing.hpp).
+  int64_t experts = 0;
+  int64_t top_k = 1;
+  double skew = 0;
+
+  int64_t slots() const { return m * top_k; }  // rows of y
+  int64_t elements() const { return (experts > 0 ? experts : 1) * n * k; }
   int64_t code_bytes() const { return (elements() + 1) / 2; }
   int64_t blocks() const { return (elements() + blocksize - 1) / blocksize; }
   int64_t groups() const;  // of nested quantization
@@ -41,14 +48,19 @@ double minimal_bytes(const Problem& problem);
 // Bytes of the scales of a weight, as the problem stores them.
 int64_t scale_bytes(const Problem& problem);
 
-inline constexpr nf4_op_t kAllOps[] = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK, NF4_OP_PACK_ABSMAX,
-                                       NF4_OP_UNPACK_ABSMAX};
+inline constexpr nf4_op_t kAllOps[] = {NF4_OP_GEMM,        NF4_OP_UNPACK,        NF4_OP_PACK,
+                                       NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS};
+// Whether results are held to a bound, not to the bit.
+inline bool is_product(nf4_op_t op) { return op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS; }
 std::string_view op_name(nf4_op_t op);
 inline constexpr nf4_dtype_t kAllDtypes[] = {NF4_F32, NF4_F16, NF4_BF16};
 std::string_view dtype_name(nf4_dtype_t dtype);
 
 // "8192+1024+1024"
 std::string rows_text(const std::vector<int64_t>& parts);
+
+// ", top 8 of 128 experts", "" without.
+std::string experts_text(const Problem& problem);
 
 // "gemm llama70b.qo, N=8192 K=8192, M=1, bf16, blocksize 64, nested"
 std::string describe(const Problem& problem);

@@ -29,6 +29,19 @@ void check_parts(const Problem& problem) {
   }
 }
 
+// None of the experts may begin inside of a block.
+void check_experts(const Problem& problem) {
+  if (problem.op != NF4_OP_GEMM_EXPERTS) return;
+  if (problem.experts == 0) throw std::invalid_argument("--op is gemm_experts; expected --experts with it");
+  if (problem.top_k > problem.experts) {
+    throw std::invalid_argument(
+        nf4::formatted("--top-k is {}; expected --experts ({}) at most", problem.top_k, problem.experts));
+  }
+  if (problem.n * problem.k % problem.blocksize == 0) return;
+  throw std::invalid_argument(nf4::formatted("--shape is {},{}; expected experts of a multiple of {} weights",
+                                             problem.n, problem.k, problem.blocksize));
+}
+
 // Only products come in groups.
 std::vector<Problem> products_of(const Device& device, const SuiteOptions& options) {
   std::vector<Problem> out;
@@ -48,9 +61,13 @@ std::vector<Problem> products_of(const Device& device, const SuiteOptions& optio
             problem.nested = options.nested;
             problem.layer = layer.name;
             problem.parts = layer.parts;
+            problem.experts = options.experts;
+            problem.top_k = options.top_k;
+            problem.skew = options.skew;
             out.push_back(with_op(std::move(problem), op));
             check_parts(out.back());
-            if (op != NF4_OP_GEMM) break;
+            check_experts(out.back());
+            if (!is_product(op)) break;
           }
         }
         if (of_absmax) break;  // one dtype is all they have

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "routing.hpp"
 #include "status.hpp"
 
 namespace nf4bench {
@@ -12,7 +13,7 @@ constexpr int64_t kMostSets = 1024;  // a graph of more launches takes longer to
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-bool has_codes(nf4_op_t op) { return op == NF4_OP_GEMM || op == NF4_OP_PACK || op == NF4_OP_UNPACK; }
+bool has_codes(nf4_op_t op) { return is_product(op) || op == NF4_OP_PACK || op == NF4_OP_UNPACK; }
 
 }  // namespace
 
@@ -35,10 +36,15 @@ Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, 
     dense_ = Pool(device, problem.elements() * element, sets_);
     device.fill_uniform(dense_.at(0), problem.dtype, dense_.bytes() / element, -0.05f, 0.05f, 3);
   }
-  if (op == NF4_OP_GEMM) {
+  if (is_product(op)) {
     x_ = Buffer(device, static_cast<size_t>(problem.m * problem.k * element));
-    y_ = Buffer(device, static_cast<size_t>(problem.m * problem.n * element));
+    y_ = Buffer(device, static_cast<size_t>(problem.slots() * problem.n * element));
     device.fill_uniform(x_.get(), problem.dtype, problem.m * problem.k, -1.0f, 1.0f, 4);
+  }
+  if (op == NF4_OP_GEMM_EXPERTS) {
+    const std::vector<int64_t> ids = routed_experts(problem);
+    ids_ = Buffer(device, ids.size() * sizeof(int64_t));
+    device.copy_in(ids_.get(), ids.data(), ids_.bytes());
   }
 }
 
@@ -105,7 +111,7 @@ void Workload::take_packed(const nf4_weight_t& source) {
 
 nf4_weight_t Workload::weight(int set) const {
   nf4_weight_t out = NF4_WEIGHT_INIT;
-  out.rows = problem_.n;
+  out.rows = problem_.elements() / problem_.k;
   out.cols = problem_.k;
   out.codes = codes_.empty() ? nullptr : codes(set);
   out.absmax = scales(set);
@@ -118,6 +124,15 @@ nf4_weight_t Workload::weight(int set) const {
     out.absmax_offset = offset();
     out.absmax_blocksize = problem_.absmax_blocksize;
   }
+  return out;
+}
+
+nf4_routing_t Workload::routing() const {
+  nf4_routing_t out = NF4_ROUTING_INIT;
+  out.experts = problem_.experts;
+  out.slots = problem_.slots();
+  out.top_k = problem_.top_k;
+  out.ids = ids_.get();
   return out;
 }
 
@@ -159,10 +174,10 @@ std::vector<Product> Workload::products(int set) const {
 
 const std::vector<int64_t>& Workload::checked_rows() {
   if (checked_rows_.empty()) {
-    const int64_t affordable = device_.reference_budget() / std::max<int64_t>(1, problem_.elements());
-    const int64_t count = std::min(problem_.m, std::max<int64_t>(2, affordable));
+    const int64_t affordable = device_.reference_budget() / std::max<int64_t>(1, problem_.n * problem_.k);
+    const int64_t count = std::min(problem_.slots(), std::max<int64_t>(2, affordable));
     for (int64_t i = 0; i < count; ++i) {
-      checked_rows_.push_back(count == 1 ? 0 : i * (problem_.m - 1) / (count - 1));
+      checked_rows_.push_back(count == 1 ? 0 : i * (problem_.slots() - 1) / (count - 1));
     }
   }
   return checked_rows_;
@@ -177,12 +192,24 @@ const std::vector<nf4ref::Reference>& Workload::references() {
     const Buffer sample(device_, rows.size() * row_bytes);
     std::vector<unsigned char> chosen;
     for (const int64_t row : rows) {
-      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(row) * row_bytes);
+      const auto of_x = static_cast<size_t>(row / problem_.top_k);
+      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(of_x * row_bytes);
       chosen.insert(chosen.end(), begin, begin + static_cast<std::ptrdiff_t>(row_bytes));
     }
     device_.copy_in(sample.get(), chosen.data(), chosen.size());
-    references_ = device_.references(
-        {weight(0), sample.get(), problem_.k, static_cast<int64_t>(rows.size()), problem_.dtype, nullptr});
+    const auto count = static_cast<int64_t>(rows.size());
+    const nf4ref::Product product{weight(0), sample.get(), problem_.k, count, problem_.dtype, nullptr};
+    if (problem_.op != NF4_OP_GEMM_EXPERTS) {
+      references_ = device_.references(product);
+      return *references_;
+    }
+    const std::vector<int64_t> routed = routed_experts(problem_);
+    std::vector<int64_t> experts;
+    for (const int64_t row : rows) experts.push_back(routed[static_cast<size_t>(row)]);
+    const Buffer of_rows(device_, experts.size() * sizeof(int64_t));
+    device_.copy_in(of_rows.get(), experts.data(), of_rows.bytes());
+    references_ =
+        device_.references(nf4ref::RoutedProduct{product, problem_.experts, count, 1, of_rows.as<int64_t>(), nullptr});
   }
   return *references_;
 }

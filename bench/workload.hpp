@@ -77,9 +77,10 @@ class Workload {
   void* x() const { return x_.get(); }
   void* y() const { return y_.get(); }
   std::vector<Product> products(int set) const;
+  nf4_routing_t routing() const;
 
   // What set 0 must give. Where M is too large to check every output, all outputs of the first, the last and evenly
-  // spread rows of x are checked.
+  // spread rows of y are checked.
   const std::vector<int64_t>& checked_rows();
   const std::vector<nf4ref::Reference>& references();  // [checked rows, N]
   const Packed& expected();                            // the bytes of the host backend
@@ -94,7 +95,7 @@ class Workload {
   bool pending_;
   int sets_;
   Pool codes_, scales_, scales2_, dense_, absmax_;
-  Buffer map_, offset_, x_, y_;
+  Buffer map_, offset_, x_, y_, ids_;
   std::vector<int64_t> checked_rows_;
   std::optional<std::vector<nf4ref::Reference>> references_;
   std::optional<Packed> expected_;

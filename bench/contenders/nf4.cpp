@@ -35,6 +35,11 @@ void call(nf4_handle_t handle, Workload& workload, int set, const nf4_options_t&
   switch (p.op) {
     case NF4_OP_GEMM:
       return multiply_together(handle, workload, set, options, stream);
+    case NF4_OP_GEMM_EXPERTS: {
+      const nf4_routing_t routing = workload.routing();
+      return check(nf4_gemm_experts(handle, workload.y(), p.n, workload.x(), p.k, p.dtype, &weight, nullptr, &routing,
+                                    &options, stream));
+    }
     case NF4_OP_UNPACK:
       return check(nf4_unpack(handle, workload.dense(set), p.k, p.dtype, &weight, &options, stream));
     case NF4_OP_PACK:

@@ -158,6 +158,9 @@ class CudaDevice final : public Device {
   std::vector<nf4ref::Reference> references(const nf4ref::Product& product) override {
     return cuda_references(product);
   }
+  std::vector<nf4ref::Reference> references(const nf4ref::RoutedProduct& product) override {
+    return cuda_references(product);
+  }
   int64_t unpack_mismatches(const void* w, nf4_dtype_t dtype, const nf4_weight_t& weight) override {
     return cuda_unpack_mismatches(w, dtype, weight);
   }

@@ -66,6 +66,9 @@ class HostDevice final : public Device {
   std::vector<nf4ref::Reference> references(const nf4ref::Product& product) override {
     return nf4ref::references(product);
   }
+  std::vector<nf4ref::Reference> references(const nf4ref::RoutedProduct& product) override {
+    return nf4ref::references(product);
+  }
 
   int64_t unpack_mismatches(const void* w, nf4_dtype_t dtype, const nf4_weight_t& weight) override {
     std::atomic<int64_t> mismatches = 0;

@@ -21,7 +21,7 @@ Problem kind_of(Problem problem) {
 }
 
 std::string title(const Problem& kind) {
-  const std::string m = kind.op == NF4_OP_GEMM ? nf4::formatted(" M={}", kind.m) : std::string();
+  const std::string m = is_product(kind.op) ? nf4::formatted(" M={}{}", kind.m, experts_text(kind)) : std::string();
   return nf4::formatted("{}{}{}, {}, blocksize {}{}", op_name(kind.op), m, kind.parts.empty() ? "" : ", groups",
                         dtype_name(kind.dtype), kind.blocksize, kind.nested ? ", nested" : "");
 }

@@ -32,8 +32,8 @@ std::string figures(const Line& line) {
   std::string out = nf4::formatted(" {:>10.2f} {:>21} {:>8.3g} {:>6.1f}%", row.median, range, row.rate() * 1e-12,
                                    100 * line.fraction);
   const Check& check = row.check;
-  return out + (row.problem.op == NF4_OP_GEMM ? nf4::formatted(" {:>10.3f} {:>9.2e}", check.worst, check.relative_error)
-                                              : nf4::formatted(" {:>10} {:>9}", check.differences, "-"));
+  return out + (is_product(row.problem.op) ? nf4::formatted(" {:>10.3f} {:>9.2e}", check.worst, check.relative_error)
+                                           : nf4::formatted(" {:>10} {:>9}", check.differences, "-"));
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ std::string table_of(const Context& context, const std::vector<Line>& lines) {
   std::string out = nf4::formatted("\n{}\n", describe(problem));
   out += nf4::formatted("  {:<{}}  {:<{}} {:>10} {:>21} {:>8} {:>7} {:>10} {:>9}", "contender", width, "", config_width,
                         "us", "p5 .. p95", "TB/s", ceiling_name(problem.op),
-                        problem.op == NF4_OP_GEMM ? "err/bound" : "different", "rel.err");
+                        is_product(problem.op) ? "err/bound" : "different", "rel.err");
   for (const PeerColumn& column : columns) out += "  x " + column.name;
   out += "\n";
   for (const Line& line : lines) {

@@ -68,6 +68,8 @@ Problem problem_of(nf4_op_t op, nf4_dtype_t dtype = NF4_F32) {
   problem.n = 24;
   problem.k = 96;
   problem.nested = true;
+  problem.experts = 4;
+  problem.top_k = 2;
   if (op == NF4_OP_GEMM || op == NF4_OP_UNPACK) problem.nested = false;
   return with_op(problem, op);
 }
