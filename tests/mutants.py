@@ -53,8 +53,9 @@ PARTS = {
     "python": Part("src/python/nf4/(_a.*|_handle|_library|__.*__|checkpoint/(?!loader).*)[.]py", HOST, "nf4",
         python_tests(["arguments", "handle", "plugin", "package", "checkpoint_folders", "checkpoint",
                       "checkpoint_output"])),
-    "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_tensors|operators|plugin|checkpoint/loader)[.]py", HOST, "nf4",
-        python_tests(["plugin", "package", "bitsandbytes", "operators", "symbols", "linear", "inductor",
+    "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_generate/.*|_tensors|operators|plugin|checkpoint/loader)[.]py",
+        HOST, "nf4",
+        python_tests(["plugin", "package", "bitsandbytes", "operators", "symbols", "linear", "inductor", "generate",
                       "checkpoint_transformers"])),
     "host": Part(r"src/(?!python).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests", [
         ["build/tests/nf4_tests", "~[.]", "~[gpu]", *SLOW], ["build/tests/nf4_tests", "~[.]", "~[gpu]"]], 400),

@@ -26,7 +26,7 @@ class FakeReplacements:
     def Replacements(self):
         if self.failure:
             raise self.failure
-        self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={}, limits={})))
+        self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={}, limits={}), uncompiled={}))
         return self.made[-1]
 
 

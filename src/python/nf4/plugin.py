@@ -6,6 +6,7 @@ replaced, as far as a version has it:
     the kernels of its torch operators      from 0.46 on; their fake implementations stay, so torch.compile traces them
     Linear4bit.forward                      a short way for products without gradients, for the CPU's sake
     C functions, bound by name              what bitsandbytes 0.45 calls, and what Unsloth binds by ctypes
+    transformers' generate()                compiles a step where the cache is static, as it does for dense models
 
 Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
 """
@@ -125,7 +126,8 @@ def disable() -> dict[str, Any]:
 def status() -> dict[str, Any]:
     """See nf4.status: `enabled`; `reason`, why not; `cuda`, whether libnf4 was built with it, None where it cannot
     tell; `replaced`, what is; `unusable_devices`, those that libnf4 refused, and why; `limited_devices`, those on which
-    some products stay bitsandbytes' own, and which; versions; `tried`, the oldest and the newest version that was, by
+    some products stay bitsandbytes' own, and which; `uncompiled`, the classes of models in NF4 that generate() did not
+    compile, and why; versions; `tried`, the oldest and the newest version that was, by
     package; `untried`, those of the installed packages that are older or newer, which are used all the same."""
     versions = {package: _version(package) for package in (*TRIED, "nf4")}
     with _lock:
@@ -138,6 +140,7 @@ def status() -> dict[str, Any]:
             "replaced": list(_replacements.names) if enabled else [],
             "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
             "limited_devices": dict(_replacements.devices.limits) if enabled else {},
+            "uncompiled": dict(_replacements.uncompiled) if enabled else {},
             **versions,
             "tried": dict(TRIED),
             "untried": {package: versions[package] for package in TRIED if _is_untried(package, versions[package])},

@@ -5,6 +5,8 @@
     symbols.py     functions of its C library, bound by name
     inductor.py    a pass of torch.compile that groups products of the same x
 
+What it puts in the place of parts of transformers is in ../_generate/.
+
 Two rules hold for all of them. Whatever is not for libnf4, or is refused by it, goes to what was there before, with its
 arguments as they came (fallback.py). And each is taken away without what others have put on top of it since (patch.py).
 """
@@ -27,13 +29,17 @@ from .patch import replace_attribute
 
 log = logging.getLogger("nf4")
 
+GROUPED = "torch.compile: products of the same x"  # in Replacements.names
+
 
 class Replacements:
-    """Everything, put in place when it is made, or nothing if that raises. `names` tells what."""
+    """Everything, put in place when it is made, or nothing if that raises. `names` tells what, and
+    `uncompiled` which classes of models generate() does not compile, and why."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.devices = Devices()
+        self.uncompiled: dict[str, str] = {}
         self._undo: list[Callable[[], None]] = []
         codes = Codes()
         try:
@@ -41,6 +47,7 @@ class Replacements:
             self._replace_forward()
             self._replace_symbols(codes)
             self._group_products(kernels)
+            self._compile_generate()
         except BaseException:
             self.undo()
             raise
@@ -86,4 +93,13 @@ class Replacements:
         except Exception as error:  # inside of torch, all may change: without the pass all else still works
             log.warning("torch.compile does not group products of the same x: %s: %s", type(error).__name__, error)
             return
-        self.names.append("torch.compile: products of the same x")
+        self.names.append(GROUPED)
+
+    def _compile_generate(self) -> None:
+        if GROUPED not in self.names or importlib.util.find_spec("transformers") is None:
+            return
+        from .._generate import automatic
+
+        ours = automatic.Automatic(self.devices, self.uncompiled)
+        self._undo.append(ours.install())
+        self.names.append("generate: a compiled step where the cache is static")
