@@ -7,9 +7,16 @@ The models have their full size and random weights, made as NF4 on the GPU layer
 no dense copy exists. Needs torch with CUDA, transformers, bitsandbytes, and the package nf4 (docs/guide/huggingface.md).
 
 Modes: graph is one CUDA graph per decoding step with a static cache; compiled is that too, of a step that torch.compile
-made one graph of; eager is generate() with a dynamic cache; prefill is one pass over --prompt tokens. Each result is
-the median of --rounds, in which the contenders take turns. A speed-up is the median of the ratios within a round, so
-that a clock that drifts, or a CPU that is slow for a while, is the same for both; its range is that of the ratios.
+made one graph of; eager is generate() with a dynamic cache, without its prefill; prefill is one pass over --prompt
+tokens; generate is what users run, whole calls of generate() for --tokens new tokens, in the ways of --way. Each result
+is the median of --rounds, in which the contenders take turns. A speed-up is the median of the ratios within a round, so
+that a clock that drifts, or a CPU that is slow for a while, is the same for both; its range is that of the ratios. The
+base is bitsandbytes alone, and in the mode generate the fastest of its ways in that round.
+
+    python3 bench/scripts/e2e.py --model llama8b,qwen --mode generate --batch 1,4,8 --no-dense --csv generate.csv
+
+The ways: default is generate() without a word; static asks for a static cache, and bitsandbytes alone does not compile
+for it; compile is nf4.compile(). The first call of each is timed apart (first_s): compiling is in it.
 """
 
 import argparse
@@ -27,6 +34,7 @@ import bitsandbytes.functional as F
 import torch
 import transformers
 from transformers.initialization import no_init_weights
+from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
 import nf4
 
@@ -41,6 +49,9 @@ CONFIGS = {
         hidden_size=5376, intermediate_size=21504, num_hidden_layers=62, num_attention_heads=32, num_key_value_heads=16,
         head_dim=128, vocab_size=262208, max_position_embeddings=131072, query_pre_attn_scalar=168, sliding_window=1024,
         tie_word_embeddings=True)),
+    "llama8b": ("Llama-3.1-8B", lambda: transformers.LlamaConfig(
+        hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
+        vocab_size=128256, max_position_embeddings=131072, rms_norm_eps=1e-5, tie_word_embeddings=False)),
 }  # fmt: skip
 
 CONTEXT = 128  # tokens in the cache when decoding begins
@@ -109,6 +120,9 @@ def build(config, device, packed):
                     parameter.normal_(0, parameter.shape[-1] ** -0.5)
                 else:
                     parameter.fill_(1)
+    if packed:
+        model.hf_quantizer = Bnb4BitHfQuantizer(transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16))  # fmt: skip
     return model.eval().requires_grad_(False)
 
 
@@ -244,7 +258,49 @@ def prefill_samples(model, batch, names, arguments):
     return {name: (lambda name=name: sample(name)) for name in names}
 
 
-MODES = {"graph": graph_samples, "compiled": compiled_samples, "eager": eager_samples, "prefill": prefill_samples}
+WAYS = {  # of generate(): its arguments, and whether nf4.compile() is called before
+    "default": ({}, False),
+    "static": ({"cache_implementation": "static"}, False),
+    "compile": ({}, True),
+}
+
+
+class Generate:
+    """A sample of whole calls of generate(), in ms a token. `first_s` is how long the first one took."""
+
+    def __init__(self, model, batch, name, way, arguments):
+        self.name, self.tokens = name, arguments.tokens
+        options, compiles = WAYS[way]
+        model = copy.copy(model)  # of the same layers: what is compiled for one way is not the other's
+        prompt = torch.ones(batch, CONTEXT, dtype=torch.long, device=model.device)
+        self.device, self.generate = model.device, lambda: model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=self.tokens, min_new_tokens=self.tokens,
+            do_sample=False, pad_token_id=0, **options)  # fmt: skip
+        if compiles:
+            with contender(name):
+                print(f"  {nf4.compile(model)}", flush=True)
+        self.first_s = self() * self.tokens / 1e3
+
+    def __call__(self):
+        with contender(self.name):
+            return milliseconds(self.device, self.generate) / self.tokens
+
+
+def generate_samples(model, batch, names, arguments):
+    samples = {}
+    for name in names:
+        for way in WAYS:
+            if name == "nf4":
+                wanted = way in arguments.way
+            else:  # the base is always there
+                wanted = way == "default" or way == "static" and way in arguments.way
+            if wanted:
+                samples[name if way == "default" else f"{name} {way}"] = Generate(model, batch, name, way, arguments)
+    return samples
+
+
+MODES = {"graph": graph_samples, "compiled": compiled_samples, "eager": eager_samples, "prefill": prefill_samples,
+         "generate": generate_samples}  # fmt: skip
 
 KINDS = (  # what a kernel's name says that it is; the first that fits
     ("all else", ("triton_",)),  # torch.compile's own, which it names after what they were fused from
@@ -359,23 +415,28 @@ def measure(model, title, names, arguments, facts, rows):
             except (RuntimeError, ValueError) as error:  # one mode that fails leaves the others their results
                 print(f"{title} {mode} batch {batch}: FAILED: {error}")
                 continue
-            times = {name: [] for name in names}
+            times = {name: [] for name in samples}
             for turn in range(arguments.rounds):
-                for name in reversed(names) if turn % 2 else names:
+                for name in reversed(samples) if turn % 2 else samples:
                     times[name].append(samples[name]())
             tokens = arguments.prompt if mode == "prefill" else batch
+            bases = [min(turn) for turn in zip(*(times[name] for name in times if name.startswith("bitsandbytes")))]
             for name, values in times.items():
                 ms = statistics.median(values)
-                ratios = [base / own for base, own in zip(times.get("bitsandbytes", ()), values)]
+                ratios = [base / own for base, own in zip(bases, values)]
+                first_s = getattr(samples[name], "first_s", None)
                 speedup = f"{statistics.median(ratios):.2f}" if ratios else ""
                 ratio_range = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else ""
                 rows.append({
                     "model": title, "mode": mode, "batch": batch, "contender": name, "ms": f"{ms:.3f}",
                     "tokens_per_s": f"{1e3 * tokens / ms:.1f}", "speedup": speedup, "speedup_range": ratio_range,
                     "memory_gb": f"{memory(model.device):.1f}", "spread": f"{max(values) / min(values):.3f}",
+                    "first_s": f"{first_s:.1f}" if first_s else "",
+                    "first_tokens_per_s": f"{tokens * arguments.tokens / first_s:.1f}" if first_s else "",
                 })  # fmt: skip
-                print(f"{title:14} {mode:8} batch {batch:3} {name:13} {ms:9.2f} ms {1e3 * tokens / ms:9.1f} tokens/s"
-                      + (f" {speedup:>6}x ({ratio_range})" if ratios else ""), flush=True)  # fmt: skip
+                print(f"{title:14} {mode:8} batch {batch:3} {name:19} {ms:9.2f} ms {1e3 * tokens / ms:9.1f} tokens/s"
+                      + (f" {speedup:>6}x ({ratio_range})" if ratios else "")
+                      + (f", first call {first_s:.1f} s" if first_s else ""), flush=True)  # fmt: skip
             write_csv(arguments.csv, facts, rows)
             del samples
 
@@ -397,6 +458,12 @@ def release():
     torch.compiler.reset()
     gc.collect()
     torch.cuda.empty_cache()
+
+
+def cpu():
+    with open("/proc/cpuinfo") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return f"{names[0] if names else 'unknown'}, {len(os.sched_getaffinity(0))} threads"
 
 
 def memory(device):
@@ -426,11 +493,13 @@ def parse():
     parser.add_argument("--steps", type=int, default=16, help="decoding steps in a sample")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=1024, help="tokens of the prefill")
+    parser.add_argument("--way", type=words, default=list(WAYS), help="of generate: of " + ", ".join(WAYS))
+    parser.add_argument("--tokens", type=int, default=256, help="new tokens in a call of generate")
     parser.add_argument("--breakdown", action="store_true", help="profile a step of each graph")
     parser.add_argument("--trained", metavar="FILE", help="model.safetensors of all-MiniLM-L6-v2: compare its outputs")
     parser.add_argument("--csv", metavar="FILE")
     arguments = parser.parse_args()
-    for what, known in (("model", CONFIGS), ("mode", MODES)):
+    for what, known in (("model", CONFIGS), ("mode", MODES), ("way", WAYS)):
         for name in getattr(arguments, what):
             if name not in known:
                 parser.error(f"unknown {what} {name!r}; expected of {', '.join(known)}")
@@ -449,10 +518,10 @@ def main():
     if not status["enabled"]:
         raise SystemExit(f"nf4 is not in use: {status['reason']}")
     facts = {
-        "device": torch.cuda.get_device_name(device), "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device), "cpu": cpu(), "torch": torch.__version__,
         "transformers": transformers.__version__, "bitsandbytes": status["bitsandbytes"],
         "libnf4": ".".join(map(str, nf4.version())), "context": CONTEXT, "cache": arguments.cache,
-        "steps": arguments.steps, "rounds": arguments.rounds,
+        "steps": arguments.steps, "rounds": arguments.rounds, "tokens": arguments.tokens,
     }  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print("CPU time of a call:")

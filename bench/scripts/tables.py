@@ -200,7 +200,7 @@ def errors(record: Record) -> str:
 def models(record: Record) -> str:
     """Whole models: milliseconds a decoding step, and how many times as fast."""
     body = []
-    modes = [mode for mode in ("compiled", "graph", "generate", "eager") if record.only(mode=mode)]
+    modes = [mode for mode in ("compiled", "graph", "eager") if record.only(mode=mode)]
     batches = sorted({int(row["batch"]) for mode in modes for row in record.only(mode=mode)})
     for model in dict.fromkeys(row["model"] for row in record.rows):
         for mode in modes:
@@ -224,6 +224,34 @@ def models(record: Record) -> str:
     )
 
 
+def generate(record: Record) -> str:
+    """Whole calls of generate(), by the way that it is called: tokens a second, and how many times as fast."""
+    ways = {"nf4": "plain", "nf4 static": "static cache", "nf4 compile": "`nf4.compile`"}
+    rows = record.only(mode="generate")
+    batches = sorted({int(row["batch"]) for row in rows})
+    body = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        for contender, way in ways.items():
+            cells, first = [], []
+            for batch in batches:
+                (row,) = record.only(mode="generate", model=model, contender=contender, batch=batch) or (None,)
+                if row is None:
+                    cells.append("not measured")
+                    continue
+                ratio = row["speedup_range"].replace("-", " to ")
+                cells.append(f"{float(row['speedup']):.2f}x ({ratio}), {float(row['tokens_per_s']):.0f}")
+                first.append(float(row["first_s"]))
+            if first:
+                body.append([model, way, *cells, f"{max(first):.0f} s"])
+    facts = record.facts
+    return table(["model", "way", *(f"batch {batch}" for batch in batches), "first call"], body) + (
+        f"\n\nOne {facts['device']}, {facts['cpu']}, libnf4 {facts['libnf4']} at commit {facts['commit']},\n"
+        f"torch {facts['torch']}, transformers {facts['transformers']}, bitsandbytes {facts['bitsandbytes']}; random weights in full "
+        f"size,\n{facts['context']} tokens and {facts['tokens']} new ones. Times as fast as the faster of bitsandbytes' "
+        f"plain and static, and tokens\na second; {facts['rounds']} rounds. First call: the slowest batch."
+    )
+
+
 def lookup_tables(record: Record) -> str:
     """The plain kernels, with the table in global and in shared memory."""
     body = []
@@ -241,7 +269,7 @@ def lookup_tables(record: Record) -> str:
 
 TABLES: dict[str, Callable[[Record], str]] = {
     "speedups": speedups, "times": times, "ceiling": ceiling, "against-peers": against_peers, "models": models,
-    "other-formats": other_formats, "errors": errors, "lookup-tables": lookup_tables,
+    "other-formats": other_formats, "errors": errors, "generate": generate, "lookup-tables": lookup_tables,
 }  # fmt: skip
 
 _BEGIN = r"<!-- table (?P<name>[\w-]+) from (?P<file>[\w.-]+): written by bench/scripts/tables\.py -->\n"

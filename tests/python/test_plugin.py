@@ -28,7 +28,7 @@ class FakeReplacements:
     def Replacements(self, quantize_experts):
         if self.failure:
             raise self.failure
-        self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={}, limits={})))
+        self.made.append(mock.Mock(names=["gemm_4bit"], devices=mock.Mock(reasons={}, limits={}), uncompiled={}))
         self.made[-1].experts.quantize = quantize_experts
         return self.made[-1]
 

@@ -5,8 +5,8 @@
     y = handle.gemm(x, weight)            # x [m, K] times W^T
 
 nf4.enable(), nf4.disable() and nf4.status() switch bitsandbytes over to libnf4 and back; it is on once this package is
-installed. nf4.checkpoint packs files and tells what is in them. nf4.operators, which needs torch, defines
-torch.ops.nf4. Both are imported when they are first used.
+installed. nf4.compile() makes generate() of a transformers model fast. nf4.checkpoint packs files and tells what is in
+them. nf4.operators, which needs torch, defines torch.ops.nf4. Both are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "Handle",
     "Weight",
     "codebook",
+    "compile",
     "disable",
     "dynamic_map",
     "enable",
@@ -65,6 +66,14 @@ def status() -> dict[str, Any]:
     from . import plugin
 
     return plugin.status()
+
+
+def compile(model: Any) -> Any:
+    """Has generate() of a transformers model in NF4 use a static cache, whose memory is kept, and a compiled step, in one
+    CUDA graph where there is a GPU. Returns what was done: print it; its undo() takes it back."""
+    from ._generate import compiled
+
+    return compiled.compile(model)
 
 
 def _installed_version() -> str:

@@ -8,6 +8,7 @@ replaced, as far as a version has it:
     C functions, bound by name              what bitsandbytes 0.45 calls, and what Unsloth binds by ctypes
     an operator of vllm-bnb-plugin          what vLLM multiplies by
     how transformers loads experts          packed matrices become a stack; dense ones are packed, if that is asked for
+    transformers' generate()                compiles a step where the cache is static, as it does for dense models
 
 Whatever is not NF4 on CUDA goes on to what was there before. So does everything on a device that libnf4 cannot use.
 """
@@ -134,11 +135,12 @@ def disable() -> dict[str, Any]:
 def status() -> dict[str, Any]:
     """See nf4.status: `enabled`; `reason`, why not; `cuda`, whether libnf4 was built with it, None where it cannot
     tell; `replaced`, what is; `short_call`, "C", or why Linear4bit.forward makes its calls in Python;
-    `unusable_devices`, those that libnf4 refused, and why; `limited_devices`, those on which
-    some products stay bitsandbytes' own, and which; `experts`, whether transformers quantizes the experts of a model that
-    it loads, and of the last one `packed`, the modules whose experts are in NF4, and `left`, the others and why; versions;
-    `tried`, the oldest and the newest version that was, by package; `untried`, those of the installed packages that are
-    older or newer, which are used all the same."""
+    `unusable_devices`, those that libnf4 refused, and why; `limited_devices`, those on which some products stay
+    bitsandbytes' own, and which; `experts`, whether transformers quantizes the experts of a model that it loads, and of
+    the last one `packed`, the modules whose experts are in NF4, and `left`, the others and why; `uncompiled`, the
+    classes of models in NF4 that generate() did not compile, and why; versions; `tried`, the oldest and the newest
+    version that was, by package; `untried`, those of the installed packages that are older or newer, which are used all
+    the same."""
     versions = {package: _version(package) for package in (*TRIED, "nf4")}
     with _lock:
         enabled = _replacements is not None
@@ -152,6 +154,7 @@ def status() -> dict[str, Any]:
             "unusable_devices": dict(_replacements.devices.reasons) if enabled else {},
             "limited_devices": dict(_replacements.devices.limits) if enabled else {},
             "experts": _replacements.experts.status() if enabled else {},
+            "uncompiled": dict(_replacements.uncompiled) if enabled else {},
             **versions,
             "tried": dict(TRIED),
             "untried": {package: versions[package] for package in TRIED if _is_untried(package, versions[package])},

@@ -1,7 +1,9 @@
 """Whole models of transformers on libnf4, against plain bitsandbytes. The weights are random, and the models small."""
 
 import json
+import threading
 
+import nf4
 import pytest
 import torch
 from conftest import bitsandbytes_alone
@@ -69,15 +71,35 @@ def test_logits(folder, nested):
     assert distance(ours, reference) < 0.05
 
 
-@pytest.mark.parametrize("cache", ["dynamic", "static"])
-def test_generate(folder, cache):
+def compiles_steps():
+    """Whether generate() compiles a step for a static cache."""
+    return any("generate" in name for name in nf4.status()["replaced"])
+
+
+@pytest.mark.parametrize("way", ["dynamic", "static", "compile"])
+def test_generate(folder, way):
     """The tokens are those of a loop without any cache, but where two logits are as good as equal: products with other
     numbers of rows round differently, and neighbouring values of bf16 lie up to 2^-7 of their size apart."""
     model = load(folder)
     x = tokens(16)
-    options = {} if cache == "dynamic" else {"cache_implementation": "static"}
-    out = model.generate(x, max_new_tokens=24, min_new_tokens=24, do_sample=False, pad_token_id=0, **options)
-    assert out.shape == (BATCH, 40)
+    options = {"cache_implementation": "static"} if way == "static" else {}
+    if way == "compile":
+        if not compiles_steps():
+            pytest.skip("a bitsandbytes, transformers or torch that is too old")
+        assert nf4.compile(model).names == [
+            "static cache, its memory kept", "compiled step", "one CUDA graph a step",
+            "products of the same x in one launch",
+        ]  # fmt: skip
+    for _ in range(3):  # a CUDA graph is captured by the second call, or within the first
+        out = model.generate(x, max_new_tokens=24, min_new_tokens=24, do_sample=False, pad_token_id=0, **options)
+        assert out.shape == (BATCH, 40)
+        assert_greedy(model, out)
+    mode = {"dynamic": None, "static": "default", "compile": "reduce-overhead"}[way]
+    config = getattr(model, "_last_compile_config", None)
+    assert (config and config.mode) == (mode if compiles_steps() else None), nf4.status()["uncompiled"]
+
+
+def assert_greedy(model, out):
     with torch.no_grad():
         logits = model(out).logits[:, 15:-1].float()
     chosen = logits.gather(2, out[:, 16:, None])[..., 0]
@@ -125,6 +147,31 @@ def test_experts(experts_folder, nested):
         assert distance(step(input_ids=x, use_cache=False).logits, expected) < 0.05
     out = again.generate(tokens(16), max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0)
     assert out.shape == (BATCH, 24)
+
+
+def test_compile_calls(folder):
+    """After nf4.compile(): other batches and lengths, caches that are returned, hidden states, another thread."""
+    if not compiles_steps():
+        pytest.skip("a bitsandbytes, transformers or torch that is too old")
+    model = load(folder)
+    options = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    with nf4.compile(model):
+        for length in (16, 9, 24, 16):
+            for batch in (1, BATCH):
+                out = model.generate(tokens(length)[:batch], **options)
+                assert out.shape == (batch, length + 8)
+        returned = [model.generate(tokens(16), return_dict_in_generate=True, output_hidden_states=way, **options)
+                    for way in (False, True, False)]  # fmt: skip
+        assert torch.equal(returned[0].sequences, out) and torch.equal(returned[2].sequences, out)
+        assert all(step[-1].isfinite().all() for step in returned[1].hidden_states)
+        in_thread = []  # where an older torch has no CUDA graphs
+        thread = threading.Thread(target=lambda: in_thread.append(model.generate(tokens(16), **options)))
+        thread.start()
+        thread.join()
+        assert in_thread
+        for each in (returned[1].sequences, *in_thread):
+            assert_greedy(model, each)
+    assert torch.equal(model.generate(tokens(16), **options)[:, :17], out[:, :17])
 
 
 def losses(folder, peft):

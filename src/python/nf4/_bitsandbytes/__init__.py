@@ -7,6 +7,7 @@
     vllm.py        the operator of vllm-bnb-plugin that multiplies by the parts of a layer
 
     ../_transformers/   how transformers loads, saves and multiplies mixtures of experts
+    ../_generate/       when transformers' generate() compiles a step
 
 Two rules hold for all of them. Whatever is not for libnf4, or is refused by it, goes to what was there before, with its
 arguments as they came (fallback.py). And each is taken away without what others have put on top of it since (patch.py).
@@ -30,15 +31,19 @@ from .patch import replace_attribute
 
 log = logging.getLogger("nf4")
 
+GROUPED = "torch.compile: products of the same x"  # in Replacements.names
+
 
 class Replacements:
-    """Everything, put in place when it is made, or nothing if that raises. `names` tells what, and `short_call` in
-    which language Linear4bit.forward makes its calls, and why in Python."""
+    """Everything, put in place when it is made, or nothing if that raises. `names` tells what, `short_call` in which
+    language Linear4bit.forward makes its calls, and why in Python, and `uncompiled` which classes of models generate()
+    does not compile, and why."""
 
     def __init__(self, quantize_experts: bool = False) -> None:
         self._names: list[str] = []
         self.short_call = "C"
         self.devices = Devices()
+        self.uncompiled: dict[str, str] = {}
         self._undo: list[Callable[[], None]] = []
         codes = Codes()
         try:
@@ -48,6 +53,7 @@ class Replacements:
             self._group_products(kernels)
             self._replace_vllm(kernels)
             self._replace_loading_of_experts(quantize_experts)
+            self._compile_generate()
         except BaseException:
             self.undo()
             raise
@@ -101,7 +107,7 @@ class Replacements:
         except Exception as error:  # inside of torch, all may change: without the pass all else still works
             log.warning("torch.compile does not group products of the same x: %s: %s", type(error).__name__, error)
             return
-        self._names.append("torch.compile: products of the same x")
+        self._names.append(GROUPED)
 
     def _replace_vllm(self, kernels: operators.Operators | None) -> None:
         original = vllm.known()
@@ -119,3 +125,12 @@ class Replacements:
 
         self.experts = Experts(self.devices, quantize)
         self._undo.append(self.experts.undo)
+
+    def _compile_generate(self) -> None:
+        if GROUPED not in self._names or importlib.util.find_spec("transformers") is None:
+            return
+        from .._generate import automatic
+
+        ours = automatic.Automatic(self.devices, self.uncompiled)
+        self._undo.append(ours.install())
+        self._names.append("generate: a compiled step where the cache is static")
