@@ -66,8 +66,7 @@ TEST_CASE("experts_pair_layout: nothing overlaps, for any sizes") {
   const struct {
     int64_t experts, slots;
     bool sorted;
-  } routings[] = {{1, 1, false},   {8, 2, false},    {128, 8, false},   {512, 8192, false},
-                  {4096, 1, true}, {32, 8192, true}, {128, 65536, true}};
+  } routings[] = {{1, 1, false}, {512, 8192, false}, {128, 65536, true}};
   for (const auto& routing : routings) {
     INFO(routing.experts << " experts, " << routing.slots << " slots");
     check_layouts(nf4::kExpertsPairConfigs,
@@ -75,11 +74,10 @@ TEST_CASE("experts_pair_layout: nothing overlaps, for any sizes") {
                       int64_t k) -> std::optional<std::string> {
                     nf4::ExpertsPairPlan plan{};
                     const nf4::Problem problem = problem_of(routing.experts, routing.slots, n, k, routing.sorted);
-                    // Only compute capability 9.0 runs it, which has 227 KiB; what has no room there says so.
-                    if (device.shared_memory < 227 * 1024) return std::nullopt;
                     if (!nf4::lay_out_experts_pair(problem, device, config, plan)) {
-                      const bool small = device.clusters(1) > 100 && n * routing.slots < int64_t{1} << 31;
-                      return small ? std::optional<std::string>("no room") : std::nullopt;
+                      // Many slots for a device of one SM, or row groups for 31 bits, have no room.
+                      const bool many = routing.slots > 8 * device.clusters(1) * 64 || n * routing.slots > 1 << 30;
+                      return many ? std::nullopt : std::optional<std::string>("no room");
                     }
                     return wrong_with(plan, config, device, problem);
                   });
@@ -92,7 +90,7 @@ TEST_CASE("experts_pair_layout: each slot's rows of W are in one item, whatever 
   std::string fault;
   int64_t routings = 0;
   for (const auto& config : nf4::kExpertsPairConfigs) {
-    for (const int n : {1, 32, 704, 1408, 1536, 2048, 2816, 2880, 5760, 14336, 28672}) {
+    for (const int n : {1, 704, 1536, 2880, 5760, 28672}) {
       for (const int experts : {1, 8, 32, 128, 512}) {
         for (const int slots : {1, 2, 8, 64, 256, 2048, 8192}) {
           nf4::ExpertsPairPlan plan{};
@@ -100,7 +98,7 @@ TEST_CASE("experts_pair_layout: each slot's rows of W are in one item, whatever 
             fault = "no room";
             continue;
           }
-          for (const double skew : {1.0, 1.05, 2.0, 1e9}) {
+          for (const double skew : {1.0, 1.05, 1e9}) {
             const std::vector<int> counts = routed(random, experts, slots, skew);
             const int chunks = chunks_of(counts, plan.cols);
             std::string wrong = chunks <= plan.most_chunks ? wrong_with_items(plan, chunks) : "more chunks than bound";
@@ -114,7 +112,7 @@ TEST_CASE("experts_pair_layout: each slot's rows of W are in one item, whatever 
     }
   }
   CHECK(fault == "");
-  CHECK(routings > 10'000);
+  CHECK(routings > 5'000);
   nf4::ExpertsPairPlan none{};
   REQUIRE(nf4::lay_out_experts_pair(problem_of(8, 8, 64, 64, false), device, nf4::kExpertsPairConfigs[0], none));
   CHECK(wrong_with_items(none, 0) == "");

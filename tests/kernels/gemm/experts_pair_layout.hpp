@@ -15,12 +15,13 @@ inline std::string wrong_with(const nf4::ExpertsPairPlan& plan, const nf4::Exper
   const int places = plan.ring * plan.teams;
   const int64_t codes_bytes = int64_t{places} * plan.groups * 32 * 128;
   if (plan.ctas != std::max(1, device.clusters(1))) return "CTAs";
-  if (plan.cols != config.cols || plan.cols % 8 != 0 || plan.cols > 32) return "slots of a chunk";
+  if (plan.cols > config.cols || plan.cols % 8 != 0 || plan.cols < 8) return "slots of a chunk";
   if (int64_t{plan.row_groups} * 32 < problem.n || int64_t{plan.row_groups - 1} * 32 >= problem.n) return "row groups";
   if (plan.blocks != problem.k / 64 || plan.stages != (plan.blocks + 3) / 4) return "stages";
   if (plan.groups < 1 || plan.groups * 32 > config.rows || plan.groups > nf4::kExpertsPairMostGroups) return "rows";
   if (plan.teams < 1 || plan.teams > config.teams || plan.teams > nf4::kExpertsPairMostTeams) return "teams";
   if (plan.teams > plan.stages) return "a team that has no part of an item";
+  if (plan.splits != 1 && plan.splits != 2 && plan.splits != 4) return "warps that share a stage";
   if (plan.consumers() + plan.teams > nf4::experts_pair_warps(plan.cols)) return "more consumers than have registers";
   if (plan.threads != (plan.consumers() + plan.teams) * 32 || plan.threads > (plan.cols > 16 ? 384 : 512))
     return "threads";
