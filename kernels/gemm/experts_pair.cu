@@ -60,12 +60,25 @@ struct ExpertsTmaCopy {
   }
 };
 
+// PairTable::look_up() of a lane, wherever shared memory begins.
+struct ExpertsAnyTable {
+  const uint8_t* table;
+  uint32_t lane4;
+
+  __device__ explicit ExpertsAnyTable(const uint8_t* the_table)
+      : table(the_table), lane4(threadIdx.x % kWarpSize * 4) {}
+  template <int Byte>
+  __device__ __forceinline__ uint32_t look_up(uint32_t codes) const {
+    return PairTable::look_up<Byte>(table, codes, lane4);
+  }
+};
+
 // The means of compute capability 8.0: codes and x by cp.async.
 struct ExpertsAsyncCopy {
   static constexpr int kArchitecture = 80;
   static constexpr bool kAsync = true;
   static constexpr bool kDependentLaunch = false;
-  using Table = PairTable::AnyLane;
+  using Table = ExpertsAnyTable;
   struct Source {};
 
   static const char* unsupported(const Device& device) {
@@ -122,7 +135,9 @@ int launch_kernel(const GemmExpertsArgs& args, const Device& device, ExpertsPair
   constexpr auto kKernel = gemm_experts_pair<T, Sizes, Copy, Scales>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
-  plan.quads = quad_scales(args.weight);
+  GemmArgs as_one{};  // for its weight alone
+  as_one.weight = args.weight;
+  plan.quads = quad_scales({&as_one, 1});
   plan.codebook = pair_codebook<T>();
   typename Copy::Source source{};
   if (const int error = Copy::make_source(args.weight, source); error != cudaSuccess) return error;

@@ -286,9 +286,13 @@ __device__ void experts_produce(Format format, const ExpertsPairShared& share, c
       } else {
         // 4 lanes have those of a row, so that a copy touches few lines.
         const int word = lane % kExpertsPairBlocks;
-        for (int item_row = lane / kExpertsPairBlocks; item_row < rows; item_row += kWarpSize / kExpertsPairBlocks)
-          Scales::copy_one(weight, first_block + item_row * plan.blocks + word, word < inside,
-                           share.scales(here, item_row) + word * 4);
+        for (int item_row = lane / kExpertsPairBlocks; item_row < rows; item_row += kWarpSize / kExpertsPairBlocks) {
+          const int block = first_block + item_row * plan.blocks + word;
+          const bool valid = word < inside;
+          copy_async_word(share.scales(here, item_row) + word * 4,
+                          static_cast<const float*>(weight.absmax.values) + (valid ? scale_of(weight, block) : 0),
+                          valid);
+        }
       }
       // Arrive: the stage is full once its copies have come.
       if (Copy::kAsync || Scales::kAsync) barrier_arrive_copies(full);

@@ -190,7 +190,7 @@ inline bool lay_out_experts_pair(const Problem& problem, const Device& device, c
   constexpr int kBarrierBytes = 2 * kExpertsPairMostTeams * kExpertsPairMostRing * 8 + experts_pair_warps(1) * 8;
   constexpr int kMapBytes = kMapSize * static_cast<int>(sizeof(float));
   plan.ctas = std::max(1, device.clusters(1));
-  plan.row_groups = static_cast<int>(ceil_div(problem.n, kExpertsPairRows));
+  plan.row_groups = static_cast<int>(std::max<int64_t>(1, ceil_div(problem.n, kExpertsPairRows)));
   plan.blocks = static_cast<int>(problem.k / kPairBlock);
   plan.stages = static_cast<int>(ceil_div(plan.blocks, kExpertsPairBlocks));
   const int64_t routing_bytes = (problem.experts + 1) * 4 + (problem.sorted ? 0 : problem.m * 2);

@@ -41,7 +41,6 @@
 #include "device/warp.hpp"
 #include "dispatch.hpp"
 #include "format/number.hpp"
-#include "gemm/fragment_sums.cuh"
 #include "gemm/group.hpp"
 #include "gemm/pair_fragment.cuh"
 #include "gemm/pair_multistage_layout.hpp"
@@ -323,6 +322,15 @@ __device__ __forceinline__ bool multistage_arrive(uint64_t* counter, uint64_t la
 template <int ColTiles>
 using MultistageSums = float[kMultistageRowTiles][ColTiles][4];
 
+template <int ColTiles, class F>
+__device__ __forceinline__ void each_fragment(MultistageSums<ColTiles>& sums, const F& f) {
+#pragma unroll
+  for (int tile = 0; tile < kMultistageRowTiles; ++tile) {
+#pragma unroll
+    for (int c = 0; c < ColTiles; ++c) f(tile * ColTiles + c, sums[tile][c]);
+  }
+}
+
 // Adds up the sums of all teams of the group, in order, in the place of the codes at `slot`: the last team has them
 // then. `parity` tells this time from the one before.
 template <int ColTiles>
@@ -331,8 +339,19 @@ __device__ __forceinline__ void multistage_exchange(const MultistageShare& share
   static_assert(kMultistageRowTiles * ColTiles * 4 <= kMultistageWarpRows, "as many lines as the codes have");
   const bool last = share.team == share.plan.teams - 1;
   if (share.team > 0) barrier_wait(share.handed_on(share.team - 1), parity);
-  each_fragment(sums,
-                [&](int fragment, float(&sum)[4]) { hand_on(share.sum(slot, fragment), sum, share.team == 0, last); });
+  each_fragment<ColTiles>(sums, [&](int fragment, float(&sum)[4]) {
+    const uint32_t place = share.sum(slot, fragment);
+    if (share.team > 0) {
+      const uint4 before = load_shared_quad(place);
+      sum[0] += bits_to_float(before.x);
+      sum[1] += bits_to_float(before.y);
+      sum[2] += bits_to_float(before.z);
+      sum[3] += bits_to_float(before.w);
+    }
+    if (!last)
+      store_shared_quad(place, make_uint4(float_to_bits(sum[0]), float_to_bits(sum[1]), float_to_bits(sum[2]),
+                                          float_to_bits(sum[3])));
+  });
   if (!last) barrier_arrive_warp(share.handed_on(share.team), share.lane);
 }
 
@@ -351,7 +370,7 @@ __device__ __forceinline__ bool multistage_meet(const MultistageShare& share, in
            share.lane * 4;
   };
   float* const own = part(share.cta, begin == share.first);
-  each_fragment(sums, [&](int fragment, float(&sum)[4]) {
+  each_fragment<ColTiles>(sums, [&](int fragment, float(&sum)[4]) {
     *reinterpret_cast<float4*>(own + fragment * (4 * kWarpSize)) = make_float4(sum[0], sum[1], sum[2], sum[3]);
   });
   __threadfence();
@@ -361,11 +380,11 @@ __device__ __forceinline__ bool multistage_meet(const MultistageShare& share, in
     all_there = multistage_arrive(plan.counters + first * plan.groups + share.group, plan.launch, last - first + 1);
   if (uniform(all_there) == 0) return false;
   __threadfence();
-  each_fragment(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });
+  each_fragment<ColTiles>(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });
 #pragma unroll 1
   for (int cta = first; cta <= last; ++cta) {
     const float* const from = part(cta, cta != first || plan.begin(cta) == tile * plan.stages);
-    each_fragment(sums, [&](int fragment, float(&sum)[4]) {
+    each_fragment<ColTiles>(sums, [&](int fragment, float(&sum)[4]) {
       const uint4 v = load_global_quad(from + fragment * (4 * kWarpSize));
       sum[0] += bits_to_float(v.x);
       sum[1] += bits_to_float(v.y);
@@ -530,7 +549,7 @@ __device__ __forceinline__ void multistage_consume(const MultistageShare& share,
         if (end - begin == plan.stages || multistage_meet<ColTiles>(share, tile, begin, sums))
           multistage_write<T, ColTiles>(share, group, tile, m, sums);
       }
-      each_fragment(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });
+      each_fragment<ColTiles>(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });
       ++tile;
       left = min(plan.stages, steps - 1);
     }

@@ -21,17 +21,17 @@
 
 namespace nf4 {
 
-// Whether all fours of a W's scales that a multiple of 4 begins are quads: one aligned load each, of the same second
-// level.
-inline bool quad_scales(const Weight& weight) {
-  const Absmax& absmax = weight.absmax;
-  const unsigned bytes = absmax.dtype == Dtype::u8 ? 4 : absmax.dtype == Dtype::f32 ? 16 : 8;
-  return 1 << weight.log2_blocksize == kPairBlock && weight.cols % (4 * kPairBlock) == 0 &&
-         reinterpret_cast<uintptr_t>(absmax.values) % bytes == 0 &&
-         (absmax.dtype != Dtype::u8 || absmax.log2_blocksize >= 2);
-}
+// Whether, of every W, all fours of its scales that a multiple of 4 begins are quads: one aligned load each, of the
+// same second level.
 inline bool quad_scales(std::span<const GemmArgs> group) {
-  return std::all_of(group.begin(), group.end(), [](const GemmArgs& args) { return quad_scales(args.weight); });
+  return std::all_of(group.begin(), group.end(), [](const GemmArgs& args) {
+    const Weight& weight = args.weight;
+    const Absmax& absmax = weight.absmax;
+    const unsigned bytes = absmax.dtype == Dtype::u8 ? 4 : absmax.dtype == Dtype::f32 ? 16 : 8;
+    return 1 << weight.log2_blocksize == kPairBlock && weight.cols % (4 * kPairBlock) == 0 &&
+           reinterpret_cast<uintptr_t>(absmax.values) % bytes == 0 &&
+           (absmax.dtype != Dtype::u8 || absmax.log2_blocksize >= 2);
+  });
 }
 
 template <bool Quads, bool Nested>
@@ -74,12 +74,12 @@ class F32Scales {
       copy_async(to, reinterpret_cast<const uint8_t*>(values + (valid ? block : 0)), valid);
     } else {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) copy_one(weight, block + i, inside > i, to + i * static_cast<int>(sizeof(float)));
+      for (int i = 0; i < 4; ++i) {
+        const bool valid = inside > i;
+        copy_async_word(to + i * static_cast<int>(sizeof(float)), values + (valid ? scale_of(weight, block + i) : 0),
+                        valid);
+      }
     }
-  }
-  // The scale of one block, or zero if that is not `valid`.
-  static __device__ __forceinline__ void copy_one(const Weight& weight, int block, bool valid, uint32_t to) {
-    copy_async_word(to, static_cast<const float*>(weight.absmax.values) + (valid ? scale_of(weight, block) : 0), valid);
   }
 
  private:

@@ -40,7 +40,6 @@
 #include "format/absmax.hpp"
 #include "gemm/group.hpp"
 #include "gemm/named_barriers.hpp"
-#include "gemm/pair_block.cuh"
 #include "gemm/pair_fragment.cuh"
 #include "gemm/pair_scales.cuh"
 #include "gemm/pair_stream_layout.hpp"
@@ -241,10 +240,11 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
   const int t = lane % 4;
   const int g_row = operand_row(g);
   const PairTable::Lane table(share.shared);
-  const int code_offset = pair_codes_offset(warp_row, lane);
+  // Of the first block: the next are 2 pieces further on, before pieces are exchanged.
+  const int code_offset = (warp_row + g_row) * kPairBoxBytes + (t / 2 ^ g_row) * 16 + t % 2 * 8;
   const int x_offset = g * kPairBoxBytes + (2 * t ^ g) * 16;  // of the first piece; the second is its neighbour
 
-  PairSums<Shape::kColTiles> sums = {};
+  float sums[2][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
   RingPlace place, turn;
   place.advance(plan.ring, team);
   turn.advance(plan.turns, team);
@@ -256,8 +256,61 @@ __device__ void stream_consume(const StreamShare<Shape>& share) {
     uint32_t scales = share.scales(place.slot, warp_row) + g_row * (kStreamBlocks * 4);
 #pragma unroll 1
     for (int block = 0; block < kStreamBlocks; ++block) {
-      const auto load_b = [&](int c, int half) { return load_shared_quad((x ^ half * 16) + c * 8 * kPairBoxBytes); };
-      multiply_pair_block<T>(table, load_pair_operand(codes ^ block * kPairBlockBytes, scales), load_b, sums);
+      // Load codes and scales of a block.
+      const uint32_t block_codes = codes ^ block * kPairBlockBytes;
+      uint32_t words[2][2][2];  // of codes: tile, row g_row or g_row + 8, half of the block
+      float tile_scales[2][2];
+#pragma unroll
+      for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+        for (int lower = 0; lower < 2; ++lower) {
+          const int eighth = tile * 2 + lower;  // of 8 rows
+          const uint2 pair = load_shared_pair(block_codes + eighth * 8 * kPairBoxBytes);
+          words[tile][lower][0] = pair.x;
+          words[tile][lower][1] = pair.y;
+          tile_scales[tile][lower] = bits_to_float(load_shared(scales + eighth * PairTable::kEntryBytes));
+        }
+      }
+      float dots[2][Shape::kColTiles][4] = {};
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        // Load operand B, look up operand A in the pair table, and multiply (mma).
+        uint4 b[Shape::kColTiles];
+#pragma unroll
+        for (int c = 0; c < Shape::kColTiles; ++c) b[c] = load_shared_quad((x ^ half * 16) + c * 8 * kPairBoxBytes);
+        const auto step = [&](auto byte) {
+          constexpr int kByte = decltype(byte)::value;
+          uint32_t a[2][4];
+#pragma unroll
+          for (int tile = 0; tile < 2; ++tile) {
+            const uint32_t upper = words[tile][0][half];
+            const uint32_t lower = words[tile][1][half];
+            a[tile][0] = table.look_up<kByte>(upper);
+            a[tile][1] = table.look_up<kByte>(lower);
+            a[tile][2] = table.look_up<kByte + 1>(upper);
+            a[tile][3] = table.look_up<kByte + 1>(lower);
+          }
+#pragma unroll
+          for (int c = 0; c < Shape::kColTiles; ++c) {
+            const uint32_t b0 = kByte == 0 ? b[c].x : b[c].z;
+            const uint32_t b1 = kByte == 0 ? b[c].y : b[c].w;
+#pragma unroll
+            for (int tile = 0; tile < 2; ++tile) mma<T>(dots[tile][c], a[tile], b0, b1);
+          }
+        };
+        step(Constant<0>{});
+        step(Constant<2>{});
+      }
+      // Apply the scale of the block to its products.
+#pragma unroll
+      for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+        for (int c = 0; c < Shape::kColTiles; ++c) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e)
+            sums[tile][c][e] = fmaf(dots[tile][c][e], tile_scales[tile][e / 2], sums[tile][c][e]);
+        }
+      }
       x += Shape::kXBlockBytes;
       scales += sizeof(float);
     }

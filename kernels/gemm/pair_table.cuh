@@ -38,19 +38,7 @@ struct PairTable : PairTableSizes {
     return *reinterpret_cast<const uint32_t*>(table + __byte_perm(codes, lane4, 0x5504 | Byte << 4));
   }
 
-  // look_up() of a lane, wherever shared memory begins.
-  struct AnyLane {
-    const uint8_t* table;
-    uint32_t lane4;
-
-    __device__ explicit AnyLane(const uint8_t* the_table) : table(the_table), lane4(threadIdx.x % kWarpSize * 4) {}
-    template <int Byte>
-    __device__ __forceinline__ uint32_t look_up(uint32_t codes) const {
-      return PairTable::look_up<Byte>(table, codes, lane4);
-    }
-  };
-
-  // The same without an addition, where the compiler would make one: the bits of the table's address above
+  // look_up() of a lane without an addition, where the compiler would make one: the bits of the table's address above
   // the lowest 16 are those of the permute's other operand, and the rest is a constant.
   struct Lane {
     static constexpr uint32_t kStart = 1024;  // of dynamic shared memory, modulo 64 KiB, on compute capability 9.0

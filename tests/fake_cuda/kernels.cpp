@@ -744,7 +744,7 @@ Check read_experts_pair(const Launch& launch, const Name& kernel, const void* co
       return std::string("a device that has no code of it");
     if (launch.cluster != 1 || launch.dependent != tma) return std::string("attributes of the launch");
     if (static_cast<int>(launch.shared_memory) != plan.shared_bytes) return std::string("shared memory");
-    if (launch.grid != plan.ctas || launch.block != plan.threads) return std::string("grid or block");
+    if (int64_t{launch.grid} != plan.ctas || int64_t{launch.block} != plan.threads) return std::string("grid or block");
     const nf4::GemmArgs as_one{nullptr, 0, nullptr, 0, 0, args.dtype, args.weight, nullptr, nullptr};
     if (plan.quads != quads({&as_one, 1})) return std::string("quads of scales");
     nf4::Problem problem{};
