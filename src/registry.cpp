@@ -36,6 +36,7 @@ constexpr Family kFamilies[] = {
     gemm_unpack_cublas_variants,
     absmax_variants,
     gemm_experts_slots_variants,
+    gemm_experts_pair_variants,
     sort_experts_variants,
 #endif
 };

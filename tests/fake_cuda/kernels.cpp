@@ -14,6 +14,7 @@
 #include "gemm/experts_slots_layout.hpp"
 #include "gemm/group.hpp"
 #include "gemm/row_pieces.hpp"
+#include "kernels/gemm/experts_pair_layout.hpp"
 #include "kernels/gemm/fma_layout.hpp"
 #include "kernels/gemm/pair_layout.hpp"
 #include "kernels/gemm/pair_multistage_layout.hpp"
@@ -725,6 +726,45 @@ Check read_experts_slots(const Launch& launch, const Name& kernel, const void* c
   };
 }
 
+// gemm_experts_pair<T, ExpertsPairSizes<ColTiles>, Copy, Scales>(args, plan, source)
+Check read_experts_pair(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto found = argument<nf4::GemmExpertsArgs>(arguments, 0);
+  const auto plan = argument<nf4::ExpertsPairPlan>(arguments, 1);
+  const bool tma = kernel.arguments.at(2) == "ExpertsTmaCopy";
+  const std::vector<TensorMap> maps = read_maps(arguments[2], tma ? 1 : 0);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
+    if (call.launches != 0) return std::string("order");
+    if (found.y != args.y || found.x != args.x || found.bias != args.bias || !same(found.weight, args.weight))
+      return std::string("operands");
+    if (found.ldy != args.ldy || found.ldx != args.ldx || found.n != args.n) return std::string("sizes");
+    if (!same(found.routing, args.routing)) return std::string("routing");
+    if (tma != (std::string_view(call.variant.name) == "gemm_experts.pair_tma")) return std::string("copies");
+    if (tma ? call.device.architecture != 90 : call.device.architecture < 80)
+      return std::string("a device that has no code of it");
+    if (launch.cluster != 1 || launch.dependent != tma) return std::string("attributes of the launch");
+    if (static_cast<int>(launch.shared_memory) != plan.shared_bytes) return std::string("shared memory");
+    if (int64_t{launch.grid} != plan.ctas || int64_t{launch.block} != plan.threads) return std::string("grid or block");
+    const nf4::GemmArgs as_one{nullptr, 0, nullptr, 0, 0, args.dtype, args.weight, nullptr, nullptr};
+    if (plan.quads != quads({&as_one, 1})) return std::string("quads of scales");
+    nf4::Problem problem{};
+    problem.m = args.routing.slots;
+    problem.n = args.n;
+    problem.k = args.weight.cols;
+    problem.experts = args.routing.experts;
+    problem.sorted = args.routing.ends != nullptr;
+    const std::string sizes = plan.cols > 16 ? "ExpertsPairSizes<4>" : "ExpertsPairSizes<2>";
+    const nf4::Weight& weight = args.weight;
+    return first_of({wrong_with_name(kernel, {type_name(args.dtype), sizes, kernel.arguments.at(2),
+                                              weight.absmax.dtype == Dtype::f32 ? "F32Scales" : "PackedScales"}),
+                     wrong_with(plan, nf4::kExpertsPairConfigs[call.config], call.device, problem),
+                     wrong_with_codebook(plan.codebook, args.dtype),
+                     tma ? wrong_with_map(maps.front(), CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
+                                          weight.cols / 2, weight.cols / 2, {32, 128})
+                         : ""});
+  };
+}
+
 // ---- pack and unpack ------------------------------------------------------------------------------------------------
 
 // pack_binned<T, Config>(codes, absmax, w, elements, log2_blocksize)
@@ -847,6 +887,7 @@ constexpr struct {
     {"gemm_fma", read_fma},
     {"gemm_tiled", read_tiled},
     {"gemv_lut", read_gemv_lut},
+    {"gemm_experts_pair", read_experts_pair},
     {"gemm_experts_slots", read_experts_slots},
     {"sort_experts", read_sort_experts},
     {"pack_binned", read_pack_binned},
