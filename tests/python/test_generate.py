@@ -5,9 +5,7 @@ and bitsandbytes 0.50."""
 import contextlib
 import copy
 import importlib
-import pathlib
 import re
-import sys
 import tempfile
 import unittest
 from unittest import mock
@@ -23,7 +21,6 @@ try:
     from transformers import GenerationMixin
     from transformers.cache_utils import StaticCache, StaticLayer
 
-    from nf4._bitsandbytes import patch
     from nf4._generate import obstacles
     from nf4._generate.automatic import Automatic
     from nf4._generate.compiled import Compiled, KeptLayers
@@ -425,26 +422,6 @@ class HooksTest(GenerateTest):
             self.assertIs(GenerationMixin._valid_auto_compile_criteria, theirs)
             self.assertFalse(compiles())
         GenerationMixin._valid_auto_compile_criteria = self.before[0]
-
-    def test_when_imported(self):
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, "path", [folder, *sys.path]):
-            pathlib.Path(folder, "nf4_imported_later.py").write_text("answer = 42\n")
-            importlib.invalidate_caches()
-            finders, seen = list(sys.meta_path), []
-            forget = patch.when_imported("nf4_imported_later", lambda module: seen.append(module.answer))
-            forget()
-            self.assertEqual(sys.meta_path, finders)
-            patch.when_imported("nf4_imported_later", lambda module: seen.append(module.answer))
-            self.assertEqual(seen, [])
-            for _ in range(2):  # once, also where it is loaded again
-                module = importlib.import_module("nf4_imported_later")
-                importlib.reload(module)
-                self.assertEqual(seen, [42])
-            self.addCleanup(sys.modules.pop, "nf4_imported_later")
-            self.assertEqual(sys.meta_path, finders)
-            self.assertEqual(module.__spec__.loader.get_source("nf4_imported_later"), "answer = 42\n")
-            patch.when_imported("nf4_imported_later", seen.append)
-            self.assertIs(seen.pop(), module)
 
 
 if __name__ == "__main__":

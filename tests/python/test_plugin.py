@@ -15,7 +15,7 @@ from unittest import mock
 import nf4
 import support
 from nf4 import _library, plugin
-from nf4._transformers.after_import import after_import
+from nf4._patch import when_imported
 
 
 class FakeReplacements:
@@ -229,7 +229,7 @@ class AfterImportTest(unittest.TestCase):
         self.seen = []
 
     def after_import(self):
-        return after_import("some_package.module", lambda module: self.seen.append(module.value))
+        return when_imported("some_package.module", lambda module: self.seen.append(module.value))
 
     def test_later(self):
         before = list(sys.meta_path)
@@ -240,6 +240,9 @@ class AfterImportTest(unittest.TestCase):
         self.assertEqual(self.seen, [1])
         self.assertEqual(module.value, 1)
         self.assertEqual(sys.meta_path, before)
+        self.assertIn("value", module.__spec__.loader.get_source("some_package.module"))
+        importlib.reload(module)  # once, also where it is loaded again
+        self.assertEqual(self.seen, [1])
 
     def test_already(self):
         importlib.import_module("some_package.module")
@@ -254,7 +257,7 @@ class AfterImportTest(unittest.TestCase):
         self.assertEqual(self.seen, [])
 
     def test_no_such_module(self):
-        after_import("some_package.other", self.seen.append)
+        when_imported("some_package.other", self.seen.append)
         with self.assertRaises(ModuleNotFoundError):
             importlib.import_module("some_package.other")
         self.assertEqual(self.seen, [])

@@ -10,7 +10,7 @@
     ../_generate/       when transformers' generate() compiles a step
 
 Two rules hold for all of them. Whatever is not for libnf4, or is refused by it, goes to what was there before, with its
-arguments as they came (fallback.py). And each is taken away without what others have put on top of it since (patch.py).
+arguments as they came (fallback.py). And each is taken away without what others have put on top of it since (../_patch.py).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import bitsandbytes
 import bitsandbytes.functional
 import torch
 
+from .._patch import replace_attribute
 from . import extension, linear, operators, symbols, vllm
 from .codes import Codes
 from .devices import Devices
-from .patch import replace_attribute
 
 log = logging.getLogger("nf4")
 

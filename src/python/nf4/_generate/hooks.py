@@ -9,7 +9,7 @@ import weakref
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Callable
 
-from .._bitsandbytes.patch import replace_attribute, when_imported
+from .._patch import replace_attribute, when_imported
 
 if TYPE_CHECKING:
     from .automatic import Automatic

@@ -19,9 +19,9 @@ import logging
 import re
 from typing import Any, Callable
 
+from .._patch import replace_attribute, when_imported
 from .._versions import EXPERTS
 from . import switch
-from .after_import import after_import
 
 log = logging.getLogger("nf4")
 
@@ -45,7 +45,7 @@ class Experts:
         self.names: list[str] = []
         switch.devices = devices
         self._undo: list[Callable[[], None]] = []
-        self._undo.append(after_import(_QUANTIZER, self._replace))
+        self._undo.append(when_imported(_QUANTIZER, self._replace))
 
     def undo(self) -> None:
         """Models that were loaded keep their packed experts, and transformers multiplies them."""
@@ -68,8 +68,6 @@ class Experts:
     def _replace(self, module: Any) -> None:
         if not is_known_version():
             return
-        from .._bitsandbytes.patch import replace_attribute
-
         quantizer = getattr(module, "Bnb4BitHfQuantizer", None)
         original = getattr(quantizer, "_process_model_before_weight_loading", None)
         if original is None:
