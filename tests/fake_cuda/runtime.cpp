@@ -289,7 +289,7 @@ static CUresult encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, cu
     right = right && sizes[i] > 0 && sizes[i] <= uint64_t{1} << 32 && box[i] > 0 && box[i] <= 256;
     if (i + 1 < dimensions) right = right && pitches[i] % 16 == 0 && pitches[i] < uint64_t{1} << 40;
   }
-  if (!right) state().violations.push_back("a description for tensor copies that the driver refuses");
+  if (!right) state().violations.emplace_back("a description for tensor copies that the driver refuses");
   const TensorMap description{address, type, sizes[0], sizes[1], pitches[0], box[0], box[1], swizzle};
   static_assert(sizeof description <= sizeof *map);
   std::memcpy(map, &description, sizeof description);

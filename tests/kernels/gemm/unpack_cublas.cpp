@@ -173,8 +173,10 @@ TEST_CASE("cublaslt: a call writes no byte beyond the workspace that it asked fo
             cudaMemcpy(guard.data(), static_cast<uint8_t*>(workspace.get()) + needed, kGuard, cudaMemcpyDeviceToHost));
         CHECK(std::count(guard.begin(), guard.end(), uint8_t{0xff}) == static_cast<std::ptrdiff_t>(kGuard));
         nf4ref::Verdict verdict(NF4_BF16, nf4ref::accuracy_g("unpacked", NF4_BF16, k));
-        verdict.add_all(arena.after(y), n,
-                        nf4ref::references({data.view(), arena.before(x), k, kM, NF4_BF16, arena.before(bias)}), kM, n);
+        verdict.add_all(
+            arena.after(y), n,
+            nf4ref::references(nf4ref::Product{data.view(), arena.before(x), k, kM, NF4_BF16, arena.before(bias)}), kM,
+            n);
         INFO(verdict.first_violation());
         CHECK(verdict.violations() == 0);
       }
