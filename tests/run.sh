@@ -69,7 +69,7 @@ run_stacks() {
     return
   fi
   ((status == 0)) && cmake --preset default -DNF4_PYTHON_STACKS="$PWD/build/stacks" &&
-    cmake --build --preset default --target nf4 nf4_onnxruntime nf4_jax && run_ctest --preset default -j "$(nproc)" -L stack
+    cmake --build --preset default --target nf4_python nf4_onnxruntime nf4_jax && run_ctest --preset default -j "$(nproc)" -L stack
 }
 
 run_sanitizer() {

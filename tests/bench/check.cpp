@@ -123,7 +123,7 @@ TEST_CASE("check: what is right is right, and timed") {
       CHECK(row.check.ok);
       CHECK(row.median > 0);
       CHECK(row.check.differences == 0);
-      const bool product = op == NF4_OP_GEMM;
+      const bool product = is_product(op);
       CHECK((row.check.worst > 0) == product);
       CHECK(row.check.worst <= 1);
       CHECK((row.check.relative_error > 0) == product);
