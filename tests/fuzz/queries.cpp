@@ -68,8 +68,8 @@ bool is_valid(const nf4_problem_t& asked) {
   const bool gemm = problem.op == NF4_OP_GEMM || problem.op == NF4_OP_GEMM_EXPERTS;
   if (problem.op == NF4_OP_GEMM_EXPERTS &&
       !(experts && problem.top_k >= 1 && problem.m % problem.top_k == 0 && is_matrix(problem.n, problem.k) &&
-        Wide{problem.experts} * problem.n * problem.k <= kMaxElements && is_blocksize(problem.blocksize) &&
-        Wide{problem.n} * problem.k % problem.blocksize == 0))
+        is_matrix(problem.experts, problem.n) && Wide{problem.experts} * problem.n * problem.k <= kMaxElements &&
+        is_blocksize(problem.blocksize) && Wide{problem.n} * problem.k % problem.blocksize == 0))
     return false;
   return problem.struct_size == sizeof problem && problem.op >= 0 && problem.op <= NF4_OP_GEMM_EXPERTS &&
          problem.reserved == 0 && alignment && (on_absmax || is_float(problem.dtype)) &&
