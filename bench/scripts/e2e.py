@@ -37,6 +37,8 @@ from transformers.initialization import no_init_weights
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
 import nf4
+from nf4._transformers import stack
+from nf4._transformers.experts import is_marked, packed_class, parts, weight_names
 
 CONFIGS = {
     "llama": ("Llama-3.3-70B", lambda: transformers.LlamaConfig(
@@ -52,6 +54,13 @@ CONFIGS = {
     "llama8b": ("Llama-3.1-8B", lambda: transformers.LlamaConfig(
         hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
         vocab_size=128256, max_position_embeddings=131072, rms_norm_eps=1e-5, tie_word_embeddings=False)),
+    "qwen3moe": ("Qwen3-30B-A3B", lambda: transformers.Qwen3MoeConfig(
+        hidden_size=2048, intermediate_size=6144, moe_intermediate_size=768, num_hidden_layers=48,
+        num_attention_heads=32, num_key_value_heads=4, head_dim=128, num_experts=128, num_experts_per_tok=8,
+        norm_topk_prob=True, vocab_size=151936, max_position_embeddings=40960, tie_word_embeddings=False)),
+    "gptoss": ("gpt-oss-20b", lambda: transformers.GptOssConfig(
+        hidden_size=2880, intermediate_size=2880, num_hidden_layers=24, num_attention_heads=64, num_key_value_heads=8,
+        head_dim=64, num_local_experts=32, num_experts_per_tok=4, vocab_size=201088, tie_word_embeddings=False)),
 }  # fmt: skip
 
 CONTEXT = 128  # tokens in the cache when decoding begins
@@ -98,16 +107,31 @@ def packed_linear(vocabulary, device):
     return Packed
 
 
-def build(config, device, packed):
-    """A model of `config` with random weights on `device`."""
+def experts_of(model):
+    return [module for module in model.modules() if is_marked(module)]
+
+
+def pack_experts(model):
+    """Packs the experts of a model, one layer after the other."""
+    for module in experts_of(model):
+        module.__class__ = packed_class(type(module))
+        for name in weight_names(module):
+            w = module._parameters[name]
+            w = w.transpose(1, 2).contiguous() if module.is_transposed else w
+            module._parameters[name] = stack.pack(w, parts(module, name), nested=False)
+
+
+def build(config, device, packed, packed_experts=False):
+    """A model of `config` with random weights on `device`: of linear layers that are packed or dense, and of experts."""
     torch.manual_seed(1)
     dense = torch.nn.Linear
+    of_model = transformers.AutoModelForCausalLM._model_mapping[type(config)]
     try:
         if packed:
             torch.nn.Linear = packed_linear(config.vocab_size, device)
         with torch.device(device), no_init_weights():
             model = transformers.AutoModelForCausalLM.from_config(
-                config, dtype=torch.bfloat16, attn_implementation="sdpa"
+                config, dtype=torch.bfloat16, attn_implementation="sdpa" if of_model._supports_sdpa else "eager"
             )
     finally:
         torch.nn.Linear = dense
@@ -120,6 +144,8 @@ def build(config, device, packed):
                     parameter.normal_(0, parameter.shape[-1] ** -0.5)
                 else:
                     parameter.fill_(1)
+    if packed_experts:
+        pack_experts(model)
     if packed:
         model.hf_quantizer = Bnb4BitHfQuantizer(transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16))  # fmt: skip
@@ -129,14 +155,18 @@ def build(config, device, packed):
 # ---- contenders
 
 
+def enable():
+    return nf4.enable(experts=True)
+
+
 @contextlib.contextmanager
 def contender(name):
     """nf4, bitsandbytes (as it is by itself) or dense."""
-    (nf4.enable if name == "nf4" else nf4.disable)()
+    enable() if name == "nf4" else nf4.disable()
     try:
         yield
     finally:
-        nf4.enable()
+        enable()
 
 
 def synchronize(device):
@@ -356,6 +386,23 @@ def check_layers(model):
                 raise SystemExit(f"{name}: the products of libnf4 are less exact than they should be")
 
 
+def check_experts(model):
+    """The layers of experts of libnf4 against transformers' own on the same weights, unpacked."""
+    for module in experts_of(model)[:1]:
+        device = next(module.parameters()).device
+        for tokens in (1, 8):
+            x = torch.randn(tokens, model.config.hidden_size, dtype=torch.bfloat16, device=device)
+            weights, ids = torch.rand(tokens, module.num_experts, device=device).topk(model.config.num_experts_per_tok)
+            outputs = {}
+            for name in ("nf4", "bitsandbytes"):
+                with contender(name):
+                    outputs[name] = module(x, ids, weights.to(x.dtype))
+            error = relative(outputs["nf4"], outputs["bitsandbytes"].double())
+            print(f"  experts, {tokens} tokens: {error:.2e} from transformers' own products of bf16 weights")
+            if not error < 2e-2:
+                raise SystemExit("the experts of libnf4 are less exact than they should be")
+
+
 def call_overhead(device):
     """The CPU's time for one call of a layer, so small that the GPU waits for it."""
     layer = bnb.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4").to(device)
@@ -514,7 +561,7 @@ def main():
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device")
     device = torch.device("cuda", 0)
-    status = nf4.enable()
+    status = enable()
     if not status["enabled"]:
         raise SystemExit(f"nf4 is not in use: {status['reason']}")
     facts = {
@@ -538,17 +585,23 @@ def main():
             config.num_hidden_layers = arguments.layers
             if getattr(config, "layer_types", None):
                 config.layer_types = config.layer_types[: arguments.layers]
-        start = time.perf_counter()
-        model = build(config, device, packed=True)
-        synchronize(device)
-        print(f"{title}: built in {time.perf_counter() - start:.1f} s, {memory(device):.1f} GB")
-        check_layers(model)
-        measure(model, title, ["bitsandbytes", "nf4"], arguments, facts, rows)
-        del model
-        release()
+        # Of what is built, and who is measured on it. Experts that are packed are unpacked without libnf4, so a mixture
+        # is built once more as bitsandbytes has it, with experts in bf16.
+        builds = [({"packed": True}, ["bitsandbytes", "nf4"])]
+        if hasattr(config, "num_experts_per_tok"):
+            builds = [({"packed": True, "packed_experts": True}, ["nf4"]), ({"packed": True}, ["bitsandbytes"])]
         if not arguments.no_dense and fits(config, device):
-            model = build(config, device, packed=False)
-            measure(model, title, ["dense"], arguments, facts, rows)
+            builds.append(({"packed": False}, ["dense"]))
+        for options, names in builds:
+            start = time.perf_counter()
+            model = build(config, device, **options)
+            release()
+            synchronize(device)
+            print(f"{title}: built in {time.perf_counter() - start:.1f} s, {memory(device):.1f} GB")
+            if "nf4" in names:
+                check_layers(model)
+                check_experts(model)
+            measure(model, title, names, arguments, facts, rows)
             del model
             release()
 

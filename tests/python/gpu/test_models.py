@@ -109,8 +109,9 @@ def assert_greedy(model, out):
 
 @pytest.fixture
 def experts_folder(tmp_path):
+    """Each token has all experts: of some alone rounding would choose now and then, and others than the model compared."""
     config = transformers.Qwen3MoeConfig(
-        hidden_size=512, intermediate_size=1024, moe_intermediate_size=256, num_experts=16, num_experts_per_tok=4,
+        hidden_size=512, intermediate_size=1024, moe_intermediate_size=256, num_experts=8, num_experts_per_tok=8,
         num_hidden_layers=3, num_attention_heads=8, num_key_value_heads=4, head_dim=64, vocab_size=2048,
         initializer_range=0.05, norm_topk_prob=True,
     )  # fmt: skip
