@@ -23,7 +23,8 @@ try:
 
     from nf4._generate import obstacles
     from nf4._generate.automatic import Automatic
-    from nf4._generate.compiled import Compiled, KeptLayers
+    from nf4._generate.compiled import Compiled
+    from nf4._generate.steps import KeptLayers
     from nf4._generate.hooks import hooks
 except ImportError as error:
     missing = str(error)
@@ -131,7 +132,7 @@ class AutomaticTest(GenerateTest):
         self.assert_compiles(self.model, 0, cache_implementation="static")
 
     def test_without_cuda_graphs(self):
-        """If the caller says nothing of how to compile."""
+        """If the caller says nothing of how to compile, and the cache is not generate()'s own."""
         self.install()
         config = transformers.GenerationConfig()
         cache = StaticCache(config=self.model.config, max_cache_len=8)
@@ -143,6 +144,47 @@ class AutomaticTest(GenerateTest):
             self.assertTrue(hooks.automatic(self.model, {"cache": cache}, config))
         self.assertEqual(config.compile_config.mode, "default")
         self.assertIsNone(config.compile_config.options)
+
+    def prepared(self, mode="greedy_search", arguments=(), **options):
+        """How a call of generate() would compile once it has its cache, and that cache; and its layers were free before."""
+        options = {"cache_implementation": "static", "max_length": 8, **options}
+        config, _ = self.model._prepare_generation_config(None, **options)
+        model_kwargs = dict(arguments)
+        with mock.patch("nf4._generate.automatic.inductor_obstacle", return_value=None):
+            self.model._prepare_cache_for_generation(config, model_kwargs, mode, 1, 8)
+        return config, next(value for value in model_kwargs.values() if isinstance(value, transformers.Cache))
+
+    def test_cuda_graphs(self):
+        """Of generate()'s own cache, whose memory is kept from call to call; where a caller keeps nothing of a step."""
+        undo = self.install()
+        with mock.patch("nf4._generate.steps.has_cuda_graphs", return_value=True):
+            config, cache = self.prepared()
+            self.assertEqual(config.compile_config.mode, "reduce-overhead")
+            self.assertIsNone(config.compile_config._compile_all_devices)
+            layer = cache.layers[0]
+            del config, cache
+            config, cache = self.prepared()
+            self.assertIs(cache.layers[0], layer)
+            del config, cache
+            for options in ({"output_hidden_states": True}, {"output_attentions": True}):
+                config, cache = self.prepared(**options)
+                self.assertEqual(config.compile_config.mode, "default")
+                del config, cache
+            mine = StaticCache(config=self.model.config, max_cache_len=8)
+            for options in ({"mode": "beam_search"}, {"disable_compile": True}, {"cache_implementation": "dynamic"},
+                            {"arguments": {"past_key_values": mine}, "cache_implementation": None}):  # fmt: skip
+                with self.subTest(**options):
+                    config, cache = self.prepared(**options)
+                    self.assertIsNone(config.compile_config)
+                    self.assertIsNot(cache.layers and cache.layers[0], layer)
+            asked = transformers.CompileConfig(dynamic=True)
+            self.assertEqual(self.prepared(compile_config=asked)[0].compile_config.to_dict(), asked.to_dict())
+            with mock.patch.object(self.model, "training", True):
+                self.assertIsNone(self.prepared()[0].compile_config)
+            undo()
+            self.assertIsNone(self.prepared()[0].compile_config)
+        self.install()
+        self.assertEqual(self.prepared()[0].compile_config.mode, "default")  # without a GPU
 
     def refusal(self, model, **options):
         """Why a call of generate() would not be compiled, or None."""

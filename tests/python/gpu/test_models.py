@@ -94,7 +94,7 @@ def test_generate(folder, way):
         out = model.generate(x, max_new_tokens=24, min_new_tokens=24, do_sample=False, pad_token_id=0, **options)
         assert out.shape == (BATCH, 40)
         assert_greedy(model, out)
-    mode = {"dynamic": None, "static": "default", "compile": "reduce-overhead"}[way]
+    mode = None if way == "dynamic" else "reduce-overhead"
     config = getattr(model, "_last_compile_config", None)
     assert (config and config.mode) == (mode if compiles_steps() else None), nf4.status()["uncompiled"]
 

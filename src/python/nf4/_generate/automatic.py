@@ -2,17 +2,15 @@
 
 It would not by itself: it asks the quantizer, and that of bitsandbytes says no for every model. From bitsandbytes 0.50
 on a step has no breaks.
-
-The step is compiled without CUDA graphs, unless the caller gives a compile_config. Those of Inductor hold for one
-cache, and generate() makes a new one in each call; in older versions of torch for one thread; and until the next step,
-when the hidden states that a caller collects are overwritten. All that works without. nf4.compile() has CUDA graphs.
 """
 
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Any, Callable, Mapping
 
+from . import steps
 from .hooks import hooks
 from .obstacles import inductor_obstacle, obstacle
 
@@ -25,6 +23,7 @@ class Automatic:
 
     def __init__(self, devices: Mapping[int, bool], refused: dict[str, str]) -> None:
         self.devices, self.refused = devices, refused
+        self._layers: weakref.WeakKeyDictionary[Any, steps.KeptLayers] = weakref.WeakKeyDictionary()
 
     def install(self) -> Callable[[], None]:
         """Begins to decide. Returns what ends it."""
@@ -50,8 +49,19 @@ class Automatic:
             self.refuse(type(model).__name__, reason)
             return False
         if generation_config.compile_config is None:
-            generation_config.compile_config = without_cuda_graphs()
+            generation_config.compile_config = steps.without_cuda_graphs()
         return True
+
+    def wants(self, config: Any, model_kwargs: dict[str, Any], mode: str) -> bool:
+        """Whether a call of generate() asks for a static cache that is its own, and for nothing that moves its rows."""
+        return (config.cache_implementation == "static" and config.compile_config is None
+                and mode in ("greedy_search", "sample") and steps.cache_of(model_kwargs) is None)  # fmt: skip
+
+    def prepare(self, model: Any, config: Any, model_kwargs: dict[str, Any], batch_size: int) -> None:
+        """Where such a call has its new static cache, if its steps will be compiled: in one CUDA graph if that works."""
+        if self(model, model_kwargs, config):
+            config.compile_config = None
+            steps.prepare(self._layers.setdefault(model, steps.KeptLayers()), model, config, model_kwargs, batch_size)
 
     def _obstacle(self, model: Any, compile_config: Any) -> str | None:
         reason = obstacle(model)
@@ -76,9 +86,3 @@ def _waits_for_quantizer(model: Any, model_kwargs: dict[str, Any]) -> bool:
     quantizer = getattr(model, "hf_quantizer", None)
     return (isinstance(quantizer, Bnb4BitHfQuantizer) and not quantizer.is_compileable
             and any(getattr(cache, "is_compileable", False) is True for cache in model_kwargs.values()))  # fmt: skip
-
-
-def without_cuda_graphs() -> Any:
-    from transformers import CompileConfig
-
-    return CompileConfig(mode="default")

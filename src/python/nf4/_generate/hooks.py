@@ -77,9 +77,13 @@ class Hooks:
                 compiled = None
             if compiled is not None:
                 generation_config.cache_implementation = "static"
+            automatic = None if compiled is not None else self.automatic
+            if automatic is not None and not automatic.wants(generation_config, model_kwargs, generation_mode):
+                automatic = None
             result = original(model, generation_config, model_kwargs, generation_mode, batch_size, max_cache_length)
-            if compiled is not None:
-                compiled.prepare(model, generation_config, model_kwargs, batch_size)
+            for step in (compiled, automatic):
+                if step is not None:
+                    step.prepare(model, generation_config, model_kwargs, batch_size)
             return result
 
         return prepare
