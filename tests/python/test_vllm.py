@@ -17,7 +17,7 @@ if not host_device.missing:
     import bitsandbytes
     import torch
     from nf4 import _tensors
-    from nf4._bitsandbytes import operators, vllm
+    from nf4._bitsandbytes import operators, vllm, vllm_experts
 
     missing = "" if importlib.util.find_spec("vllm_bnb_plugin") else "no vllm-bnb-plugin"
 else:
@@ -112,6 +112,45 @@ def make_layer(plugin, parts=PARTS, quant_type="nf4", nested=False):
     layer.weight.bnb_quant_state = {i: state for i, (_, state) in enumerate(packed)}
     layer.weight.bnb_shard_offsets = torch.tensor([0, *parts]).cumsum(0) * K // 2
     return layer, method, w
+
+
+EXPERTS, INNER, TOP_K = 4, 32, 2
+
+
+def make_experts(plugin, quant_type="nf4", nested=False):
+    """A layer of experts as vllm-bnb-plugin's own loader leaves it, on the CPU; its method, and what it multiplies."""
+    method = plugin.BitsAndBytesMoEMethod(plugin.BitsAndBytesConfig(bnb_4bit_quant_type=quant_type), None)
+    method.moe_quant_config = None
+    layer = torch.nn.Module()
+    method.create_weights(layer, EXPERTS, K, INNER, torch.bfloat16)
+    layer.activation, layer.expert_map, layer.apply_router_weight_on_input = "silu", None, False
+    generator = torch.Generator().manual_seed(3)
+    dense = []
+    for parameter in (layer.w13_weight, layer.w2_weight):
+        experts, rows, cols = parameter.experts_shape
+        w = torch.randn(experts * rows, cols, generator=generator) * cols**-0.5
+        codes, state = host_device.quantize(w.bfloat16(), nested, quant_type)
+        parameter.data.copy_(codes.reshape(parameter.shape))
+        parameter.bnb_quant_state = state
+        if quant_type == "nf4" and not nested:
+            dense.append(host_device.unpack(codes.reshape(-1, 1), state).double().view(experts, rows, cols))
+
+    def exact(x, weights, ids):
+        """In float64, token by token."""
+        y = torch.zeros(x.shape[0], K, dtype=torch.float64)
+        for token, (row, own) in enumerate(zip(x.double(), ids)):
+            for weight, e in zip(weights[token].double(), own):
+                gate, up = (dense[0][e] @ row).chunk(2)
+                y[token] += weight * (dense[1][e] @ (torch.nn.functional.silu(gate) * up))
+        return y
+
+    return layer, method, exact
+
+
+def make_routing(tokens):
+    generator = torch.Generator().manual_seed(tokens)
+    weights, ids = torch.rand(tokens, EXPERTS, generator=generator).topk(TOP_K)
+    return torch.randn(tokens, K, generator=generator).bfloat16(), weights, ids
 
 
 class Calls:
@@ -273,16 +312,80 @@ class VllmTest(host_device.HostTest):
         self.assertNotIn("vLLM: parts of a layer", status["replaced"])
 
     def test_experts(self):
-        """The experts, which the plug-in unpacks in every forward, are unpacked by the library, bit for bit."""
-        experts, rows = 4, 32
-        method = self.plugin.BitsAndBytesMoEMethod(self.plugin.BitsAndBytesConfig(bnb_4bit_quant_type="nf4"), None)
-        layer = torch.nn.Module()
-        method.create_weights(layer, experts, K, rows, torch.bfloat16)
-        w13, w2 = torch.randn(experts * 2 * rows, K) * 0.02, torch.randn(experts * K, rows) * 0.02
-        for parameter, w in ((layer.w13_weight, w13), (layer.w2_weight, w2)):
-            codes, state = host_device.quantize(w.bfloat16())
-            parameter.data.copy_(codes.reshape(parameter.shape))
-            parameter.bnb_quant_state = state
+        """Two products, straight from the ids."""
+        self.assertIn("vLLM: experts", self.replaced)
+        for tokens in (1, 3, 40):
+            layer, method, exact = make_experts(self.plugin)
+            x, weights, ids = make_routing(tokens)
+            for ids_ in (ids, ids.int()):
+                self.calls.names.clear()
+                with torch.no_grad():
+                    y = method.apply(layer, x, weights, ids_, None, None)
+                self.assertEqual(self.calls.names, ["nf4_gemm_experts"] * 2)
+                self.assertEqual((y.dtype, y.shape), (torch.bfloat16, (tokens, K)))
+                expected = exact(x, weights, ids)
+                self.assertLess((y.double() - expected).norm(), 2e-2 * expected.norm())
+
+    def test_experts_left_alone(self):
+        """What the library does not do goes to the plug-in's own method, with its arguments as they came."""
+        layer, method, _ = make_experts(self.plugin)
+        original = mock.Mock(return_value="original", __name__="apply")
+        replaced = vllm_experts.replacement(self.devices, original)
+        arguments = [*make_routing(3), None, None]
+
+        def assert_original(what, layer=layer, method=method, arguments=arguments):
+            with self.subTest(what), torch.no_grad():
+                original.reset_mock()
+                self.calls.names.clear()
+                self.assertEqual(replaced(method, layer, *arguments), "original")
+                passed = original.call_args.args
+                self.assertEqual([id(each) for each in passed], [id(each) for each in (method, layer, *arguments)])
+                self.assertEqual(self.calls.names, [])
+
+        for what, options in {"FP4": {"quant_type": "fp4"}, "nested": {"nested": True}}.items():
+            assert_original(what, make_experts(self.plugin, **options)[0])
+        for what, attributes in {
+            "another activation": {"activation": "gelu"},
+            "experts elsewhere": {"expert_map": torch.arange(4)},
+            "weighted before": {"apply_router_weight_on_input": True},
+        }.items():
+            with mock.patch.multiple(layer, **attributes):
+                assert_original(what)
+        with mock.patch.object(method, "moe_quant_config", "some"):
+            assert_original("another config")
+        with mock.patch.object(method.quant_config, "load_in_8bit", True):
+            assert_original("8 bits")
+        x, weights, ids = arguments[:3]
+        for what, changed in {
+            "no tokens": (x[:0], weights[:0], ids[:0]),
+            "another type of x": (x.double(), weights, ids),
+            "another type of ids": (x, weights, ids.short()),
+            "columns of x that do not fit": (x[:, 1:], weights, ids),
+            "rows of x that do not fit": (x[:2], weights, ids),
+        }.items():
+            assert_original(what, arguments=[*changed, None, None])
+        original.reset_mock()
+        replaced(method, layer, *arguments)
+        original.assert_called_once()  # with gradients
+        self.devices[host_device.HOST] = False
+        assert_original("a device that is not used")
+
+    def test_experts_unknown(self):
+        """A method that reads otherwise is not replaced, and nf4.disable() gives a known one back."""
+        cls = self.plugin.BitsAndBytesMoEMethod
+        nf4.disable()
+        before = cls.apply
+        with mock.patch.object(cls, "apply", lambda *_: None):
+            self.assertNotIn("vLLM: experts", self.enable()["replaced"])
+            nf4.disable()
+        self.enable()
+        self.assertIsNot(cls.apply, before)
+        nf4.disable()
+        self.assertIs(cls.apply, before)
+
+    def test_unpacked_experts(self):
+        """Where all experts are unpacked, the library does it, bit for bit."""
+        layer, method, _ = make_experts(self.plugin)
         weights = layer.w13_weight, layer.w2_weight
         expected = [host_device.unpack(weight.reshape(-1, 1), weight.bnb_quant_state) for weight in weights]
         self.calls.names.clear()

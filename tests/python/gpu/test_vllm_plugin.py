@@ -40,3 +40,19 @@ def test_parts(plugin, parts, rows):
     graph.replay()
     torch.cuda.synchronize()
     assert torch.equal(y.float(), expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 40, 300])
+def test_experts(plugin, tokens):
+    nf4.disable()
+    status = nf4.enable()
+    assert "vLLM: experts" in status["replaced"]
+    layer, method, exact = test_vllm.make_experts(plugin)
+    x, weights, ids = test_vllm.make_routing(tokens)
+    layer.cuda()
+    for parameter in (layer.w13_weight, layer.w2_weight):
+        parameter.bnb_quant_state.to("cuda")
+    expected = exact(x, weights, ids)
+    with torch.no_grad():
+        y = method.apply(layer, x.cuda(), weights.cuda(), ids.cuda(), None, None)
+    assert (y.double().cpu() - expected).norm() < 2e-2 * expected.norm()

@@ -4,7 +4,7 @@
     linear.py      Linear4bit.forward; extension.py finds what makes its calls in C
     symbols.py     functions of its C library, bound by name
     inductor.py    a pass of torch.compile that groups products of the same x
-    vllm.py        the operator of vllm-bnb-plugin that multiplies by the parts of a layer
+    vllm.py        the operator of vllm-bnb-plugin that multiplies by the parts of a layer; vllm_experts.py its experts
 
     ../_transformers/   how transformers loads, saves and multiplies mixtures of experts
     ../_generate/       when transformers' generate() compiles a step
@@ -25,7 +25,7 @@ import bitsandbytes.functional
 import torch
 
 from .._patch import replace_attribute
-from . import extension, linear, operators, symbols, vllm
+from . import extension, linear, operators, symbols, vllm, vllm_experts
 from .codes import Codes
 from .devices import Devices
 
@@ -52,6 +52,7 @@ class Replacements:
             self._replace_symbols(codes)
             self._group_products(kernels)
             self._replace_vllm(kernels)
+            self._replace_vllm_experts()
             self._replace_loading_of_experts(quantize_experts)
             self._compile_generate()
         except BaseException:
@@ -119,6 +120,14 @@ class Replacements:
             log.warning("vLLM multiplies by the parts of a layer one by one: %s: %s", type(error).__name__, error)
             return
         self._names.append("vLLM: parts of a layer")
+
+    def _replace_vllm_experts(self) -> None:
+        cls = vllm_experts.known()
+        if cls is None:
+            return
+        method = vllm_experts.replacement(self.devices, getattr(cls, vllm_experts.NAME))
+        self._undo.append(replace_attribute(cls, vllm_experts.NAME, method))
+        self._names.append("vLLM: experts")
 
     def _replace_loading_of_experts(self, quantize: bool) -> None:
         from .._transformers import Experts  # which takes from this package
