@@ -1,5 +1,6 @@
 """Whole models of transformers on libnf4, against plain bitsandbytes. The weights are random, and the models small."""
 
+import inspect
 import json
 import threading
 
@@ -13,6 +14,7 @@ import nf4
 transformers = pytest.importorskip("transformers")
 
 STEPS = 12
+TRAINING = 600  # steps
 BATCH, LENGTH = 2, 64
 
 
@@ -105,6 +107,63 @@ def assert_greedy(model, out):
     chosen = logits.gather(2, out[:, 16:, None])[..., 0]
     largest = logits.amax(dim=2)
     assert (largest - chosen <= 2 * 2**-7 * largest.abs()).all()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a model of bytes that has learned a source text, and prompts from it: what is random has no opinion,
+    so its tokens are near ties."""
+    text = torch.frombuffer(bytearray(inspect.getsource(transformers.generation.utils), "utf-8"), dtype=torch.uint8)
+    text = text.cuda().long()
+    config = transformers.LlamaConfig(
+        hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=256, max_position_embeddings=512, tie_word_embeddings=False,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = transformers.LlamaForCausalLM(config).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, TRAINING)
+    at = torch.arange(256, device="cuda")
+    for _ in range(TRAINING):
+        x = text[torch.randint(len(text) - 256, (64, 1), device="cuda") + at]
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = model(x, labels=x).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    assert loss.item() < 1.5, loss.item()  # bits of a byte are 8, nats 5.5
+    folder = tmp_path_factory.mktemp("trained")
+    model.to(torch.bfloat16).save_pretrained(folder)
+    return folder, text[1000:9000].view(8, -1)[:, :64]
+
+
+def test_tokens_of_a_trained_model(trained):
+    """generate() gives the tokens that bitsandbytes alone gives, whatever the way."""
+    folder, prompts = trained
+    model = load(folder)
+    options = {"max_new_tokens": 48, "min_new_tokens": 48, "do_sample": False, "pad_token_id": 0}
+
+    def generate(**more):
+        return [model.generate(prompt[None], attention_mask=torch.ones_like(prompt[None]), **options, **more)[0, 64:]
+                for prompt in prompts]  # fmt: skip
+
+    with bitsandbytes_alone():
+        expected = torch.stack(generate())
+    ways = {"default": lambda: generate(), "static": lambda: generate(cache_implementation="static")}
+    if compiles_steps():
+
+        def compiled():
+            with nf4.compile(model):
+                return generate()
+
+        ways["compile"] = compiled
+    for way, run in ways.items():
+        out = torch.stack(run())
+        same = (out == expected).all(1).sum().item()
+        # Where two bytes are as likely rounding decides, and all that follows is another text.
+        assert same >= len(prompts) - 1, (way, same)
 
 
 @pytest.fixture
