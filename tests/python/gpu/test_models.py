@@ -4,7 +4,6 @@ import inspect
 import json
 import threading
 
-import nf4
 import pytest
 import torch
 from conftest import bitsandbytes_alone
@@ -140,7 +139,7 @@ def trained(tmp_path_factory):
 
 
 def test_tokens_of_a_trained_model(trained):
-    """generate() gives the tokens that bitsandbytes alone gives, whatever the way."""
+    """generate() gives the tokens that bitsandbytes alone gives, whatever the way, up to where two are as likely."""
     folder, prompts = trained
     model = load(folder)
     options = {"max_new_tokens": 48, "min_new_tokens": 48, "do_sample": False, "pad_token_id": 0}
@@ -150,7 +149,8 @@ def test_tokens_of_a_trained_model(trained):
                 for prompt in prompts]  # fmt: skip
 
     with bitsandbytes_alone():
-        expected = torch.stack(generate())
+        expected = generate()
+    assert len({tuple(tokens.tolist()) for tokens in expected}) == len(prompts)  # it has learned more than one text
     ways = {"default": lambda: generate(), "static": lambda: generate(cache_implementation="static")}
     if compiles_steps():
 
@@ -159,11 +159,15 @@ def test_tokens_of_a_trained_model(trained):
                 return generate()
 
         ways["compile"] = compiled
-    for way, run in ways.items():
-        out = torch.stack(run())
-        same = (out == expected).all(1).sum().item()
-        # Where two bytes are as likely rounding decides, and all that follows is another text.
-        assert same >= len(prompts) - 1, (way, same)
+    for run in ways.values():
+        for prompt, ours, theirs in zip(prompts, run(), expected):
+            differing = (ours != theirs).nonzero()
+            if len(differing):
+                first = differing[0, 0]
+                with torch.no_grad():
+                    logits = model(torch.cat([prompt, theirs[:first]])[None]).logits[0, -1].float()
+                chosen = logits[[ours[first], theirs[first]]]
+                assert (chosen[0] - chosen[1]).abs() <= 2 * 2**-7 * chosen.abs().max()
 
 
 @pytest.fixture
