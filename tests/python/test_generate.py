@@ -41,19 +41,21 @@ def run_eagerly(graph, inputs):
     return graph.forward
 
 
-def new_model(**options):
-    """A Llama in NF4, as from_pretrained() makes it."""
+SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "vocab_size": 128, "max_position_embeddings": 128, "initializer_range": 0.5,
+         "eos_token_id": None, "pad_token_id": 0}  # fmt: skip
+
+
+def new_model(config=None, **options):
+    """A model in NF4, as from_pretrained() makes it; a Llama."""
     torch.manual_seed(1)
-    config = transformers.LlamaConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=128, max_position_embeddings=128, initializer_range=0.5, eos_token_id=None, pad_token_id=0,
-    )  # fmt: skip
+    config = config or transformers.LlamaConfig(**SIZES)
     quantization = transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32, **options
     )
     with tempfile.TemporaryDirectory() as folder:
-        transformers.LlamaForCausalLM(config).save_pretrained(folder)
-        model = transformers.LlamaForCausalLM.from_pretrained(
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, quantization_config=quantization, device_map="cpu", dtype=torch.float32
         )
     for module in model.modules():
@@ -145,13 +147,14 @@ class AutomaticTest(GenerateTest):
         self.assertEqual(config.compile_config.mode, "default")
         self.assertIsNone(config.compile_config.options)
 
-    def prepared(self, mode="greedy_search", arguments=(), **options):
-        """How a call of generate() would compile once it has its cache, and that cache; and its layers were free before."""
-        options = {"cache_implementation": "static", "max_length": 8, **options}
-        config, _ = self.model._prepare_generation_config(None, **options)
+    def prepared(self, mode="greedy_search", arguments=(), model=None, length=8, **options):
+        """How a call of generate() would compile once it has its cache, and that cache."""
+        model = model or self.model
+        options = {"cache_implementation": "static", "max_length": length, **options}
+        config, _ = model._prepare_generation_config(None, **options)
         model_kwargs = dict(arguments)
         with mock.patch("nf4._generate.automatic.inductor_obstacle", return_value=None):
-            self.model._prepare_cache_for_generation(config, model_kwargs, mode, 1, 8)
+            model._prepare_cache_for_generation(config, model_kwargs, mode, 1, length)
         return config, next(value for value in model_kwargs.values() if isinstance(value, transformers.Cache))
 
     def test_cuda_graphs(self):
@@ -185,6 +188,22 @@ class AutomaticTest(GenerateTest):
             self.assertIsNone(self.prepared()[0].compile_config)
         self.install()
         self.assertEqual(self.prepared()[0].compile_config.mode, "default")  # without a GPU
+
+    def test_sliding_window(self):
+        """A cache that is shorter than the window has plain layers, which count tokens on the device."""
+        config = transformers.Gemma3TextConfig(**{**SIZES, "num_hidden_layers": 2, "head_dim": 16, "sliding_window": 24,
+                                                  "layer_types": ["sliding_attention", "full_attention"]})  # fmt: skip
+        model = new_model(config)
+        with nf4.compile(model):
+            self.assert_compiles(model, 1, x=prompt(1, 8))
+        self.install()
+        with mock.patch("nf4._generate.steps.has_cuda_graphs", return_value=True):
+            for length, mode in ((23, "reduce-overhead"), (24, "default"), (40, "default")):
+                config, cache = self.prepared(model=model, length=length)
+                self.assertEqual((config.compile_config.mode, any(cache.is_sliding)), (mode, mode == "default"))
+        with nf4.compile(model):
+            torch.compiler.reset()
+            self.assert_compiles(model, 2, x=prompt(1, 30))  # past the window: another number, then any
 
     def refusal(self, model, **options):
         """Why a call of generate() would not be compiled, or None."""

@@ -86,10 +86,13 @@ def _names(model: Any) -> list[str]:
     from transformers import StaticCache
 
     names = ["static cache", "compiled step"]
-    if steps.counts_on_device(StaticCache(config=model.config, max_cache_len=1)):
+    cache = StaticCache(config=model.config, max_cache_len=1)
+    slides = any(cache.is_sliding)
+    if steps.count_on_device(cache, model.config):
         names[0] += ", its memory kept"
         if steps.has_cuda_graphs(model.device):
-            names.append("one CUDA graph a step")
+            limit = f", below {steps.sliding_window(model.config)} tokens" if slides else ""
+            names.append(f"one CUDA graph a step{limit}")
     if GROUPED in plugin.status()["replaced"]:
         names.append("products of the same x in one launch")
     return names

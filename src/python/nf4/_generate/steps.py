@@ -19,7 +19,7 @@ def prepare(layers: KeptLayers, model: Any, config: Any, model_kwargs: dict[str,
     from transformers import CompileConfig, StaticCache
 
     cache = cache_of(model_kwargs)
-    fixed = type(cache) is StaticCache and counts_on_device(cache)
+    fixed = type(cache) is StaticCache and count_on_device(cache, model.config)
     if fixed:
         kind = (batch_size * (config.num_return_sequences or 1), model.device, model.dtype,
                 torch.is_inference_mode_enabled(), _autocast(model.device))  # fmt: skip
@@ -64,11 +64,25 @@ def cache_of(model_kwargs: dict[str, Any]) -> Any:
     return next((value for value in model_kwargs.values() if isinstance(value, Cache)), None)
 
 
-def counts_on_device(cache: Any) -> bool:
-    """Whether no layer counts tokens in Python, as those of a sliding window do. A CUDA graph would know one count."""
-    from transformers.cache_utils import StaticLayer
+def count_on_device(cache: Any, config: Any) -> bool:
+    """Whether the layers of `cache`, which is new, count tokens on the device. Layers of a sliding window count in
+    Python, of which a CUDA graph would know one number. Where the cache is shorter than the window they are the same as
+    plain ones, which take their place."""
+    from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
 
+    window = sliding_window(config) or 0
+    cache.layers = [
+        StaticLayer(layer.max_cache_len)
+        if type(layer) is StaticSlidingWindowLayer and layer.max_cache_len < window
+        else layer
+        for layer in cache.layers
+    ]
     return all(type(layer) is StaticLayer for layer in cache.layers)
+
+
+def sliding_window(config: Any) -> int | None:
+    """Of a model's layers, in tokens."""
+    return getattr(config.get_text_config(decoder=True), "sliding_window", None)
 
 
 def _autocast(device: torch.device) -> torch.dtype | None:
