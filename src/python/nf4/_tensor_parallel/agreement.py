@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -28,8 +29,7 @@ def agree(mesh: Any, make: Callable[[], tuple[Any, torch.device, dict[str, str]]
         report = Report(place=f"{device} of {socket.gethostname()}" if device.type == "cuda" else "", model=model)
     except Exception as error:
         own, report = error, Report(error=f"{type(error).__name__}: {error}")
-    reports: list[Any] = [None] * mesh.size()
-    dist.all_gather_object(reports, report, group=mesh.get_group())
+    reports = _gather(report, mesh)
     if own is not None:
         raise own
     for rank, other in enumerate(reports):
@@ -41,6 +41,16 @@ def agree(mesh: Any, make: Callable[[], tuple[Any, torch.device, dict[str, str]]
         if difference is not None:
             raise RuntimeError(f"process {rank} of {len(reports)} has another model than process 0: {difference}")
     return made
+
+
+def _gather(report: Report, mesh: Any) -> list[Any]:
+    """The reports of all. By way of the device of the group, if it has one: the current one may be what is wrong."""
+    reports: list[Any] = [None] * mesh.size()
+    group = mesh.get_group()
+    device = getattr(group, "bound_device_id", None)
+    with contextlib.nullcontext() if device is None else torch.cuda.device(device):
+        dist.all_gather_object(reports, report, group=group)
+    return reports
 
 
 def _check_places(places: list[str]) -> None:

@@ -63,7 +63,8 @@ def shard(parameter: Any, cut: Cut) -> Params4bit:
     if size is None:
         raise ValueError(f"{cut} of {list(state.shape)} is not on blocks of {state.blocksize}")
     codes = stack.plain(parameter).contiguous().view(torch.uint8).view(-1)
-    absmax = stack.scales(state).repeat_interleave(state.blocksize // size)
+    blocks = -(-torch.Size(state.shape).numel() // size)
+    absmax = stack.scales(state).repeat_interleave(state.blocksize // size)[:blocks]
     if cut.dim == COLS:
         ((begin, end),) = cut.ranges
         codes = codes.view(-1, cols // 2)[:, begin // 2 : end // 2].flatten().contiguous()
