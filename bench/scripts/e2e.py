@@ -152,6 +152,15 @@ def build(config, device, packed, packed_experts=False):
     return model.eval().requires_grad_(False)
 
 
+def shortened(config, layers):
+    """The config of a model of so many layers, or of all for None."""
+    if layers:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
+    return config
+
+
 # ---- contenders
 
 
@@ -203,15 +212,15 @@ def decoding_step(model, batch, arguments):
     return step, rewind
 
 
-def capture(step):
-    """A CUDA graph of `step`."""
+def capture(step, **options):
+    """A CUDA graph of `step`; `options` are torch.cuda.graph's."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(2):
             step()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, **options):
         step()
     return graph
 
@@ -221,10 +230,17 @@ def graph_samples(model, batch, names, arguments):
     return replays("graph", lambda _: step, rewind, batch, names, arguments)
 
 
+def compile_step(step):
+    """What torch.compile makes of a step in fullgraph and with static shapes. What was compiled is known by the code
+    object, so each has one of its own, and needs no guards: they would compile each step of Gemma anew, whose sliding
+    caches count tokens in Python."""
+    own = types.FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
+    return torch.compile(own, fullgraph=True, dynamic=False,
+                         options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})  # fmt: skip
+
+
 def compiled_samples(model, batch, names, arguments):
-    """The step is what torch.compile makes of it in fullgraph and with static shapes, once for each contender, since
-    nf4.enable() adds a pass to Inductor. What was compiled is known by the code object, so each has one of its own, and
-    needs no guards: they would compile each step of Gemma anew, whose sliding caches count tokens in Python.
+    """The step is compiled once for each contender, since nf4.enable() adds a pass to Inductor.
 
     generate() compiles by itself for a static cache, but not a model that was loaded in 4 bits:
     _valid_auto_compile_criteria of transformers 5.17 asks hf_quantizer.is_compileable, which is False for bitsandbytes.
@@ -232,9 +248,7 @@ def compiled_samples(model, batch, names, arguments):
     step, rewind = decoding_step(model, batch, arguments)
 
     def compiled(name):
-        own = types.FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
-        own = torch.compile(own, fullgraph=True, dynamic=False,
-                            options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe})  # fmt: skip
+        own = compile_step(step)
         print(f"  {name}: compiled in {milliseconds(model.device, own) / 1e3:.1f} s", flush=True)
         return own
 
@@ -333,6 +347,7 @@ MODES = {"graph": graph_samples, "compiled": compiled_samples, "eager": eager_sa
          "generate": generate_samples}  # fmt: skip
 
 KINDS = (  # what a kernel's name says that it is; the first that fits
+    ("between GPUs", ("nccl",)),
     ("all else", ("triton_",)),  # torch.compile's own, which it names after what they were fused from
     ("nf4", ("nf4",)),
     ("bitsandbytes", ("4bit", "kDequantize", "kgemm", "kGemm")),
@@ -341,8 +356,8 @@ KINDS = (  # what a kernel's name says that it is; the first that fits
 )
 
 
-def breakdown(title, function):
-    """Where the GPU's time of one step goes."""
+def times_by_kind(function):
+    """Where the GPU's time of one step goes, in ms."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -352,6 +367,11 @@ def breakdown(title, function):
     for event in profiler.key_averages():
         kind = next((kind for kind, words in KINDS if any(word in event.key for word in words)), "all else")
         times[kind] = times.get(kind, 0) + event.self_device_time_total / 1e3
+    return times
+
+
+def breakdown(title, function):
+    times = times_by_kind(function)
     print(f"  {title}: " + ", ".join(f"{kind} {ms:.2f} ms" for kind, ms in sorted(times.items(), key=lambda x: -x[1])))
 
 
@@ -580,11 +600,7 @@ def main():
     rows = []
     for key in arguments.model:
         title, make = CONFIGS[key]
-        config = make()
-        if arguments.layers:
-            config.num_hidden_layers = arguments.layers
-            if getattr(config, "layer_types", None):
-                config.layer_types = config.layer_types[: arguments.layers]
+        config = shortened(make(), arguments.layers)
         # Of what is built, and who is measured on it. Experts that are packed are unpacked without libnf4, so a mixture
         # is built once more as bitsandbytes has it, with experts in bf16.
         builds = [({"packed": True}, ["bitsandbytes", "nf4"])]

@@ -196,8 +196,10 @@ def libnf4():
     import nf4
     from nf4 import plugin
 
-    found = contextlib.nullcontext() if ON_GPUS else mock.patch("torch.cuda.is_available", lambda: True)
-    with found:
+    with contextlib.ExitStack() as found:
+        if not ON_GPUS:
+            for name in ("torch.cuda.is_available", "nf4._library.is_built_with_cuda"):
+                found.enter_context(mock.patch(name, lambda: True))
         status = nf4.enable()
     assert status["enabled"], status
     if not ON_GPUS:

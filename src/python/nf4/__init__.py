@@ -5,8 +5,9 @@
     y = handle.gemm(x, weight)            # x [m, K] times W^T
 
 nf4.enable(), nf4.disable() and nf4.status() switch bitsandbytes over to libnf4 and back; it is on once this package is
-installed. nf4.compile() makes generate() of a transformers model fast. nf4.checkpoint packs files and tells what is in
-them. nf4.operators, which needs torch, defines torch.ops.nf4. Both are imported when they are first used.
+installed. nf4.compile() makes generate() of a transformers model fast, nf4.tensor_parallel() spreads one over GPUs.
+nf4.checkpoint packs files and tells what is in them. nf4.operators, which needs torch, defines torch.ops.nf4. Both are
+imported when they are first used.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = [
     "is_built_with_cuda",
     "packed_size",
     "status",
+    "tensor_parallel",
     "version",
 ]
 
@@ -74,6 +76,15 @@ def compile(model: Any) -> Any:
     from ._generate import compiled
 
     return compiled.compile(model)
+
+
+def tensor_parallel(model: Any, device_mesh: Any = None, **options: Any) -> Any:
+    """Has each process of torch.distributed keep its part of a transformers model in NF4, by the model's tp_plan, and
+    returns the model. `model` is one that all processes hold; or a folder or name, of which each process then loads its
+    part alone, `options` being those of from_pretrained(). `device_mesh` is that of the processes, by default of all."""
+    from . import _tensor_parallel
+
+    return _tensor_parallel.tensor_parallel(model, device_mesh, **options)
 
 
 def _installed_version() -> str:

@@ -4,6 +4,7 @@ import concurrent.futures
 import multiprocessing
 
 import distributed
+import parallel
 import pytest
 import torch
 
@@ -80,3 +81,42 @@ def test_device_map(tmp_path, nested):
         assert torch.equal(ours.cpu(), load(tmp_path, nested)(x).logits.cpu())
     out = model.generate(x, max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0)
     assert out.shape[-1] == 16
+
+
+@pytest.fixture(scope="module")
+def sharded():
+    """What test_parallel.py has on the CPU, on two GPUs by NCCL."""
+    pytest.importorskip("transformers")
+    return parallel.run({**parallel.CASES, "wrong device": (parallel.wrong_device,)})
+
+
+@two_gpus
+@pytest.mark.parametrize("name", parallel.ARCHITECTURES)
+def test_tensor_parallel(sharded, name):
+    found = sharded[name]
+    assert max(found[way] for way in ("sharded", "loaded", "compiled")) < parallel.TOLERANCE, found
+    assert found["tokens"] and found["tokens, static cache"] and found["bytes"] == 0.5
+
+
+@two_gpus
+def test_tensor_parallel_compiled(sharded):
+    """A CUDA graph of a step, with the sums in it."""
+    found = sharded["nf4.compile"]
+    assert found["same"] == [True] * 3 and "one CUDA graph a step" in found["names"], found
+
+
+@two_gpus
+def test_tensor_parallel_otherwise(sharded):
+    assert sharded["experts"]["sharded"] < parallel.TOLERANCE, sharded["experts"]
+    assert sharded["packed checkpoint"]["loaded"] < parallel.TOLERANCE and sharded["packed checkpoint"]["most"] < 0.65
+    assert "k_proj has 1 heads" in sharded["kv heads"]["error"] and sharded["kv heads"]["after"] == 0
+    for what in ("shapes", "blocksize"):
+        assert all("process 1 of 2 has another model than process 0" in error for error in sharded[what]), sharded[what]
+
+
+@two_gpus
+def test_wrong_device(sharded):
+    """Both processes say what is wrong, and none waits."""
+    own, other = sharded["wrong device"]
+    assert "the model is on cuda:0, and the current device is cuda:1; call torch.cuda.set_device(0)" in own
+    assert other.startswith("RuntimeError: process 0 of 2 cannot go on: ValueError: the model is on cuda:0")

@@ -47,7 +47,7 @@ class Compiled:
         return (config.cache_implementation in (None, "static") and config.use_cache is not False
                 and not config.disable_compile and not config.is_assistant
                 and mode in ("greedy_search", "sample") and steps.cache_of(model_kwargs) is None
-                and obstacle(model) is None)  # fmt: skip
+                and obstacle(model, sharded=True) is None)  # fmt: skip
 
     def prepare(self, model: Any, config: Any, model_kwargs: dict[str, Any], batch_size: int) -> None:
         """Where such a call has its new static cache: has it compile, on a CPU too."""
@@ -73,7 +73,7 @@ def compile(model: Any) -> Compiled:
         raise TypeError(f"model is a {type(model).__name__}; expected one of transformers that has generate()")
     if model in hooks.compiled:
         return hooks.compiled[model]
-    reason = obstacle(model)
+    reason = obstacle(model, sharded=True)
     if reason is not None:
         raise ValueError(f"model cannot be compiled: {reason}")
     hooks.compiled[model] = compiled = Compiled(model, _names(model))

@@ -9,12 +9,23 @@ from typing import Any
 import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
 
+from .._tensor_parallel.engine import is_engines, is_sharded
+
 _KNOWN = frozenset({torch.Tensor, torch.nn.Parameter, Params4bit})
 
 
-def obstacle(model: Any) -> str | None:
-    """Why it is not known that a decoding step of `model` is one graph; None if it is."""
+def obstacle(model: Any, sharded: bool = False) -> str | None:
+    """Why it is not known that a decoding step of `model` is one graph; None if it is. A model in tensor parallel is only
+    compiled by who says `sharded`, since all its processes have to do so."""
     from transformers.utils.generic import is_flash_attention_requested
+
+    known = _KNOWN
+    if is_sharded(model):
+        if not sharded:
+            return "it is in tensor parallel: nf4.compile() compiles it, called in each process"
+        from torch.distributed.tensor import DTensor
+
+        known = known | {DTensor}
 
     if not getattr(model, "_can_compile_fullgraph", False):
         return f"transformers does not say of {type(model).__name__} that it can be compiled (_can_compile_fullgraph)"
@@ -31,7 +42,7 @@ def obstacle(model: Any) -> str | None:
         return "no layer is in NF4"
     devices = set()
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
-        if type(tensor) not in _KNOWN:
+        if type(tensor) not in known:
             return f"{name} is a {type(tensor).__name__}"
         if adapted and tensor.requires_grad:
             return f"{name}, an adapter, is in training"
@@ -45,7 +56,7 @@ def _changed(module: torch.nn.Module) -> str | None:
     """What others have done to a module, accelerate for example, that its class does not tell."""
     if module.training:
         return "is in training mode"
-    if "forward" in vars(module):
+    if "forward" in vars(module) and not is_engines(vars(module)["forward"]):
         return "has a forward of its own"
     if module._forward_hooks or module._forward_pre_hooks:
         return "has forward hooks"

@@ -160,7 +160,8 @@ def _matrix(part: Part, shape: Sequence[int], name: str) -> tuple[Tensor, QuantS
     return part[""].view(torch.uint8).view(-1), state
 
 
-def _absmax(state: QuantState) -> Tensor:
+def scales(state: QuantState) -> Tensor:
+    """The scales of each block, in float32."""
     if not state.nested:
         return state.absmax
     second = state.state2
@@ -179,13 +180,13 @@ def join(experts: Sequence[Sequence[Part]], shape: Sequence[int], dtype: torch.d
         second = Nested(torch.stack([state.state2.absmax for state in states]),
                         torch.stack([state.offset for state in states]), states[0].state2.code)  # fmt: skip
     codes = torch.cat([codes for codes, _ in matrices])
-    return _parameter(codes, torch.cat([_absmax(state) for state in states]), shape, dtype, blocksizes.pop(), second)
+    return _parameter(codes, torch.cat([scales(state) for state in states]), shape, dtype, blocksizes.pop(), second)
 
 
 def join_dense(experts: Sequence[Sequence[Part]], shape: Sequence[int], dtype: torch.dtype, name: str) -> Tensor:
     """The same as a dense stack, for parts that cannot be packed as one."""
     dense = [
-        torch.ops.nf4.unpack(codes, _absmax(state), state.shape, dtype, state.blocksize)
+        torch.ops.nf4.unpack(codes, scales(state), state.shape, dtype, state.blocksize)
         for codes, state in _matrices(experts, shape, name)
     ]
     return torch.cat(dense).view(*shape)
