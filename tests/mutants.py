@@ -10,7 +10,8 @@ mutant; one that makes a test take more than five times as long is killed. It en
 survived, as patches, to build/mutants/PART.survivors. --again takes its mutants from such a file.
 
 Python parts need numpy, and for the plug-in torch and bitsandbytes; they take the library of the host backend that
-NF4_LIBRARY names, or build it. Launchers need nvcc."""
+NF4_LIBRARY names, or build it. Launchers need nvcc. A test that is skipped without any mutant sees none, so that a run
+does not begin; one that is skipped because of a mutant sees it."""
 
 import argparse
 import ast
@@ -63,7 +64,10 @@ class Part:
         """Those that are named after the file first."""
         stem = path.stem.strip("_")
         tests = sorted(self.tests, key=lambda test: not any(stem in word for word in test))
-        return [[*tests[0][:2], *self.own, f"{stem}: *"], *tests] if stem in self.names else tests
+        return [self.own_tests(stem), *tests] if stem in self.names else tests
+
+    def own_tests(self, stem):
+        return [*self.tests[0][:2], *self.own, f"{stem}: *"]
 
 
 def python_tests(names):
@@ -187,13 +191,30 @@ def prepare(part):
         sys.exit("the tree does not build")
 
 
-def is_mutant(part, path, original, text):
-    """Builds it; whether it is another program than that without it."""
+def says_the_same(path, original, text):
     try:
-        if code(path, text) == code(path, original):
-            return False
+        return code(path, text) == code(path, original)
     except SyntaxError:
-        return False
+        return True
+
+
+def seen_by_own(part, path):
+    """What the tests that are named after a header say of a mutant of it, if they see it: their source alone is compiled,
+    and linked with the objects of all others as they were, where a build would compile nearly everything."""
+    if path.suffix != ".hpp" or path.stem not in part.names:
+        return ""
+    commands = subprocess.run(["ninja", "-C", part.build, "-t", "commands", part.target], cwd=part.tree,
+                              capture_output=True, text=True).stdout.splitlines()  # fmt: skip
+    own = re.compile(rf" -o tests/\S*/{path.stem}[.]cpp[.]o ")
+    compiling = [command for command in commands if own.search(command)]
+    for command in [*compiling, commands[-1]]:
+        if subprocess.run(command, shell=True, cwd=part.tree / part.build, capture_output=True).returncode:
+            return "no mutant"
+    return result(part, part.own_tests(path.stem), part.limits[tuple(part.tests[0])])
+
+
+def is_mutant(part, path):
+    """Builds it; whether it is another program than that without it."""
     if path.suffix == ".py":
         return True
     return run(part, ["cmake", "--build", part.build, "--target", part.target]) and any(
@@ -202,7 +223,7 @@ def is_mutant(part, path, original, text):
 
 
 def result(part, test, limit=None):
-    """What the test says of the tree: "killed", "too slow", or nothing."""
+    """What the test says of the tree: "killed", "skipped", "too slow", or nothing."""
     environment = dict(os.environ, NF4_LIBRARY=os.environ.get("NF4_LIBRARY", f"{part.tree}/{part.build}/src/libnf4.so"),
                        PYTHONPATH=str(part.tree / "src/python"), OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0",
                        PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
@@ -210,7 +231,8 @@ def result(part, test, limit=None):
     process = subprocess.Popen(test, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
                                start_new_session=True)  # fmt: skip
     try:
-        return "" if process.wait(limit) in (0, SKIPPED) else "killed"
+        status = process.wait(limit)
+        return "" if status == 0 else "skipped" if status == SKIPPED else "killed"
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -220,8 +242,8 @@ def result(part, test, limit=None):
 def measure_limits(part):
     for test in part.tests:
         begun = time.monotonic()
-        if result(part, test):
-            sys.exit(f"{' '.join(test)} fails without any mutant")
+        if said := result(part, test):
+            sys.exit(f"{' '.join(test)}: {said} without any mutant")
         part.limits[tuple(test)] = 10 + 5 * (time.monotonic() - begun)
     if part.own:
         listed = subprocess.run([part.tests[0][0], *part.own, "--list-test-names-only"], cwd=part.tree,
@@ -229,10 +251,16 @@ def measure_limits(part):
         part.names = {name.split(": ")[0] for name in listed.splitlines()}
 
 
-def fate(part, path):
+def fate(part, path, original, text):
+    if says_the_same(path, original, text):
+        return "no mutant"
+    if part.own and (said := seen_by_own(part, path)):
+        return said
+    if not is_mutant(part, path):
+        return "no mutant"
     for test in part.tests_of(path):
-        if outcome := result(part, test, part.limits.get(tuple(test), max(part.limits.values()))):
-            return outcome
+        if said := result(part, test, part.limits.get(tuple(test), max(part.limits.values()))):
+            return said
     return "survived"
 
 
@@ -300,7 +328,7 @@ def main():
         file = part.tree / path
         original, times = file.read_text(), file.stat()
         file.write_text(text)
-        outcome = fate(part, path) if is_mutant(part, path, original, text) else "no mutant"
+        outcome = fate(part, path, original, text).replace("skipped", "killed")
         # Everything as it was, so that the next mutant's build has nothing to do but that.
         file.write_text(original)
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -1,6 +1,7 @@
 // Contenders that are wrong, each in one way: the checker must tell.
 #include "check.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -61,6 +62,57 @@ class Silent final : public Contender {
   Contender& right_;
 };
 
+// What an operation writes: where, and how many bytes.
+using Memory = std::pair<const void*, int64_t>;
+
+std::vector<Memory> outputs_of(Workload& workload, int set) {
+  const Problem& p = workload.problem();
+  const int64_t size = nf4ref::size_of(p.dtype);
+  switch (p.op) {
+    case NF4_OP_UNPACK:
+      return {{workload.dense(set), p.elements() * size}};
+    case NF4_OP_PACK:
+      return {{workload.codes(set), p.code_bytes()}, {workload.scales(set), p.blocks() * 4}};
+    case NF4_OP_PACK_ABSMAX:
+      return {{workload.scales(set), p.blocks()}, {workload.scales2(set), p.groups() * 4}, {workload.offset(), 4}};
+    case NF4_OP_UNPACK_ABSMAX:
+      return {{workload.absmax(set), p.blocks() * 4}};
+    default:
+      return {{workload.y(), p.slots() * p.n * size}};
+  }
+}
+
+int64_t unpoisoned(const std::vector<Memory>& outputs) {
+  int64_t count = 0;
+  for (const auto& [memory, bytes] : outputs) {
+    const auto* const begin = static_cast<const unsigned char*>(memory);
+    count += std::count_if(begin, begin + bytes, [](unsigned char byte) { return byte != 0xff; });
+  }
+  return count;
+}
+
+// What the library selects, which tells how it found the outputs.
+class Looking final : public Contender {
+ public:
+  explicit Looking(Contender& right) : right_(right) {}
+
+  std::string name() const override { return "looking"; }
+  bool is_peer() const override { return false; }
+  bool supports(const Problem& problem) const override { return right_.supports(problem); }
+  double accuracy_g(const Problem& problem) const override { return right_.accuracy_g(problem); }
+  void prepare(Workload& workload) override { right_.prepare(workload); }
+  void run(Workload& workload, int set, nf4_stream_t stream) override {
+    found_ = unpoisoned(outputs_of(workload, set));
+    right_.run(workload, set, stream);
+  }
+
+  int64_t found() const { return found_; }  // bytes that were not poisoned
+
+ private:
+  Contender& right_;
+  int64_t found_ = -1;
+};
+
 Problem problem_of(nf4_op_t op, nf4_dtype_t dtype = NF4_F32) {
   Problem problem;
   problem.dtype = dtype;
@@ -74,10 +126,10 @@ Problem problem_of(nf4_op_t op, nf4_dtype_t dtype = NF4_F32) {
   return with_op(problem, op);
 }
 
-Row row_of(const Problem& problem, const Spoil& spoil, bool is_peer = false) {
+Row row_of(const Problem& problem, const Spoil& spoil, bool is_peer = false, bool hot = true) {
   const std::unique_ptr<Device> device = open_host_device();
   const Handle handle = make_handle(NF4_HOST_DEVICE);
-  Workload workload(*device, handle.get(), problem, true, false);
+  Workload workload(*device, handle.get(), problem, hot, false);
   Spoiled contender(handle.get(), problem.op, spoil, is_peer);
   return measure(workload, contender, kGlance);
 }
@@ -245,6 +297,34 @@ TEST_CASE("check: a wrong scale of nested unpacking") {
     check_failed(
         problem, [i](Workload& w) { w.absmax(0)[i] = NAN; }, told);
     check_failed(problem, unwritten([i](Workload& w) { return w.absmax(0) + i; }, 4), told);
+  }
+}
+
+TEST_CASE("check: of several sets the first alone is checked") {
+  for (const nf4_op_t op : kAllOps) {
+    const Row row = row_of(problem_of(op), nothing, false, false);
+    CAPTURE(describe(row.problem), row.check.what);
+    CHECK(row.check.ok);
+    CHECK(row.check.differences == 0);
+  }
+}
+
+TEST_CASE("check: every byte of the outputs is poisoned before, and none of another set") {
+  const std::unique_ptr<Device> device = open_host_device();
+  const Handle handle = make_handle(NF4_HOST_DEVICE);
+  for (const nf4_op_t op : kAllOps) {
+    for (const nf4_dtype_t dtype : kAllDtypes) {
+      const Contenders right = nf4_contenders(handle.get(), op, {kSelected});
+      Workload workload(*device, handle.get(), problem_of(op, dtype), false, false);
+      Looking looking(*right.front());
+      looking.prepare(workload);
+      const auto before = unpoisoned({outputs_of(workload, 1).front()});
+      const Check checked = check_result(workload, looking);
+      CAPTURE(describe(workload.problem()), checked.what);
+      CHECK(checked.ok);
+      CHECK(looking.found() == 0);
+      if (!is_product(op)) CHECK(unpoisoned({outputs_of(workload, 1).front()}) == before);
+    }
   }
 }
 

@@ -357,6 +357,18 @@ TEST_CASE("select: a problem of experts is one of its slots, rows of an expert, 
   CHECK((gemm.experts == 0 && gemm.top_k == 0 && !gemm.sorted));
 }
 
+TEST_CASE("select: a problem is strided if it says so, by whatever number") {
+  for (const nf4_op_t op : {NF4_OP_PACK, NF4_OP_UNPACK, NF4_OP_GEMM}) {
+    CAPTURE(op);
+    nf4_problem_t posed = NF4_PROBLEM_INIT;
+    posed.op = op;
+    for (const int32_t strided : {0, 1, -1, 7}) {
+      posed.strided = strided;
+      CHECK(nf4::check_problem(&posed).strided == (strided != 0));
+    }
+  }
+}
+
 TEST_CASE("select: the log tells of experts") {
   const Environment log("NF4_LOG", "1");
   const Backend backend(NF4_HOST_DEVICE);
