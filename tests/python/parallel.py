@@ -236,7 +236,7 @@ REFUSED = {  # by what is wrong: options of a llama
 
 
 def refused(folder, what):
-    """The error, the distance after it, and the device of the mesh that was asked."""
+    """The errors, of a model and of its folder, and how far the model is from what it was."""
     import nf4
 
     save("llama, biases", folder, **REFUSED[what]) if dist.get_rank() == 0 else None
@@ -253,7 +253,10 @@ def disagreement(folder, what):
     import nf4
 
     rank = dist.get_rank()
-    save("llama, biases", f"{folder}/{rank}", **({"intermediate_size": 512} if rank and what == "shapes" else {}))
+    if rank == 0:  # by which alone transformers saves
+        save("llama, biases", f"{folder}/0")
+        save("llama, biases", f"{folder}/1", **({"intermediate_size": 512} if what == "shapes" else {}))
+    dist.barrier()
     model = load(f"{folder}/{rank}")
     layer = model.model.layers[0].mlp.down_proj
     if rank and what == "blocksize":
