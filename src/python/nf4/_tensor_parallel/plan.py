@@ -6,6 +6,7 @@ evenly into whole blocks of 32, they do; else they are cut between blocks of 64,
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Iterator
 
@@ -14,8 +15,8 @@ from bitsandbytes.nn import Linear4bit
 from torch import nn
 from torch.distributed.tensor import Replicate
 from transformers.distributed.tensor_parallel import (
-    ALL_PARALLEL_STYLES, ColwiseParallel, PackedColwiseParallel, RowwiseParallel, TensorParallelLayer,
-    replace_layer_number_by_wildcard,
+    ALL_PARALLEL_STYLES, ColwiseParallel, MoeExpertsParallel, PackedColwiseParallel, RowwiseParallel,
+    TensorParallelLayer, replace_layer_number_by_wildcard,
 )  # fmt: skip
 
 from .._transformers import stack
@@ -105,6 +106,8 @@ class Plan:
     def _experts_cut(self, name: str, which: str, module: Any, shape: tuple[int, ...], style: str | None) -> Cut | None:
         if style is None:
             return None
+        if not _sums_packed_experts(self.style(name)):
+            raise ValueError(f"this transformers does not sum the products of {name} if they are packed; 5.24 does")
         if module.is_transposed or module.has_bias:
             raise ValueError(f"the experts of {name} have biases or transposed weights, which are not cut yet")
         known = ALL_PARALLEL_STYLES[style]
@@ -161,6 +164,14 @@ class Plan:
                 if type(module) is nn.Linear and self.style(f"{parent}.{name}"):
                     raise ValueError(f"{each.module} would be cut unevenly, between its blocks; {parent}.{name} is not "
                                      "packed, and has no blocks")  # fmt: skip
+
+
+def _sums_packed_experts(style: str | None) -> bool:
+    """Whether the engine adds what the processes have. In older versions it looks for DTensors first."""
+    known = ALL_PARALLEL_STYLES[style] if style is not None else None
+    if not isinstance(known, MoeExpertsParallel):
+        return False
+    return "source" not in inspect.signature(known.transform_output_post_forward).parameters
 
 
 def _stack_shape(module: Any, name: str) -> tuple[int, ...]:
