@@ -185,7 +185,8 @@ def compile_headers(part):
 
 def prepare(part):
     compile_headers(part)
-    flags = f"-DCMAKE_CXX_FLAGS=-UFMT_HEADER_ONLY -include {part.tree}/headers.hpp"
+    # A compiler takes one such header: where that is this one, CMake's of Catch2 is none that it warns of.
+    flags = f"-DCMAKE_CXX_FLAGS=-UFMT_HEADER_ONLY -Wno-error=invalid-pch -include {part.tree}/headers.hpp"
     make = ["cmake", "--build", part.build, "--target", part.target]
     if not run(part, ["cmake", *part.configure, flags]) or not run(part, make):
         sys.exit("the tree does not build")

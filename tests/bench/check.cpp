@@ -258,17 +258,22 @@ TEST_CASE("check: a wrong code or scale of pack") {
 
 TEST_CASE("check: a peer's pack may differ in a code of 10,000, and in no scale") {
   Problem problem = problem_of(NF4_OP_PACK);
-  problem.n = 101;
-  problem.k = 396;  // 39996 weights
   const auto codes_off = [](int count) {
     return [count](Workload& w) {
       for (int i = 0; i < count; ++i) w.codes(0)[i] ^= 1;
     };
   };
-  const Row allowed = row_of(problem, codes_off(3), true);
-  CHECK(allowed.check.ok);
-  CHECK(allowed.check.differences == 3);
-  CHECK_FALSE(row_of(problem, codes_off(4), true).check.ok);
+  const auto check_allowed = [&](int64_t n, int64_t k, int count) {
+    CAPTURE(n, k, count);
+    problem.n = n;
+    problem.k = k;
+    const Row allowed = row_of(problem, codes_off(count), true);
+    CHECK(allowed.check.ok);
+    CHECK(allowed.check.differences == count);
+    CHECK_FALSE(row_of(problem, codes_off(count + 1), true).check.ok);
+  };
+  check_allowed(100, 400, 4);  // 40000 weights
+  check_allowed(101, 396, 3);  // 39996
   CHECK_FALSE(row_of(problem, codes_off(1)).check.ok);
   CHECK_FALSE(row_of(problem, next_float(scales_of), true).check.ok);
 }
