@@ -108,6 +108,13 @@ Layer shape(const std::string& option, const std::string& text) {
   return layer;
 }
 
+RoutingForm routing_form(const std::string& option, const std::string& text) {
+  for (const RoutingForm form : kRoutingForms) {
+    if (text == form_name(form)) return form;
+  }
+  reject(option, text, "ids, sorted or rows");
+}
+
 std::string variant(const std::string& option, const std::string& text) {
   if (text.empty()) reject(option, text, "names; nf4-bench variants lists them");
   return text;
@@ -207,6 +214,10 @@ void add_experts(CLI::App& app, SuiteOptions& suite) {
       ->group(kWhat);
   add_value<double>(app, "--skew", "TENTHS", suite.skew, tenths,
                     "gemm_experts: expert e is drawn with weight (e + 1)^-(TENTHS / 10) (0: all alike)")
+      ->group(kWhat);
+  add_value<RoutingForm>(app, "--routing", "FORM", suite.form, routing_form,
+                         "gemm_experts: ids; sorted, by order and ends; or rows, by ends alone,\n"
+                         "for slots that lie in the order of their experts (ids)")
       ->group(kWhat);
 }
 

@@ -17,6 +17,7 @@ Problem with_op(Problem problem, nf4_op_t op) {
     problem.experts = 0;
     problem.top_k = 1;
     problem.skew = 0;
+    problem.form = RoutingForm::ids;
   }
   if (op == NF4_OP_PACK) problem.nested = false;
   if (op == NF4_OP_PACK_ABSMAX || op == NF4_OP_UNPACK_ABSMAX) {
@@ -39,6 +40,7 @@ nf4_problem_t descriptor(const Problem& problem) {
     out.m = problem.slots();
     out.experts = problem.experts;
     out.top_k = problem.top_k;
+    out.sorted = problem.form != RoutingForm::ids;
   }
   if (problem.op == NF4_OP_PACK_ABSMAX) {
     out.n = 1;
@@ -105,12 +107,25 @@ std::string_view dtype_name(nf4_dtype_t dtype) {
   }
 }
 
+std::string_view form_name(RoutingForm form) {
+  switch (form) {
+    case RoutingForm::sorted:
+      return "sorted";
+    case RoutingForm::rows:
+      return "rows";
+    default:
+      return "ids";
+  }
+}
+
 std::string rows_text(const std::vector<int64_t>& parts) { return nf4::formatted("{}", fmt::join(parts, "+")); }
 
 std::string experts_text(const Problem& problem) {
   if (problem.experts == 0) return "";
   const std::string skew = problem.skew > 0 ? nf4::formatted(", skew {}", problem.skew) : "";
-  return nf4::formatted(", top {} of {} experts{}", problem.top_k, problem.experts, skew);
+  const std::string form =
+      problem.form != RoutingForm::ids ? nf4::formatted(", by {}", form_name(problem.form)) : std::string();
+  return nf4::formatted(", top {} of {} experts{}{}", problem.top_k, problem.experts, skew, form);
 }
 
 std::string describe(const Problem& problem) {

@@ -10,6 +10,12 @@
 
 namespace nf4bench {
 
+// How a call with routed experts tells its routing: by the ids of slots; by order and ends, sorted before; or by ends
+// alone, of slots that lie in the order of their experts.
+enum class RoutingForm { ids, sorted, rows };
+inline constexpr RoutingForm kRoutingForms[] = {RoutingForm::ids, RoutingForm::sorted, RoutingForm::rows};
+std::string_view form_name(RoutingForm form);
+
 struct Problem {
   nf4_op_t op = NF4_OP_GEMM;
   nf4_dtype_t dtype = NF4_BF16;
@@ -22,11 +28,12 @@ struct Problem {
   std::string layer;               // where the shape comes from, "" if it was given by hand
   std::vector<int64_t> parts;      // several products of an x: the rows of each one's W, n in all
 
-  // Of products with routed experts: how many there are, of n rows each, how many of them a row of x has, and how
-  // unlike they are in that (routing.hpp).
+  // Of products with routed experts: how many there are, of n rows each, how many of them a row of x has, how unlike
+  // they are in that (routing.hpp), and what the call is given.
   int64_t experts = 0;
   int64_t top_k = 1;
   double skew = 0;
+  RoutingForm form = RoutingForm::ids;
 
   int64_t slots() const { return m * top_k; }  // rows of y
   int64_t elements() const { return (experts > 0 ? experts : 1) * n * k; }

@@ -22,6 +22,19 @@ std::vector<int64_t> routed_experts(const Problem& problem) {
     std::partial_sort(keys.begin(), keys.begin() + problem.top_k, keys.end());
     for (int64_t i = 0; i < problem.top_k; ++i) out.push_back(keys[static_cast<size_t>(i)].second);
   }
+  if (problem.form == RoutingForm::rows) std::sort(out.begin(), out.end());
+  return out;
+}
+
+SortedSlots sorted_slots(const Problem& problem) {
+  const std::vector<int64_t> experts = routed_experts(problem);
+  SortedSlots out;
+  for (int64_t e = 0; e < problem.experts; ++e) {
+    for (size_t slot = 0; slot < experts.size(); ++slot) {
+      if (experts[slot] == e) out.order.push_back(static_cast<int32_t>(slot));
+    }
+    out.ends.push_back(static_cast<int32_t>(out.order.size()));
+  }
   return out;
 }
 

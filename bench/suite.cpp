@@ -64,6 +64,7 @@ std::vector<Problem> products_of(const Device& device, const SuiteOptions& optio
             problem.experts = options.experts;
             problem.top_k = options.top_k;
             problem.skew = options.skew;
+            problem.form = options.form;
             out.push_back(with_op(std::move(problem), op));
             check_parts(out.back());
             check_experts(out.back());

@@ -22,9 +22,10 @@ struct SuiteOptions {
   std::vector<nf4_dtype_t> dtypes = {NF4_BF16};
   std::vector<int32_t> blocksizes = {64};
   bool nested = false;
-  int64_t experts = 0;  // of NF4_OP_GEMM_EXPERTS, with the two that follow
+  int64_t experts = 0;  // of NF4_OP_GEMM_EXPERTS, with those that follow
   int64_t top_k = 1;
   double skew = 0;
+  RoutingForm form = RoutingForm::ids;
 };
 
 // One user, a few, and up to the tokens of a prompt.

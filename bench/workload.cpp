@@ -41,11 +41,22 @@ Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, 
     y_ = Buffer(device, static_cast<size_t>(problem.slots() * problem.n * element));
     device.fill_uniform(x_.get(), problem.dtype, problem.m * problem.k, -1.0f, 1.0f, 4);
   }
-  if (op == NF4_OP_GEMM_EXPERTS) {
-    const std::vector<int64_t> ids = routed_experts(problem);
-    ids_ = Buffer(device, ids.size() * sizeof(int64_t));
-    device.copy_in(ids_.get(), ids.data(), ids_.bytes());
+  if (op == NF4_OP_GEMM_EXPERTS) make_routing();
+}
+
+void Workload::make_routing() {
+  const auto copied = [&](const auto& values) {
+    Buffer buffer(device_, values.size() * sizeof values.front());
+    device_.copy_in(buffer.get(), values.data(), buffer.bytes());
+    return buffer;
+  };
+  if (problem_.form == RoutingForm::ids) {
+    ids_ = copied(routed_experts(problem_));
+    return;
   }
+  const SortedSlots sorted = sorted_slots(problem_);
+  ends_ = copied(sorted.ends);
+  if (problem_.form == RoutingForm::sorted) order_ = copied(sorted.order);
 }
 
 int Workload::count_sets(bool hot) const {
@@ -133,6 +144,8 @@ nf4_routing_t Workload::routing() const {
   out.slots = problem_.slots();
   out.top_k = problem_.top_k;
   out.ids = ids_.get();
+  out.order = order_.as<const int32_t>();
+  out.ends = ends_.as<const int32_t>();
   return out;
 }
 

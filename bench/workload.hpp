@@ -88,6 +88,7 @@ class Workload {
  private:
   int count_sets(bool hot) const;
   void make_scales();
+  void make_routing();
 
   Device& device_;
   nf4_handle_t handle_;
@@ -95,7 +96,7 @@ class Workload {
   bool pending_;
   int sets_;
   Pool codes_, scales_, scales2_, dense_, absmax_;
-  Buffer map_, offset_, x_, y_, ids_;
+  Buffer map_, offset_, x_, y_, ids_, order_, ends_;
   std::vector<int64_t> checked_rows_;
   std::optional<std::vector<nf4ref::Reference>> references_;
   std::optional<Packed> expected_;

@@ -25,6 +25,7 @@ std::span<const Variant> gemm_unpack_cublas_variants();
 std::span<const Variant> absmax_variants();
 std::span<const Variant> gemm_experts_slots_variants();
 std::span<const Variant> gemm_experts_pair_variants();
+std::span<const Variant> gemm_experts_scaled_variants();
 std::span<const Variant> sort_experts_variants();
 
 }  // namespace nf4

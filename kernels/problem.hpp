@@ -50,7 +50,8 @@ struct Problem {
   // Of the operations on experts alone: n is the rows of W of one expert, m the slots.
   int64_t experts = 0;
   int64_t top_k = 0;
-  bool sorted = false;  // the routing has ends
+  bool sorted = false;    // the routing has ends
+  bool in_order = false;  // and no order: the slots lie in the order of their experts
 };
 
 // W [rows, cols] in NF4; blocks of 2^log2_blocksize elements run over the flattened matrix.

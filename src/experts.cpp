@@ -122,9 +122,20 @@ Problem problem_of(const GemmExpertsArgs& args) {
   alignment.add(args.x).add(weight.codes);
   if (rows) alignment.add_bytes(args.ldx * static_cast<int64_t>(size_of(args.dtype)));
   const bool strided = (rows && args.ldx != weight.cols) || (routing.slots > 1 && args.ldy != args.n);
-  return {
-      Op::gemm_experts,    args.dtype,        routing.slots, args.n,          weight.cols,   1 << weight.log2_blocksize,
-      weight.absmax.dtype, alignment.value(), strided,       routing.experts, routing.top_k, routing.ends != nullptr};
+  const bool sorted = routing.ends != nullptr;
+  return {Op::gemm_experts,
+          args.dtype,
+          routing.slots,
+          args.n,
+          weight.cols,
+          1 << weight.log2_blocksize,
+          weight.absmax.dtype,
+          alignment.value(),
+          strided,
+          routing.experts,
+          routing.top_k,
+          sorted,
+          sorted && routing.order == nullptr};
 }
 
 void gemm_experts(nf4_handle_t handle, GemmExpertsArgs args, const nf4_options_t* options, nf4_stream_t stream) {

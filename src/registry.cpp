@@ -37,6 +37,7 @@ constexpr Family kFamilies[] = {
     absmax_variants,
     gemm_experts_slots_variants,
     gemm_experts_pair_variants,
+    gemm_experts_scaled_variants,
     sort_experts_variants,
 #endif
 };

@@ -19,6 +19,7 @@ std::vector<Shape> soak_shapes(nf4_op_t op) {
     for (Shape& shape : shapes) shape.m = 9;
     shapes.push_back({33, 65, 2048, 64, NF4_U8, true, 1, 16, 4, Form::sorted});
     shapes.push_back({64, 64, 704, 64, NF4_F32, true, 1, 8, 2, Form::ids32});
+    shapes.push_back({300, 130, 256, 64, NF4_F32, true, 1, 3, 1, Form::ids64});
   }
   return shapes;
 }

@@ -41,6 +41,7 @@ std::string json_line(const Context& context, const Line& line) {
                   {"experts", p.experts},
                   {"top_k", p.top_k},
                   {"skew", p.skew},
+                  {"routing", form_name(p.form)},
                   {"median_us", row.median},
                   {"p5_us", row.p5},
                   {"p95_us", row.p95},

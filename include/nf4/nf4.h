@@ -337,8 +337,8 @@ NF4_API nf4_status_t nf4_gemm_experts(nf4_handle_t handle, void* y, int64_t ldy,
                                       nf4_dtype_t dtype, const nf4_weight_t* weight, const void* bias,
                                       const nf4_routing_t* routing, const nf4_options_t* options, nf4_stream_t stream);
 
-/* The same as nf4_gemm_workspace for an nf4_gemm_experts by such a routing, of whose pointers counts whether ends is
- * NULL; without ends it is taken to have ids. Nothing that it points to is read. Since 1.2. */
+/* The same as nf4_gemm_workspace for an nf4_gemm_experts by such a routing, of whose pointers counts which of ends and
+ * order are NULL; without ends it is taken to have ids. Nothing that it points to is read. Since 1.2. */
 NF4_API nf4_status_t nf4_gemm_experts_workspace(nf4_handle_t handle, nf4_dtype_t dtype, const nf4_weight_t* weight,
                                                 const nf4_routing_t* routing, size_t* bytes);
 
@@ -376,7 +376,8 @@ typedef struct nf4_problem_t {
   int32_t strided;          /* not 0: a leading dimension is larger than the row */
   int64_t experts;          /* the operations on experts: E; ignored for the others. This and what follows since 1.2 */
   int64_t top_k;            /* NF4_OP_GEMM_EXPERTS: as in nf4_routing_t; ignored for the others */
-  int32_t sorted;           /* NF4_OP_GEMM_EXPERTS: not 0: the routing has ends; ignored for the others */
+  int32_t sorted;           /* NF4_OP_GEMM_EXPERTS: not 0: the routing has ends, and may have order; ignored for the
+                               others */
   int32_t reserved;         /* 0 */
 } nf4_problem_t;
 

@@ -38,6 +38,14 @@ NF4_HD int64_t sorted_expert(const int32_t* ends, int64_t experts, int64_t posit
   return low < experts ? low : kNoExpert;
 }
 
+// The position of a routing with ends where those of an expert end, whatever ends hold; of expert -1 the first one.
+NF4_HD int expert_end(const Routing& routing, int64_t expert) {
+  if (expert < 0) return 0;
+  const auto slots = static_cast<int>(routing.slots);
+  const int end = routing.ends[expert];
+  return end < 0 ? 0 : end < slots ? end : slots;
+}
+
 NF4_HD int64_t expert_at(const Routing& routing, int64_t position) {
   return routing.ends != nullptr ? sorted_expert(routing.ends, routing.experts, position)
                                  : routed_expert(routing, position);

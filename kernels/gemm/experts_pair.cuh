@@ -38,6 +38,7 @@
 #include "device/launch.cuh"
 #include "device/ptx.cuh"
 #include "device/ring.cuh"
+#include "device/scan.cuh"
 #include "device/warp.hpp"
 #include "dispatch.hpp"
 #include "format/number.hpp"
@@ -101,19 +102,12 @@ struct ExpertsPairShared {
   __device__ int16_t* ids(int64_t experts) const { return reinterpret_cast<int16_t*>(counts() + experts + 1); }
 };
 
-// The position of a routing with ends where those of an expert end, whatever ends hold.
-__device__ __forceinline__ int experts_end(const Routing& routing, int64_t expert) {
-  if (expert < 0) return 0;
-  const auto slots = static_cast<int>(routing.slots);
-  return min(max(routing.ends[expert], 0), slots);
-}
-
 // Counts the slots of each expert; all threads. Counts are zeros before.
 __device__ inline void experts_count(const ExpertsPairShared& share, const Routing& routing) {
   const auto threads = static_cast<int>(blockDim.x);
   if (routing.ends != nullptr) {
     for (int e = static_cast<int>(threadIdx.x); e < routing.experts; e += threads)
-      share.counts()[e] = max(0, experts_end(routing, e) - experts_end(routing, e - 1));
+      share.counts()[e] = max(0, expert_end(routing, e) - expert_end(routing, e - 1));
     return;
   }
   int16_t* const ids = share.ids(routing.experts);
@@ -133,11 +127,7 @@ __device__ inline void experts_segments(const ExpertsPairShared& share, int expe
   int chunks = 0;  // of the lane's experts, then of those before too
   for (int e = begin; e < end; ++e) chunks += (counts[e] + plan.cols - 1) / plan.cols;
   int chunk = -chunks;
-#pragma unroll
-  for (int distance = 1; distance < kWarpSize; distance *= 2) {
-    const int before = __shfl_up_sync(~0u, chunks, distance);
-    if (lane >= distance) chunks += before;
-  }
+  chunks = sum_up_to(chunks, lane);
   chunk += chunks;  // the lane's first
   // More than there can be are only where ends do not ascend.
   const int all = static_cast<int>(min(int64_t{__shfl_sync(~0u, chunks, kWarpSize - 1)}, plan.most_chunks));
@@ -161,7 +151,7 @@ __device__ inline void experts_list(const ExpertsPairShared& share, const Routin
     share.factors(segment)[i] = routing.scale != nullptr && slot >= 0 ? routing.scale[slot] : 1.0f;
   };
   if (routing.ends != nullptr) {
-    if (lane < of.slots) put(lane, slot_at(routing, experts_end(routing, of.expert - 1) + of.first + lane));
+    if (lane < of.slots) put(lane, slot_at(routing, expert_end(routing, of.expert - 1) + of.first + lane));
     return;
   }
   const int16_t* const ids = share.ids(routing.experts);
@@ -183,7 +173,7 @@ __device__ void experts_clear(const ExpertsPairShared& share, const GemmExpertsA
   const bool sorted = routing.ends != nullptr;
   const int step = static_cast<int>(gridDim.x) * (static_cast<int>(blockDim.x) / kWarpSize);
   int position = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-  if (sorted) position += experts_end(routing, routing.experts - 1);
+  if (sorted) position += expert_end(routing, routing.experts - 1);
   for (; position < routing.slots; position += step) {
     if (!sorted && share.ids(routing.experts)[position] != kNoExpert) continue;
     const int64_t slot = slot_at(routing, position);

@@ -17,23 +17,10 @@ bool takes_spans(const GemmExpertsArgs& args) {
   return args.weight.cols % kExpertsSpan == 0 && aligned(args.weight.codes) && aligned(args.x) && rows;
 }
 
-// The routing with its slots sorted into the workspace.
-int sort_slots(const GemmExpertsArgs& args, const Device& device, Stream stream, Routing& routing) {
-  const SortedSlots sorted = SortedSlots::of(routing.slots, routing.experts);
-  auto* const order = static_cast<int32_t*>(args.workspace);
-  auto* const ends = reinterpret_cast<int32_t*>(static_cast<uint8_t*>(args.workspace) + sorted.ends);
-  if (const int error = launch_sort_experts({order, ends, routing}, device, 0, stream); error != cudaSuccess)
-    return error;
-  routing.ids = nullptr;
-  routing.order = order;
-  routing.ends = ends;
-  return cudaSuccess;
-}
-
 int launch_experts_slots(const GemmExpertsArgs& args, const Device& device, int config, Stream stream) {
   Routing routing = args.routing;
   if (sorts_slots(kExpertsSlotsConfigs[config], routing.ends != nullptr)) {
-    if (const int error = sort_slots(args, device, stream, routing); error != cudaSuccess) return error;
+    if (const int error = sort_into(args.workspace, device, stream, routing); error != cudaSuccess) return error;
   }
   return with_dtype(args.dtype, [&](auto type) {
     return with_config<kExpertsSlotsConfigs>(config, [&](auto index) {

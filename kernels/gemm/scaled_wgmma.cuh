@@ -71,6 +71,12 @@ struct ScaledShare {
     stages = plan.stages.begin(rank + 1) - stage_begin;
   }
 
+  // A tile by one CTA.
+  __device__ ScaledShare(const ScaledPlan& the_plan, uint8_t* the_shared, int64_t the_row, int the_col)
+      : plan(the_plan), shared(the_shared), rank(0), col_begin(the_col), row(the_row), stage_begin(0) {
+    stages = plan.stages.begin(1);
+  }
+
   __device__ int col(int stage) const { return (stage_begin + stage) * Shape::kStageCols; }
   __device__ StageBarriers barriers() const { return {shared_address(shared + plan.barriers)}; }
   // It is this warpgroup's turn.

@@ -29,8 +29,8 @@ constexpr int kScaledHoleRows = kWarpSize;              // whose scales fill a h
 constexpr int kScaledRegisters = 1 << 16;               // of an SM
 constexpr int kScaledProducerRegisters = 56;
 
-// The kernel for tiles of Rows rows of W, a multiple of 64, by up to Cols rows of x: 128 or 256. Blocks of the format
-// have FormatCols columns, or a multiple: 64, or 32.
+// The kernel for tiles of Rows rows of W, a multiple of 64, by up to Cols rows of x: 64, 128 or 256. Blocks of the
+// format have FormatCols columns, or a multiple: 64, or 32.
 template <int Rows, int Cols, int FormatCols>
 struct ScaledShape {
   static constexpr int kRows = Rows;
@@ -42,7 +42,7 @@ struct ScaledShape {
   static constexpr int kConsumerRegisters =
       (kScaledRegisters - kScaledProducerRegisters * kWarpgroupThreads) / kConsumerThreads / 8 * 8;
   static constexpr int kSumPitch = sum_pitch(Rows);    // floats
-  static constexpr int kBlocks = Cols == 128 ? 2 : 1;  // of a stage
+  static constexpr int kBlocks = Cols <= 128 ? 2 : 1;  // of a stage
   static constexpr int kStageCols = kBlocks * kPairBlock;
   static constexpr int kScales = kStageCols / FormatCols;  // of a row in a stage
   static constexpr int kCodesRowBytes = kBlocks * kPairBlockBytes;

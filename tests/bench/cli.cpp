@@ -131,7 +131,16 @@ TEST_CASE("nf4-bench: products with routed experts") {
   CAPTURE(outcome.output);
   CHECK(outcome.status == 0);
   CHECK(holds(outcome.output, "gemm_experts, N=24 K=64, M=5, top 2 of 4 experts, skew 1, bf16, blocksize 64"));
-  CHECK(holds(read_file(directory / "out.csv"), "gemm_experts,\"gemm_experts.host\",\"\",0,,bf16,64,0,5,24,64,4,2,1,"));
+  CHECK(holds(read_file(directory / "out.csv"),
+              "gemm_experts,\"gemm_experts.host\",\"\",0,,bf16,64,0,5,24,64,4,2,1,ids,"));
+  for (const std::string form : {"sorted", "rows"}) {
+    const Outcome sorted =
+        bench(directory, "--op gemm_experts --experts 4 --top-k 2 --shape 24,64 --m 5 --csv out.csv --routing " + form);
+    CAPTURE(sorted.output);
+    CHECK(sorted.status == 0);
+    CHECK(holds(sorted.output, "top 2 of 4 experts, by " + form + ", bf16"));
+    CHECK(holds(read_file(directory / "out.csv"), "5,24,64,4,2,0," + form + ","));
+  }
   const auto refused = [&](const std::string& arguments, const std::string& message) {
     const Outcome refusal = bench(directory, "--op gemm_experts --shape 24,64 " + arguments);
     CAPTURE(refusal.output);
@@ -139,6 +148,7 @@ TEST_CASE("nf4-bench: products with routed experts") {
     CHECK(holds(refusal.output, message));
   };
   refused("", "--op is gemm_experts; expected --experts with it");
+  refused("--experts 4 --routing order", "--routing is order; expected ids, sorted or rows");
   refused("--experts 4 --top-k 5", "--top-k is 5; expected --experts (4) at most");
   refused("--experts 4 --blocksize 1024", "--shape is 24,64; expected experts of a multiple of 1024 weights");
 }

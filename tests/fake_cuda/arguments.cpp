@@ -75,14 +75,14 @@ nf4::Weight weight_of(const nf4_weight_t& view) {
 bool same(const nf4::Problem& a, const nf4::Problem& b) {
   return a.op == b.op && a.dtype == b.dtype && a.m == b.m && a.n == b.n && a.k == b.k && a.blocksize == b.blocksize &&
          a.absmax_dtype == b.absmax_dtype && a.alignment == b.alignment && a.strided == b.strided &&
-         a.experts == b.experts && a.top_k == b.top_k && a.sorted == b.sorted;
+         a.experts == b.experts && a.top_k == b.top_k && a.sorted == b.sorted && a.in_order == b.in_order;
 }
 std::string text_of(const nf4::Problem& p) {
   return "op " + std::to_string(static_cast<int>(p.op)) + " m " + std::to_string(p.m) + " n " + std::to_string(p.n) +
          " k " + std::to_string(p.k) + " blocksize " + std::to_string(p.blocksize) + " absmax " +
          std::to_string(static_cast<int>(p.absmax_dtype)) + " alignment " + std::to_string(p.alignment) +
          (p.strided ? " strided" : "") + " experts " + std::to_string(p.experts) + " top_k " + std::to_string(p.top_k) +
-         (p.sorted ? " sorted" : "");
+         (p.sorted ? " sorted" : "") + (p.in_order ? " in order" : "");
 }
 
 // Sees what a call does.
@@ -544,7 +544,8 @@ std::optional<std::string> try_experts(Recorder& recorder, const Backend& backen
                              (rows && shape.x_gap > 0) || (slots > 1 && shape.y_gap > 0),
                              shape.experts,
                              shape.top_k,
-                             routing.ends != nullptr};
+                             routing.ends != nullptr,
+                             routing.ends != nullptr && routing.order == nullptr};
   recorder.clear();
   const nf4_status_t status = nf4_gemm_experts(backend.handle(), args.y, ldy, args.x, ldx, shape.dtype, &weight,
                                                args.bias, &routing, &options, kStream);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dispatch.hpp"
+#include "gemm/experts_scaled_layout.hpp"
 #include "gemm/experts_slots_layout.hpp"
 #include "gemm/group.hpp"
 #include "gemm/row_pieces.hpp"
@@ -666,9 +667,24 @@ struct Sorted {
   }
 };
 
+bool is_scaled(const Expected& call) { return std::string_view(call.variant.name) == "gemm_experts.scaled_wgmma"; }
+
 bool sorts(const Expected& call) {
   const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
-  return call.variant.op == nf4::Op::gemm_experts && setting(call, "slots") > 1 && args.routing.ends == nullptr;
+  return call.variant.op == nf4::Op::gemm_experts && (setting(call, "slots") > 1 || is_scaled(call)) &&
+         args.routing.ends == nullptr;
+}
+
+// The routing of a product's later launches.
+nf4::Routing sorted_routing(const Expected& call) {
+  const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
+  nf4::Routing routing = args.routing;
+  if (!sorts(call)) return routing;
+  const Sorted sorted(args);
+  routing.ids = nullptr;
+  routing.order = sorted.order;
+  routing.ends = sorted.ends;
+  return routing;
 }
 
 // sort_experts(order, ends, routing), of a sort or the first of two launches of a product
@@ -707,14 +723,7 @@ Check read_experts_slots(const Launch& launch, const Name& kernel, const void* c
     if (call.launches != (sorts(call) ? 1 : 0)) return std::string("order");
     if (y != args.y || x != args.x || bias != args.bias || !same(weight, args.weight)) return std::string("operands");
     if (ldy != args.ldy || ldx != args.ldx || n != args.n) return std::string("sizes");
-    nf4::Routing expected = args.routing;
-    if (sorts(call)) {
-      const Sorted sorted(args);
-      expected.ids = nullptr;
-      expected.order = sorted.order;
-      expected.ends = sorted.ends;
-    }
-    if (!same(routing, expected)) return std::string("routing");
+    if (!same(routing, sorted_routing(call))) return std::string("routing");
     const int64_t slots = setting(call, "slots");
     const bool rows = args.routing.slots / args.routing.top_k == 1 || args.ldx * size_of(args.dtype) % 16 == 0;
     const bool spans = weight.cols % 32 == 0 && aligned(weight.codes, 16) && aligned(x, 16) && rows;
@@ -762,6 +771,96 @@ Check read_experts_pair(const Launch& launch, const Name& kernel, const void* co
                      tma ? wrong_with_map(maps.front(), CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
                                           weight.cols / 2, weight.cols / 2, {32, 128})
                          : ""});
+  };
+}
+
+// Whether gemm_experts.scaled_wgmma gathers rows of x, and where to.
+bool gathers(const nf4::GemmExpertsArgs& args) {
+  return args.routing.ends == nullptr || args.routing.order != nullptr || args.routing.top_k != 1;
+}
+const uint8_t* gathered(const nf4::GemmExpertsArgs& args) {
+  const size_t sorted = nf4::SortedSlots::of(args.routing.slots, args.routing.experts).bytes;
+  return static_cast<const uint8_t*>(args.workspace) + (args.routing.ends == nullptr ? sorted : 0);
+}
+
+// gather_slots(to, x, pitch, pieces, routing)
+Check read_gather_slots(const Launch& launch, const Name&, const void* const* arguments) {
+  const auto to = argument<const uint8_t*>(arguments, 0);
+  const auto x = argument<const void*>(arguments, 1);
+  const auto pitch = argument<int64_t>(arguments, 2);
+  const int64_t pieces = argument<int>(arguments, 3);
+  const auto routing = argument<nf4::Routing>(arguments, 4);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
+    if (!is_scaled(call) || !gathers(args)) return std::string("rows that need not be gathered");
+    if (call.launches != (sorts(call) ? 1 : 0)) return std::string("order");
+    if (launch.grid != up(args.routing.slots, 8) || launch.block != 256) return std::string("grid or block");
+    if (!launch.dependent || launch.cluster != 1 || launch.shared_memory != 0)
+      return std::string("attributes of the launch");
+    if (to != gathered(args) || x != args.x || !same(routing, sorted_routing(call))) return std::string("operands");
+    if (pieces * 16 != args.weight.cols * 2) return std::string("bytes of a row");
+    if (args.routing.slots > args.routing.top_k && pitch * 16 != args.ldx * 2) return std::string("pitch");
+    const auto end = reinterpret_cast<uintptr_t>(to + args.routing.slots * pieces * 16);
+    return std::string(end > reinterpret_cast<uintptr_t>(args.workspace) + call.workspace_size ? "workspace" : "");
+  };
+}
+
+// What a launch of gemm_experts.scaled_wgmma has for tiles of a width.
+struct ScaledWay {
+  nf4::ScaledPlan plan;
+  CUtensorMap codes, x;
+};
+
+// gemm_experts_scaled<T, FormatCols>(args, plan, narrow, middle, wide)
+Check read_experts_scaled(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto found = argument<nf4::GemmExpertsArgs>(arguments, 0);
+  const auto plan = argument<nf4::ExpertsScaledPlan>(arguments, 1);
+  std::vector<nf4::ScaledPlan> plans;
+  std::vector<TensorMap> maps;
+  for (size_t i = 2; i < 5; ++i) {
+    const auto& way = argument<ScaledWay>(arguments, i);
+    plans.push_back(way.plan);
+    for (const CUtensorMap* map : {&way.codes, &way.x}) maps.push_back(fake_cuda::read(*map));
+  }
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::GemmExpertsArgs*>(call.args);
+    const nf4::Weight& weight = args.weight;
+    const int64_t slots = args.routing.slots, row_tiles = up(args.n, 128), cols = setting(call, "cols");
+    const void* const x = gathers(args) ? gathered(args) : args.x;
+    const int64_t ldx = gathers(args) || slots == 1 ? weight.cols : args.ldx;
+    if (call.launches != (sorts(call) ? 1 : 0) + (gathers(args) ? 1 : 0)) return std::string("order");
+    if (found.y != args.y || found.bias != args.bias || !same(found.weight, weight)) return std::string("operands");
+    if (found.ldy != args.ldy || found.n != args.n) return std::string("sizes");
+    if (!same(found.routing, sorted_routing(call))) return std::string("routing");
+    if (plan.row_tiles != row_tiles || plan.cols != cols) return std::string("tiles");
+    if (launch.grid != row_tiles * (std::min(slots, args.routing.experts) + slots / cols)) return std::string("grid");
+    if (launch.block != 384 || launch.cluster != 1 || !launch.dependent) return std::string("attributes of the launch");
+    if (call.device.architecture != 90) return std::string("a device that has no code of it");
+    const int blocksize = weight.log2_blocksize == 5 ? 32 : 64;
+    for (size_t i = 0; i < 3; ++i) {
+      const nf4::ScaledConfig config{128, 64 << i, 1};
+      const nf4::ScaledLaunch layout{plans[i], row_tiles, config.cols, static_cast<int>(launch.shared_memory)};
+      const auto wrong_with_shape = [&](auto format_cols) {
+        constexpr int kFormatCols = decltype(format_cols)::value;
+        if (i == 0) {
+          return wrong_with<nf4::ScaledShape<128, 64, kFormatCols>>(layout, config, call.device, blocksize, args.n,
+                                                                    weight.cols);
+        }
+        return nf4::with_scaled_shape(config, kFormatCols, [&](auto shape) {
+          return wrong_with<decltype(shape)>(layout, config, call.device, blocksize, args.n, weight.cols);
+        });
+      };
+      const std::string wrong =
+          first_of({blocksize == 32 ? wrong_with_shape(nf4::Constant<32>{}) : wrong_with_shape(nf4::Constant<64>{}),
+                    plans[i].constant_weights ? "weights that are read before the routing" : "",
+                    same(plans[i].codebook, nf4::pair_codebook<nf4::f16>(nf4::kScaledTableFactor)) ? "" : "codebook",
+                    wrong_with_map(maps[2 * i], CU_TENSOR_MAP_DATA_TYPE_UINT8, weight.codes, weight.rows,
+                                   weight.cols / 2, weight.cols / 2, {128, i < 2 ? 64 : 32}),
+                    wrong_with_map(maps[2 * i + 1], CU_TENSOR_MAP_DATA_TYPE_UINT16, x, slots, weight.cols, ldx * 2,
+                                   {config.cols, 64})});
+      if (!wrong.empty()) return wrong;
+    }
+    return wrong_with_name(kernel, {type_name(args.dtype), std::to_string(blocksize)});
   };
 }
 
@@ -888,6 +987,8 @@ constexpr struct {
     {"gemm_tiled", read_tiled},
     {"gemv_lut", read_gemv_lut},
     {"gemm_experts_pair", read_experts_pair},
+    {"gemm_experts_scaled", read_experts_scaled},
+    {"gather_slots", read_gather_slots},
     {"gemm_experts_slots", read_experts_slots},
     {"sort_experts", read_sort_experts},
     {"pack_binned", read_pack_binned},

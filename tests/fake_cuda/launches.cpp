@@ -134,7 +134,7 @@ TEST_CASE("launches: extreme shapes stay within the limits of every device") {
               const int32_t blocksize = m == 8 ? 4096 : 64;
               if (op == NF4_OP_GEMM_EXPERTS && n * k % blocksize != 0) continue;  // an expert of part of a block
               const nf4_status_t status = call_somewhere(backend, op, dtype, m, n, k, blocksize, absmax_dtype, options);
-              if (options != nullptr && status == NF4_ERROR_UNSUPPORTED) continue;
+              if (options != nullptr && (status == NF4_ERROR_UNSUPPORTED || status == NF4_ERROR_WORKSPACE)) continue;
               require_success(status);
               REQUIRE(fake_cuda::violations() == std::vector<std::string>{});
               REQUIRE(all_on_the_stream());
@@ -204,6 +204,89 @@ TEST_CASE("launches: compute capability 8.x has tensor cores for up to 64 rows o
       }
     }
   }
+}
+
+// The variant of a product by 32 experts [2880, 2880].
+nf4_selection_t selected_for(const Backend& backend, int64_t slots, bool sorted, size_t workspace,
+                             nf4_dtype_t dtype = NF4_BF16) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.op = NF4_OP_GEMM_EXPERTS;
+  problem.dtype = dtype;
+  problem.m = slots;
+  problem.n = problem.k = 2880;
+  problem.experts = 32;
+  problem.top_k = 4;
+  problem.sorted = sorted;
+  nf4_options_t options = NF4_OPTIONS_INIT;
+  options.workspace_size = workspace;
+  nf4_selection_t selection{};
+  selection.struct_size = sizeof selection;
+  require_success(nf4_select(backend.handle(), &problem, &options, &selection));
+  return selection;
+}
+
+TEST_CASE("launches: products with experts use tensor cores, for many slots with a workspace") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  const auto variant = [&](int64_t slots, bool sorted, size_t workspace, nf4_dtype_t dtype = NF4_BF16) {
+    return std::string(selected_for(backend, slots, sorted, workspace, dtype).variant);
+  };
+  for (const bool sorted : {false, true}) {
+    INFO("sorted " << sorted);
+    for (const int64_t slots : {4, 32, 128, 512}) {
+      CHECK(variant(slots, sorted, SIZE_MAX) == "gemm_experts.pair_tma");
+      CHECK(variant(slots, sorted, 0) == "gemm_experts.pair_tma");
+      CHECK(variant(slots, sorted, SIZE_MAX, NF4_F32) == "gemm_experts.slots");
+    }
+    for (const int64_t slots : {2048, 8192, 65536}) {
+      CHECK(variant(slots, sorted, SIZE_MAX) == "gemm_experts.scaled_wgmma");
+      const size_t needed = selected_for(backend, slots, sorted, SIZE_MAX).workspace_size;
+      CHECK(needed >= static_cast<size_t>(slots) * 2880 * 2);
+      CHECK(variant(slots, sorted, needed) == "gemm_experts.scaled_wgmma");
+      const bool pair_takes_it = sorted || slots <= 8192;
+      CHECK(variant(slots, sorted, needed - 1) == (pair_takes_it ? "gemm_experts.pair_tma" : "gemm_experts.slots"));
+      CHECK(variant(slots, sorted, SIZE_MAX, NF4_F32) == "gemm_experts.slots");
+    }
+  }
+  for (const fake_cuda::Device& device : kDevices) {
+    if (device.capability / 10 == 9 || device.architecture < 80) continue;
+    INFO("capability " << device.capability);
+    fake_cuda::reset({device});
+    const Backend other(0);
+    for (const int64_t slots : {4, 128, 8192}) {
+      CHECK(std::string(selected_for(other, slots, false, 0).variant) == "gemm_experts.pair");
+    }
+  }
+}
+
+// Rows of x that lie in the order of experts are multiplied where they are.
+TEST_CASE("launches: products with experts need no workspace where rows lie sorted, one for each slot") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  Somewhere somewhere;
+  const nf4_weight_t weight = somewhere.weight(32 * 128, 256, 64, NF4_F32);
+  nf4_routing_t routing = NF4_ROUTING_INIT;
+  routing.experts = 32;
+  routing.slots = 4096;
+  routing.ends = somewhere.take<int32_t>(32, 4);
+  const auto launches = [&](const nf4_routing_t& given) {
+    size_t bytes = 1;
+    require_success(nf4_gemm_experts_workspace(backend.handle(), NF4_BF16, &weight, &given, &bytes));
+    fake_cuda::clear();
+    require_success(nf4_gemm_experts(backend.handle(), somewhere.take<void>(given.slots * 128, 2), 128,
+                                     somewhere.take<void>(given.slots * 256, 2), 256, NF4_BF16, &weight, nullptr,
+                                     &given, nullptr, kStream));
+    REQUIRE(fake_cuda::launches().size() == 1);
+    const bool scaled = fake_cuda::launches().front().kernel.find("gemm_experts_scaled") != std::string_view::npos;
+    return std::pair(scaled, bytes == 0);
+  };
+  CHECK(launches(routing) == std::pair(true, true));
+  nf4_routing_t repeated = routing;
+  repeated.top_k = 2;
+  CHECK(launches(repeated) == std::pair(false, false));
+  nf4_routing_t ordered = routing;
+  ordered.order = somewhere.take<int32_t>(routing.slots, 4);
+  CHECK(launches(ordered) == std::pair(false, false));
 }
 
 TEST_CASE("launches: products of the same x share a launch where they can") {

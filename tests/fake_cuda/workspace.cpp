@@ -85,7 +85,7 @@ TEST_CASE("workspace: that of experts is what selection takes of such a routing"
           routing.slots = slots;
           routing.top_k = 8;
           const int32_t ends = 0;
-          if (sorted) routing.ends = &ends;
+          if (sorted) routing.ends = routing.order = &ends;
           size_t bytes = 1;
           require_success(nf4_gemm_experts_workspace(backend.handle(), dtype, &weight, &routing, &bytes));
           nf4_problem_t problem = NF4_PROBLEM_INIT;

@@ -353,7 +353,9 @@ inline std::vector<Shape> small_shapes(nf4_op_t op) {
             {20, 5, 192, 128, NF4_F32, true, 1, 2, 1, Form::rows},
             {5, 9, 2112, 64, NF4_BF16, true, 1, 3, 2, Form::ids32},
             {3, 3, 33, 32, NF4_F16, false, 1, 3, 2, Form::ids64},
-            {40, 3, 64, 256, NF4_F32, false, 1, 1, 1, Form::sorted}};
+            {40, 3, 64, 256, NF4_F32, false, 1, 1, 1, Form::sorted},
+            {90, 130, 128, 32, NF4_U8, true, 1, 1, 1, Form::rows},
+            {150, 9, 64, 64, NF4_F32, true, 1, 1, 1, Form::ids32}};
   }
   if (op == NF4_OP_SORT_EXPERTS) {
     return {{1, 1, 1},

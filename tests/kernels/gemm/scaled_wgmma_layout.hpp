@@ -13,7 +13,7 @@ template <class Shape>
 std::string wrong_with(const nf4::ScaledLaunch& launch, const nf4::ScaledConfig& config, const nf4::Device& device,
                        int blocksize, int64_t n, int64_t k) {
   const nf4::ScaledPlan& plan = launch.plan;
-  const int blocks = config.cols == 128 ? 2 : 1;  // of a stage
+  const int blocks = config.cols <= 128 ? 2 : 1;  // of a stage
   const int scales = blocks * 64 / blocksize;     // of a row in a stage
   if (Shape::kRows != config.rows || Shape::kCols != config.cols || Shape::kFormatCols != blocksize) return "shape";
   if (Shape::kRows > 256 || Shape::kCols > 256) return "more rows than one copy takes";
