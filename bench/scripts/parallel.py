@@ -124,13 +124,14 @@ def run(job, rank, jobs, barrier, results, arguments, folder):
                 if other is job:
                     tell("sample", *problem, prepared[problem][0]())
                 wait(barrier, job)
+    tell("sampled", torch.cuda.max_memory_allocated() / 1e9)
     for problem in problems(arguments):
         for other in jobs:
             if other is job and job.gpus > 1:
                 times = e2e.times_by_kind(prepared[problem][1])
                 tell("share", *problem, times.get("between GPUs", 0) / sum(times.values()))
             wait(barrier, job)
-    tell("done", torch.cuda.max_memory_allocated() / 1e9)
+    tell("done")
     wait(barrier, job)
     if job.gpus > 1:
         dist.destroy_process_group()
@@ -156,10 +157,11 @@ class Outcome:
         self.logits = None
 
 
-def gather(context, results, jobs):
-    """The outcomes of all jobs, by their index."""
+def gather(context, results, jobs, show):
+    """The outcomes of all jobs, by their index. show(outcomes) once all samples are there, in case a profiler fails, and
+    once all is."""
     outcomes = {job.index: Outcome() for job in jobs}
-    done = 0
+    sampled = done = 0
     while done < len(jobs):
         try:
             index, what, *values = results.get(timeout=5)
@@ -178,12 +180,16 @@ def gather(context, results, jobs):
             outcome.samples.setdefault((mode, batch), []).append(ms)
         elif what == "share":
             mode, batch, outcome.shares[mode, batch] = values
-        elif what == "done":
+        elif what == "sampled":
             (outcome.peak,) = values
+            sampled += 1
+            if sampled == len(jobs):
+                show(outcomes)
+        elif what == "done":
             done += 1
         else:
             raise SystemExit(values[0])
-    return outcomes
+    show(outcomes)
 
 
 def report(jobs, outcomes, arguments):
@@ -200,7 +206,7 @@ def report(jobs, outcomes, arguments):
                 tokens = arguments.prompt if mode == "prefill" else batch
                 ratios = [one / own for one, own in zip(base.samples[mode, batch], times)]
                 distance = np.linalg.norm(outcome.logits - base.logits) / np.linalg.norm(base.logits)
-                share = outcome.shares.get((mode, batch), 0.0)
+                share = outcome.shares.get((mode, batch), 0.0 if job.gpus == 1 else float("nan"))
                 rows.append({
                     "model": job.title, "mode": mode, "batch": batch, "gpus": job.gpus, "ms": f"{ms:.3f}",
                     "tokens_per_s": f"{1e3 * tokens / ms:.1f}", "speedup": f"{statistics.median(ratios):.2f}",
@@ -240,6 +246,18 @@ def parse():
     return arguments
 
 
+def show(outcomes, jobs, arguments, status):
+    """Prints a report, and writes it to the CSV file."""
+    facts = {
+        "device": torch.cuda.get_device_name(0), "cpu": e2e.cpu(), "torch": torch.__version__,
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())), "transformers": transformers.__version__,
+        "bitsandbytes": status["bitsandbytes"], "libnf4": ".".join(map(str, nf4.version())), "context": e2e.CONTEXT,
+        "cache": arguments.cache, "steps": arguments.steps, "rounds": arguments.rounds,
+    }  # fmt: skip
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    e2e.write_csv(arguments.csv, facts, report(jobs, outcomes, arguments))
+
+
 def main():
     arguments = parse()
     status = nf4.status()
@@ -250,16 +268,8 @@ def main():
     barrier, results = spawn.Barrier(count), spawn.Queue()
     with tempfile.TemporaryDirectory() as folder:
         context = processes.spawn(work, (jobs, barrier, results, arguments, folder), count, join=False)
-        outcomes = gather(context, results, jobs)
+        gather(context, results, jobs, lambda outcomes: show(outcomes, jobs, arguments, status))
         context.join()
-    facts = {
-        "device": torch.cuda.get_device_name(0), "cpu": e2e.cpu(), "torch": torch.__version__,
-        "nccl": ".".join(map(str, torch.cuda.nccl.version())), "transformers": transformers.__version__,
-        "bitsandbytes": status["bitsandbytes"], "libnf4": ".".join(map(str, nf4.version())), "context": e2e.CONTEXT,
-        "cache": arguments.cache, "steps": arguments.steps, "rounds": arguments.rounds,
-    }  # fmt: skip
-    print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    e2e.write_csv(arguments.csv, facts, report(jobs, outcomes, arguments))
 
 
 if __name__ == "__main__":
