@@ -19,4 +19,8 @@ struct Layer {
 std::span<const Layer> layers();
 std::span<const Layer> groups();
 
+// Layers of other models, by which the tuning table was never made: what is selected there is what users get.
+constexpr std::string_view kHeldOut = "heldout";
+std::span<const Layer> held_out_layers();
+
 }  // namespace nf4bench

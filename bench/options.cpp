@@ -86,8 +86,8 @@ nf4_op_t tuned_op(const std::string& option, const std::string& text) {
 
 std::string model(const std::string& option, const std::string& text) {
   const auto layers_of_it = [&](const Layer& layer) { return layer.model == text; };
-  if (text != "all" && std::none_of(layers().begin(), layers().end(), layers_of_it)) {
-    reject(option, text, "llama, qwen, gemma or all");
+  if (text != "all" && text != kHeldOut && std::none_of(layers().begin(), layers().end(), layers_of_it)) {
+    reject(option, text, "llama, qwen, gemma, all or heldout");
   }
   return text;
 }
@@ -190,7 +190,8 @@ void add_shapes(CLI::App& app, SuiteOptions& suite) {
 void add_suite(CLI::App& app, SuiteOptions& suite) {
   add_list(app, "--model", suite.models, model,
            "llama, qwen, gemma or all: linear layers of Llama-3.3-70B, Qwen3-32B,\n"
-           "Gemma-3-27B (all on a GPU; on the host one layer of 1024x4096)")
+           "Gemma-3-27B (all on a GPU; on the host one layer of 1024x4096);\n"
+           "heldout: 20 layers of others, on which the tuning table does not rest")
       ->group(kWhat);
   add_shapes(app, suite);
   app.add_flag("--groups", suite.groups,

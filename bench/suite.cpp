@@ -16,6 +16,9 @@ std::vector<Layer> chosen_layers(const Device& device, const SuiteOptions& optio
     const auto named = [&](const std::string& model) { return model == "all" || model == layer.model; };
     if (by_default || std::any_of(options.models.begin(), options.models.end(), named)) out.push_back(layer);
   }
+  if (std::find(options.models.begin(), options.models.end(), kHeldOut) != options.models.end()) {
+    out.insert(out.end(), held_out_layers().begin(), held_out_layers().end());
+  }
   return out;
 }
 

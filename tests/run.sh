@@ -9,7 +9,7 @@
 #     stacks     the Python tests with the oldest and the newest torch, transformers and bitsandbytes, and with other
 #                runtimes, from PyPI; where that cannot be reached the step is skipped, and fails if CI is set to true
 #     tsan asan  the host code under ThreadSanitizer, with the tests of what threads share, and under AddressSanitizer and
-#                UndefinedBehaviorSanitizer, with all: both without the sweeps, which reach no other code than the rest
+#                UndefinedBehaviorSanitizer, with all: both without the sweeps, which the step default runs
 #     fuzz       the fuzzers, from their seeds, for a minute each; that of the Python package for 20 s, with atheris
 #                from PyPI and the library of the step default, or it is skipped
 set -uo pipefail

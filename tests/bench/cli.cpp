@@ -162,6 +162,9 @@ TEST_CASE("nf4-bench: what there is no time for is told") {
   CHECK(holds(sweep.output, told));
   CHECK(holds(read_file(directory / "out.csv"), "\n# " + told));
 
+  const Outcome held_out = bench(directory, "--op gemm --model heldout --limit 0");
+  CHECK(holds(held_out.output, "20 problems were not measured, for lack of time; the first is gemm, N=4096 K=5120,"));
+
   const Outcome tune = bench(directory, kTiny + " --limit 0 --table table");
   CHECK(tune.status == 1);
   CHECK(holds(tune.output, "8 problems are left; the same command goes on with them"));
@@ -209,7 +212,7 @@ TEST_CASE("nf4-bench: an option or a value that a command does not take is refus
   check_refused("tune --op pack_absmax", "--op is pack_absmax; expected gemm, unpack, pack");
   check_refused("--dtype f8", "--dtype is f8; expected f32, f16, bf16");
   check_refused("--blocksize 48", "--blocksize is 48; expected a power of two from 32 to 4096");
-  check_refused("--model gpt", "--model is gpt; expected llama, qwen, gemma or all");
+  check_refused("--model gpt", "--model is gpt; expected llama, qwen, gemma, all or heldout");
   check_refused("--shape 8", "--shape is 8; expected N,K");
   check_refused("--shape 0,8", "--shape is 0; expected a number from 1 to 2147483648");
   check_refused("--shape 2147483648+2147483648,2147483648", "; expected 2^40 weights at most");
