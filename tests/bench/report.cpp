@@ -51,7 +51,7 @@ TEST_CASE("report: the figures of a row, and speed-ups over the peers that did t
   CHECK(std::abs(lines[0].fraction - 0.5) < 1e-12);  // 1 MB in 2 us is half of 1 TB/s
   CHECK(holds(csv_head(kContext), "# device: a \"device\"\n"));
   CHECK(holds(csv_head(kContext), ",status,speedup_over_peer_cuBLAS,note\n"));
-  CHECK(holds(csv_line(lines[0]), "gemm,\"selected\",\"\",0,,bf16,64,0,1,32,64,0,1,0,2.000,"));
+  CHECK(holds(csv_line(lines[0]), "gemm,\"selected\",\"\",0,,bf16,64,0,1,32,64,0,1,0,ids,2.000,"));
   CHECK(holds(csv_line(lines[0]), ",ok,2.500,\"\"\n"));
   CHECK(holds(table_of(kContext, lines), "  x peer + cuBLAS\n"));
   CHECK(holds(table_of(kContext, lines), " 50.0%"));
