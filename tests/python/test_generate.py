@@ -445,6 +445,14 @@ class KeptLayersTest(GenerateTest):
         self.assertTrue(self.cache(9)[1])  # and those of another length are of no more use
         self.assertEqual(list(self.kept._free), [(9, 1)])
 
+    def test_one_kind(self):
+        """What is kept is one cache at most, whatever batches come."""
+        self.kept = KeptLayers(one=True)
+        for batch in (1, 2, 1):
+            self.assertTrue(self.cache(batch=batch)[1])
+            self.assertEqual(list(self.kept._free), [(8, batch)])
+        self.assertFalse(self.cache(batch=1)[1])
+
 
 class HooksTest(GenerateTest):
     """Where transformers is not as it was, or not yet imported."""

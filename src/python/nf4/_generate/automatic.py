@@ -61,7 +61,9 @@ class Automatic:
         """Where such a call has its new static cache, if its steps will be compiled: in one CUDA graph if that works."""
         if self(model, model_kwargs, config):
             config.compile_config = None
-            steps.prepare(self._layers.setdefault(model, steps.KeptLayers()), model, config, model_kwargs, batch_size)
+            # One cache is kept, so that calls of any batch sizes find the memory that they found before.
+            layers = self._layers.setdefault(model, steps.KeptLayers(one=True))
+            steps.prepare(layers, model, config, model_kwargs, batch_size)
 
     def _obstacle(self, model: Any, compile_config: Any) -> str | None:
         reason = obstacle(model)

@@ -39,17 +39,19 @@ def without_cuda_graphs() -> Any:
 
 class KeptLayers:
     """The layers of static caches between calls of generate(), whose memory CUDA graphs are bound to. Each call has a
-    cache of its own, which borrows layers."""
+    cache of its own, which borrows layers. Of each kind there are some, or with `one` of the last kind alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, one: bool = False) -> None:
+        self._one = one
         self._free: dict[tuple[Any, ...], list[Any]] = {}  # by the cache's length, and what else they depend on
 
     def lend(self, cache: Any, kind: tuple[Any, ...], user: Any) -> None:
         """Puts free layers of this `kind`, emptied, in the place of those of `cache`, which is new. Its layers are free
         when nobody holds `user` any more."""
         length = cache.layers[0].max_cache_len
-        for key in [key for key in self._free if key[0] != length]:  # generate() never makes a shorter one again
-            del self._free[key]
+        for key in list(self._free):
+            if key[0] != length or self._one and key[1:] != kind:  # generate() never makes a shorter one again
+                del self._free[key]
         layers = self._free.pop((length, *kind), None)
         if layers is not None:
             cache.layers = layers
