@@ -163,7 +163,8 @@ TEST_CASE("nf4-bench: what there is no time for is told") {
   CHECK(holds(read_file(directory / "out.csv"), "\n# " + told));
 
   const Outcome held_out = bench(directory, "--op gemm --model heldout --limit 0");
-  CHECK(holds(held_out.output, "20 problems were not measured, for lack of time; the first is gemm mistral24b.q, N=4096 K=5120,"));
+  CHECK(holds(held_out.output,
+              "20 problems were not measured, for lack of time; the first is gemm mistral24b.q, N=4096 K=5120,"));
 
   const Outcome tune = bench(directory, kTiny + " --limit 0 --table table");
   CHECK(tune.status == 1);
