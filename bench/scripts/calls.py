@@ -5,8 +5,8 @@ Python and in C, in turns, in one process.
     python3 bench/scripts/calls.py --csv calls.csv
 
 It is CPU time of the calling thread. The layer is so small that little but the call is left; on CUDA nobody waits for
-the product. Each result is the median of --rounds, with the least and the largest. Needs torch, bitsandbytes and the package nf4; on the CPU libnf4's host
-backend answers, and bitsandbytes' own kernel for it.
+the product. Each result is the median of --rounds, with the least and the largest. Needs torch, bitsandbytes and the
+package nf4; on the CPU libnf4's host backend answers, and bitsandbytes' own kernel for it.
 """
 
 import argparse

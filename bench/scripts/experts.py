@@ -5,10 +5,12 @@
 
 Contenders, in turns in one process: libnf4 (torch.ops.nf4.gemm_experts, straight from the ids); torch's grouped_mm in
 bf16 on rows that are sorted already; in bf16 too, the experts of each slot gathered and torch.bmm, where that fits;
-and grouped_mm of the stack as bitsandbytes, or libnf4, unpacks it. No sort, gate or sum over experts is in any of them.
-Routing is uniform. Weights are cold: a CUDA graph goes through enough layers, each routed by itself, that no cache
-holds one until it comes again. A result is the median of --rounds, in which contenders take turns, in microseconds a layer. Before that the products are
-held against float64. Needs torch with CUDA, bitsandbytes, and the package nf4.
+and grouped_mm of the stack as bitsandbytes, or libnf4, unpacks it. No sort, gate or sum over experts is in any but
+libnf4's, which sorts where there are many tokens.
+
+Routing is uniform. Weights are cold: a CUDA graph goes through enough layers, each routed by itself, that no cache holds
+one until it comes again. A result is the median of --rounds, in which contenders take turns, in microseconds a layer.
+Before that the products are held against float64. Needs torch with CUDA, bitsandbytes, and the package nf4.
 """
 
 import argparse
