@@ -17,7 +17,7 @@ if not host_device.missing:
     import bitsandbytes
     import torch
     from nf4 import _tensors
-    from nf4._bitsandbytes import operators, vllm, vllm_experts
+    from nf4._bitsandbytes import devices, operators, vllm, vllm_experts
 
     missing = "" if importlib.util.find_spec("vllm_bnb_plugin") else "no vllm-bnb-plugin"
 else:
@@ -367,6 +367,12 @@ class VllmTest(host_device.HostTest):
         original.reset_mock()
         replaced(method, layer, *arguments)
         original.assert_called_once()  # with gradients
+        with mock.patch.object(self.devices, "limits", {host_device.HOST: "not measured"}):
+            assert_original("a variant that is not known to be faster")
+            with mock.patch.object(devices, "_SLOTS", {"gemm_experts.host": 1}):
+                assert_original("more slots than it is faster for")  # 6, by 4 experts
+            with mock.patch.object(devices, "_SLOTS", {"gemm_experts.host": 2}), torch.no_grad():
+                self.assertNotEqual(type(replaced(method, layer, *arguments)), str)
         self.devices[host_device.HOST] = False
         assert_original("a device that is not used")
 

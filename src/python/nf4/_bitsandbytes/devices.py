@@ -16,6 +16,9 @@ _MEASURED = frozenset({90})  # compute capabilities on which libnf4 was measured
 # as 8.6 (docs/lab/2026-11-29-pair-multistage.md). A variant that is not here is slower somewhere, or nobody knows.
 _ROWS = {"gemm.fma": 4, "gemm.pair": 16, "gemm.pair_tma": 16, "gemm.pair_multistage": 32}
 
+# The same of experts: slots an expert, in the mean, for which a variant reads W once, where others unpack all of it.
+_SLOTS = {"gemm_experts.pair": 32}
+
 
 class Devices(dict):
     """Whether libnf4 can use a device, by its index. One that it cannot use is left to bitsandbytes, with a warning.
@@ -49,3 +52,11 @@ class Devices(dict):
             return True
         variant, _ = _tensors.selection(index, dtype, m, *_tensors.sizes(weight))
         return m <= _ROWS.get(variant, 0)
+
+    def is_faster_with_experts(self, index: int, dtype: int, slots: int, weight: Any, experts: int, top_k: int) -> bool:
+        """The same for a product of so many slots by the experts that `weight` holds."""
+        if index not in self.limits:
+            return True
+        rows, *sizes = _tensors.sizes(weight)
+        variant, _ = _tensors.selection(index, dtype, slots, rows // experts, *sizes, experts, top_k)
+        return slots <= _SLOTS.get(variant, 0) * experts

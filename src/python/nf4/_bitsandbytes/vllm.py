@@ -30,14 +30,16 @@ def known() -> Callable[..., None] | None:
     """The function that the operator runs, if it is one that is known and this process has loaded it. It has by the
     time that it imports bitsandbytes, unless somebody imported that before vLLM loaded its plug-ins."""
     function = getattr(sys.modules.get(_MODULE), _FUNCTION, None)
-    return function if function is not None and _digest(function) in _KNOWN else None
+    return function if digest(function) in _KNOWN else None
 
 
-def _digest(function: Callable[..., Any]) -> str | None:
+def digest(*functions: Any) -> str | None:
+    """Of their sources, one after the other; None where one has none."""
     try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
-    except (OSError, TypeError):  # there is no source
+        source = "".join(map(inspect.getsource, functions))
+    except (OSError, TypeError):
         return None
+    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def kernel(operators: Operators, original: Callable[..., None]) -> Callable[..., None]:

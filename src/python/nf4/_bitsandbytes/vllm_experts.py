@@ -7,16 +7,16 @@ the experts alone that tokens go to.
 from __future__ import annotations
 
 import functools
-import hashlib
-import inspect
 import sys
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 
 import torch
 from torch import Tensor
 
 from .. import _tensors
+from .devices import Devices
 from .fallback import with_fallback
+from .vllm import digest
 
 NAME = "apply"
 
@@ -30,18 +30,11 @@ _KNOWN = frozenset({"65a1a54445708faa31441f9fb102c5c84e451556a6d844f50951f05f708
 def known() -> type | None:
     """The class of the method, if it is one that is known and this process has loaded it."""
     cls = getattr(sys.modules.get(_MODULE), _CLASS, None)
-    return cls if cls is not None and _digest(cls) in _KNOWN else None
+    read = digest(*(getattr(cls, name, None) for name in (NAME, "_apply_4bit_dequnt")))
+    return cls if read in _KNOWN else None
 
 
-def _digest(cls: type) -> str | None:
-    try:
-        sources = [inspect.getsource(getattr(cls, name)) for name in (NAME, "_apply_4bit_dequnt")]
-    except (AttributeError, OSError, TypeError):  # there is none of the name, or no source
-        return None
-    return hashlib.sha256("".join(sources).encode()).hexdigest()
-
-
-def replacement(devices: Mapping[int, bool], original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def replacement(devices: Devices, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The method. What is not for the library is done by `original`."""
 
     def apply(method: Any, layer: Any, x: Tensor, topk_weights: Tensor, topk_ids: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -52,7 +45,7 @@ def replacement(devices: Mapping[int, bool], original: Callable[..., Tensor]) ->
         if up.experts_shape != (experts, 2 * inner, cols) or down.experts_shape != (experts, cols, inner):
             return NotImplemented
         products = [_weight(parameter, x) for parameter in (up, down)]
-        if any(product is None for product in products):
+        if any(product is None for product in products) or not _is_faster(devices, x, topk_ids, products):
             return NotImplemented
         gate, of_gate = _multiply(x, products[0], topk_ids).chunk(2, dim=1)
         x = torch.nn.functional.silu(gate).mul_(of_gate)
@@ -83,6 +76,14 @@ def _weight(parameter: Any, x: Tensor) -> Any:
     experts, rows, cols = parameter.experts_shape
     codes = parameter.detach().reshape(-1)
     return _tensors.weight(codes, state.absmax, experts * rows, cols, state.blocksize), experts
+
+
+def _is_faster(devices: Devices, x: Tensor, ids: Tensor, products: Any) -> bool:
+    dtype, top_ks = _tensors.DTYPES[x.dtype], (ids.shape[1], 1)  # the second product has a row of x for each slot
+    return all(
+        devices.is_faster_with_experts(x.get_device(), dtype, ids.numel(), weight, experts, top_k)
+        for (weight, experts), top_k in zip(products, top_ks)
+    )
 
 
 def _multiply(x: Tensor, product: Any, ids: Tensor, scale: Tensor | None = None) -> Tensor:
