@@ -11,12 +11,12 @@ package nf4; on the CPU libnf4's host backend answers, and bitsandbytes' own ker
 
 import argparse
 import contextlib
-import csv
 import os
 import statistics
 import time
 
 import bitsandbytes as bnb
+import records
 import torch
 
 import nf4
@@ -105,12 +105,7 @@ def main():
                 "largest": f"{max(values):.2f}",
             })  # fmt: skip
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    if arguments.csv:
-        with open(arguments.csv, "w", newline="") as file:
-            file.writelines(f"# {name}: {value}\n" for name, value in facts.items())
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    records.write(arguments.csv, facts, rows)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ for it; compile is nf4.compile(). The first call of each is timed apart (first_s
 import argparse
 import contextlib
 import copy
-import csv
 import gc
 import os
 import statistics
@@ -31,6 +30,7 @@ import types
 
 import bitsandbytes as bnb
 import bitsandbytes.functional as F
+import records
 import torch
 import transformers
 from transformers.initialization import no_init_weights
@@ -504,20 +504,8 @@ def measure(model, title, names, arguments, facts, rows):
                 print(f"{title:14} {mode:8} batch {batch:3} {name:19} {ms:9.2f} ms {1e3 * tokens / ms:9.1f} tokens/s"
                       + (f" {speedup:>6}x ({ratio_range})" if ratios else "")
                       + (f", first call {first_s:.1f} s" if first_s else ""), flush=True)  # fmt: skip
-            write_csv(arguments.csv, facts, rows)
+            records.write(arguments.csv, facts, rows)
             del samples
-
-
-def write_csv(path, facts, rows):
-    """All rows so far, so that a run that is cut off leaves them."""
-    if not path:
-        return
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", newline="") as file:
-        file.writelines(f"# {name}: {value}\n" for name, value in facts.items())
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def release():

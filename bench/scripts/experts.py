@@ -14,11 +14,10 @@ Before that the products are held against float64. Needs torch with CUDA, bitsan
 """
 
 import argparse
-import csv
-import os
 import statistics
 
 import bitsandbytes.functional as F
+import records
 import torch
 
 import nf4
@@ -201,13 +200,7 @@ def main():
         for tokens in arguments.tokens:
             measure(title, sizes, tokens, arguments.rounds, rows)
             torch.cuda.empty_cache()
-            if arguments.csv:
-                os.makedirs(os.path.dirname(os.path.abspath(arguments.csv)), exist_ok=True)
-                with open(arguments.csv, "w", newline="") as file:
-                    file.writelines(f"# {fact}: {value}\n" for fact, value in facts.items())
-                    writer = csv.DictWriter(file, rows[0])
-                    writer.writeheader()
-                    writer.writerows(rows)
+            records.write(arguments.csv, facts, rows)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import traceback
 
 import e2e
 import numpy as np
+import records
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
@@ -255,7 +256,7 @@ def show(outcomes, jobs, arguments, status):
         "cache": arguments.cache, "steps": arguments.steps, "rounds": arguments.rounds,
     }  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    e2e.write_csv(arguments.csv, facts, report(jobs, outcomes, arguments))
+    records.write(arguments.csv, facts, report(jobs, outcomes, arguments))
 
 
 def main():
