@@ -39,6 +39,13 @@ class Automatic:
 
     def __call__(self, model: Any, model_kwargs: dict[str, Any], generation_config: Any) -> bool:
         """Whether to compile whatever the quantizer says. If so, the call's own config says how."""
+        if not self._compiles(model, model_kwargs, generation_config):
+            return False
+        if generation_config.compile_config is None:
+            generation_config.compile_config = steps.without_cuda_graphs()
+        return True
+
+    def _compiles(self, model: Any, model_kwargs: dict[str, Any], generation_config: Any) -> bool:
         try:
             if generation_config.disable_compile or not _waits_for_quantizer(model, model_kwargs):
                 return False
@@ -47,10 +54,7 @@ class Automatic:
             reason = f"{type(error).__name__}: {error}"
         if reason is not None:
             self.refuse(type(model).__name__, reason)
-            return False
-        if generation_config.compile_config is None:
-            generation_config.compile_config = steps.without_cuda_graphs()
-        return True
+        return reason is None
 
     def wants(self, config: Any, model_kwargs: dict[str, Any], mode: str) -> bool:
         """Whether a call of generate() asks for a static cache that is its own, and for nothing that moves its rows."""
@@ -59,8 +63,7 @@ class Automatic:
 
     def prepare(self, model: Any, config: Any, model_kwargs: dict[str, Any], batch_size: int) -> None:
         """Where such a call has its new static cache, if its steps will be compiled: in one CUDA graph if that works."""
-        if self(model, model_kwargs, config):
-            config.compile_config = None
+        if self._compiles(model, model_kwargs, config):
             # One cache is kept, so that calls of any batch sizes find the memory that they found before.
             layers = self._layers.setdefault(model, steps.KeptLayers(one=True))
             steps.prepare(layers, model, config, model_kwargs, batch_size)
