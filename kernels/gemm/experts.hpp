@@ -17,6 +17,19 @@ namespace nf4 {
 
 inline constexpr int64_t kNoExpert = -1;
 
+// What a layout asks of a call: its sizes, and the form of its routing.
+inline Problem problem_of(const GemmExpertsArgs& args) {
+  Problem problem{};
+  problem.m = args.routing.slots;
+  problem.n = args.n;
+  problem.k = args.weight.cols;
+  problem.experts = args.routing.experts;
+  problem.top_k = args.routing.top_k;
+  problem.sorted = args.routing.ends != nullptr;
+  problem.in_order = problem.sorted && args.routing.order == nullptr;
+  return problem;
+}
+
 // The expert that ids name for a slot.
 NF4_HD int64_t routed_expert(const Routing& routing, int64_t slot) {
   const int64_t id = routing.wide_ids ? static_cast<const int64_t*>(routing.ids)[slot]

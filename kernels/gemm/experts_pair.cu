@@ -120,16 +120,6 @@ struct ExpertsAsyncCopy {
 
 namespace {
 
-Problem problem_of(const GemmExpertsArgs& args) {
-  Problem problem{};
-  problem.m = args.routing.slots;
-  problem.n = args.n;
-  problem.k = args.weight.cols;
-  problem.experts = args.routing.experts;
-  problem.sorted = args.routing.ends != nullptr;
-  return problem;
-}
-
 template <class T, class Sizes, class Copy, class Scales>
 int launch_kernel(const GemmExpertsArgs& args, const Device& device, ExpertsPairPlan& plan, Stream stream) {
   constexpr auto kKernel = gemm_experts_pair<T, Sizes, Copy, Scales>;

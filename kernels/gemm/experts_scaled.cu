@@ -14,18 +14,6 @@
 namespace nf4 {
 namespace {
 
-Problem problem_of(const GemmExpertsArgs& args) {
-  Problem problem{};
-  problem.m = args.routing.slots;
-  problem.n = args.n;
-  problem.k = args.weight.cols;
-  problem.experts = args.routing.experts;
-  problem.top_k = args.routing.top_k;
-  problem.sorted = args.routing.ends != nullptr;
-  problem.in_order = problem.sorted && args.routing.order == nullptr;
-  return problem;
-}
-
 // Gives the call a routing with ends, and a row of x for each position, in the workspace where it has them not.
 int put_in_order(GemmExpertsArgs& args, const Device& device, Stream stream) {
   constexpr int kElements = 8;  // of 16 bits, in the 16 bytes of a piece
