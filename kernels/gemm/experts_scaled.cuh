@@ -134,7 +134,7 @@ struct ExpertsScaledWay {
   CUtensorMap codes, x;
 };
 
-// Multiplies the tile: the course of gemm_scaled_wgmma, of a CTA alone.
+// Multiplies the tile: the course of gemm_scaled_wgmma, of a CTA alone; written out for the reason that is given there.
 template <class T, class Shape>
 __device__ __forceinline__ void experts_scaled_multiply(const GemmExpertsArgs& args, const ExpertsScaledTile& tile,
                                                         const ExpertsScaledWay& way, uint8_t* shared) {
