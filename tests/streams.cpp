@@ -100,6 +100,22 @@ TEST_CASE("streams: each forced variant and config launches in a way of its own"
   CHECK(launches.size() == configs);
 }
 
+// DataParallel and servers call from threads that have not called CUDA before.
+TEST_CASE("streams: a thread's first call of CUDA may be one of the library", "[gpu]") {
+  REQUIRE_GPU();
+  const Backend backend(0);
+  for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
+    Product product(4, 200, 1, 1024);
+    require_success(product.call(backend, &options, nullptr));  // what a process asks only once is known then
+    std::string message;
+    std::thread([&] {
+      if (product.call(backend, &options, nullptr) != NF4_SUCCESS) message = nf4_last_error_message();
+    }).join();
+    CHECK(message == "");
+    CHECK(product.right(product.x_before(), info.accuracy));
+  });
+}
+
 TEST_CASE("streams: a captured call replays with changed inputs", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);

@@ -65,7 +65,7 @@ def problems(arguments):
 
 
 def prepare(model, mode, batch, arguments):
-    """A function that takes a sample, in ms a step, and one step alone."""
+    """A function that takes a sample, in ms a step, one step alone, and what a graph of it reads, to be kept."""
     if mode == "prefill":
         prompt = torch.ones(batch, arguments.prompt, dtype=torch.long, device=model.device)
 
@@ -73,7 +73,7 @@ def prepare(model, mode, batch, arguments):
             model(prompt, use_cache=False, logits_to_keep=1)
 
         step()
-        return lambda: e2e.milliseconds(model.device, step, 2), step
+        return lambda: e2e.milliseconds(model.device, step, 2), step, step
     step, rewind = e2e.decoding_step(model, batch, arguments)
     # Not the default error mode: the thread that watches over NCCL asks for events meanwhile.
     graph = e2e.capture(step if mode == "graph" else e2e.compile_step(step), capture_error_mode="thread_local")
@@ -82,7 +82,7 @@ def prepare(model, mode, batch, arguments):
         rewind()
         return e2e.milliseconds(model.device, graph.replay, arguments.steps)
 
-    return sample, graph.replay
+    return sample, graph.replay, step
 
 
 def wait(barrier, job):
@@ -134,6 +134,8 @@ def run(job, rank, jobs, barrier, results, arguments, folder):
             wait(barrier, job)
     tell("done")
     wait(barrier, job)
+    prepared.clear()  # NCCL waits for CUDA graphs that hold its operations
+    e2e.release()
     if job.gpus > 1:
         dist.destroy_process_group()
 

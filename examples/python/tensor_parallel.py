@@ -33,6 +33,7 @@ def main(name, prompt):
         print(tokenizer.decode(output[0], skip_special_tokens=True))
         print(f"{compiled}: {count / seconds:.1f} tokens per second, "
               f"{torch.cuda.memory_allocated() / 1e9:.1f} GB on each of {dist.get_world_size()} GPUs")  # fmt: skip
+    torch.compiler.reset()  # NCCL waits for CUDA graphs that hold its operations
     dist.destroy_process_group()
 
 

@@ -2,6 +2,8 @@
 // every kernel that there is.
 #include <algorithm>
 #include <set>
+#include <string>
+#include <thread>
 
 #include "runtime.hpp"
 #include "somewhere.hpp"
@@ -96,6 +98,22 @@ TEST_CASE("launches: on the caller's stream and the handle's device") {
                     fake_cuda::clear();
                     require_success(call.run(backend, &options, kStream));
                     CHECK(all_on_the_stream());
+                  });
+  }
+}
+
+// DataParallel and servers call from threads that have not called CUDA before.
+TEST_CASE("launches: a thread's first call of CUDA may be one of the library") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  for (const nf4_op_t op : kAllOps) {
+    for_each_call(backend, op, small_shapes(op),
+                  [&](Call& call, const nf4_variant_info_t&, const nf4_options_t& options) {
+                    std::string message;
+                    std::thread([&] {
+                      if (call.run(backend, &options, kStream) != NF4_SUCCESS) message = nf4_last_error_message();
+                    }).join();
+                    CHECK(message == "");
                   });
   }
 }

@@ -42,6 +42,9 @@ struct State {
 // it takes for it.
 [[maybe_unused]] const int kWithoutCublasLt = setenv("NF4_CUBLASLT", "/kept out of these tests", 0);
 
+// The runtime makes a device's context current to a thread that needs one; the driver expects that it is.
+thread_local bool thread_has_context = false;
+
 State& state() {
   static State instance;  // kernels register themselves before main
   return instance;
@@ -182,6 +185,7 @@ cudaError_t cudaSetDevice(int device) {
   if (fails("cudaSetDevice")) return result(state().fail_error);
   if (!exists(device)) return result(cudaErrorInvalidDevice);
   state().current = device;
+  thread_has_context = true;
   return cudaSuccess;
 }
 
@@ -228,6 +232,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
     return result(cudaErrorInvalidValue);
   }
   state().allowed[{kernel, state().current}] = static_cast<size_t>(value);
+  thread_has_context = true;
   return cudaSuccess;
 }
 
@@ -256,6 +261,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* ke
     s.violations.push_back(std::string(launch.kernel) + ": " + wrong);
     return result(cudaErrorInvalidConfiguration);
   }
+  thread_has_context = true;
   s.launches.push_back(launch);
   if (s.observer) s.observer(launch, arguments);
   return cudaSuccess;
@@ -284,6 +290,7 @@ static CUresult encode_tensor_map(CUtensorMap* map, CUtensorMapDataType type, cu
                                   const cuuint64_t* sizes, const cuuint64_t* pitches, const cuuint32_t* box,
                                   const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
                                   CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  if (!thread_has_context) return CUDA_ERROR_INVALID_CONTEXT;
   bool right = dimensions == 2 && reinterpret_cast<uintptr_t>(address) % 16 == 0;
   for (cuuint32_t i = 0; i < dimensions; ++i) {
     right = right && sizes[i] > 0 && sizes[i] <= uint64_t{1} << 32 && box[i] > 0 && box[i] <= 256;

@@ -335,6 +335,7 @@ def work(rank, count, cases, folder):
         with libnf4(), torch.no_grad():
             found[name] = case(f"{folder}/{number}", *arguments)
         dist.barrier()
+    torch.compiler.reset()  # NCCL waits for CUDA graphs that hold its operations
     dist.destroy_process_group()
     if rank == 0:
         pathlib.Path(folder, "found").write_bytes(pickle.dumps(found))
