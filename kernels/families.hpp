@@ -14,6 +14,7 @@ std::span<const Variant> unpack_stream_variants();
 std::span<const Variant> unpack_lut_variants();
 std::span<const Variant> gemm_pair_tma_variants();
 std::span<const Variant> gemm_pair_variants();
+std::span<const Variant> gemm_pair_direct_variants();
 std::span<const Variant> gemm_pair_stream_variants();
 std::span<const Variant> gemm_pair_multistage_variants();
 std::span<const Variant> gemm_pair_wgmma_variants();

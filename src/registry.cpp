@@ -26,6 +26,7 @@ constexpr Family kFamilies[] = {
     unpack_lut_variants,
     gemm_pair_tma_variants,
     gemm_pair_variants,
+    gemm_pair_direct_variants,
     gemm_pair_stream_variants,
     gemm_pair_multistage_variants,
     gemm_pair_wgmma_variants,
