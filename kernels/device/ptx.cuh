@@ -39,7 +39,7 @@ __device__ __forceinline__ void store_shared_quad(uint32_t address, uint4 v) {
 }
 
 // c += a b, m16n8k16 with fp32 accumulators, a row-major and b column-major in the warp's registers (PTX ISA,
-// mma.m16n8k16). Compute capability 7.5 has no bf16, and for f16 half of it an instruction.
+// mma.m16n8k16).
 template <class T>
 __device__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 
@@ -52,19 +52,9 @@ __device__ __forceinline__ void mma<bf16>(float (&c)[4], const uint32_t (&a)[4],
 
 template <>
 __device__ __forceinline__ void mma<f16>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  if constexpr (kCompiledArchitecture >= 80) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    const uint32_t b[2] = {b0, b1};
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
-                   : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                   : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
-    }
-  }
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Copies 16 bytes to shared memory, or zeros if not `valid`.

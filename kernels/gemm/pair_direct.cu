@@ -87,6 +87,22 @@ class DirectRows {
   int first_[2 * RowTiles];
 };
 
+// mma() for T. Compute capability 7.5 has no bf16, and takes half of K an instruction (PTX ISA, mma.m16n8k8).
+template <class T>
+__device__ __forceinline__ void direct_mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if constexpr (kCompiledArchitecture >= 80) {
+    mma<T>(c, a, b0, b1);
+  } else {
+    const uint32_t b[2] = {b0, b1};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
+                   : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                   : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
+    }
+  }
+}
+
 // Multiplies a block by the lane's x of that block, rows of which lie at x[c].
 template <class T, int RowTiles, int ColTiles>
 __device__ __forceinline__ void direct_multiply(const uint8_t* table, uint32_t lane4, const DirectBlock<RowTiles>& w,
@@ -117,7 +133,7 @@ __device__ __forceinline__ void direct_multiply(const uint8_t* table, uint32_t l
     for (int tile = 0; tile < RowTiles; ++tile) {
       float dots[4] = {};
 #pragma unroll
-      for (int step = 0; step < 4; ++step) mma<T>(dots, a[tile][step], b[2 * step], b[2 * step + 1]);
+      for (int step = 0; step < 4; ++step) direct_mma<T>(dots, a[tile][step], b[2 * step], b[2 * step + 1]);
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[tile][c][e] = fmaf(dots[e], w.scales[tile][e / 2], sums[tile][c][e]);
     }
