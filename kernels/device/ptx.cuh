@@ -119,6 +119,13 @@ __device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, valu
 // wherever it is used, as it likes to: that takes some ten cycles.
 __device__ __forceinline__ uint32_t keep(uint32_t value) { return __shfl_sync(~0u, value, threadIdx.x % 32); }
 
+// The same value, of which the compiler does not know that it is the same: what follows from it is worked out here, and
+// not far ahead, where it would take registers.
+__device__ __forceinline__ int anew(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 // A barrier in shared memory that copies arrive at. Shared addresses are 32-bit, as shared_address() gives them.
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));

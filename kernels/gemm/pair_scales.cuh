@@ -130,14 +130,8 @@ class PackedScales {
     }
   }
   template <class Format>
-  __device__ void store(Format format, const Weight& weight, uint32_t map, float offset, uint32_t to) const {
+  __device__ void store(Format, const Weight& weight, uint32_t map, float offset, uint32_t to) const {
     uint32_t scales[4];
-    decode(format, weight, map, offset, scales);
-    store_shared_quad(to, make_uint4(scales[0], scales[1], scales[2], scales[3]));
-  }
-  // Their bits, in fp32.
-  template <class Format>
-  __device__ void decode(Format, const Weight& weight, uint32_t map, float offset, uint32_t (&scales)[4]) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       float scale;
@@ -150,50 +144,13 @@ class PackedScales {
       }
       scales[i] = i < inside_ ? float_to_bits(scale) : 0;
     }
+    store_shared_quad(to, make_uint4(scales[0], scales[1], scales[2], scales[3]));
   }
 
- protected:
+ private:
   uint32_t words_[4] = {};
   float level2_[4] = {};
   int inside_ = 0;
-};
-
-// absmax of any dtype, for a consumer that keeps those of a row in registers.
-class RowScales : public PackedScales {
- public:
-  __device__ void read(bool quads, const Weight& weight, int block, int inside) {
-    const Absmax& absmax = weight.absmax;
-    if (absmax.dtype != Dtype::f32) {
-      dispatch(quads, weight, [&](auto format) { PackedScales::read(format, weight, block, inside); });
-      return;
-    }
-    inside_ = inside;
-    if (quads) {
-      if (inside <= 0) return;
-      const uint4 quad = __ldg(static_cast<const uint4*>(absmax.values) + block / 4u);
-      words_[0] = quad.x;
-      words_[1] = quad.y;
-      words_[2] = quad.z;
-      words_[3] = quad.w;
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (i < inside) words_[i] = __ldg(static_cast<const uint32_t*>(absmax.values) + scale_of(weight, block + i));
-      }
-    }
-  }
-  // The map and offset are those of nested scales.
-  __device__ void decode(bool quads, const Weight& weight, uint32_t map, float offset, float (&scales)[4]) const {
-    uint32_t bits[4];
-    if (weight.absmax.dtype != Dtype::f32) {
-      dispatch(quads, weight, [&](auto format) { PackedScales::decode(format, weight, map, offset, bits); });
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) bits[i] = i < inside_ ? words_[i] : 0;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) scales[i] = bits_to_float(bits[i]);
-  }
 };
 
 }  // namespace nf4

@@ -1,5 +1,5 @@
-// Weights as unpacking gives them, nearly: a pair of codebook values from a table in f16, multiplied by the scale of their
-// block in fp32, and rounded once.
+// Weights as unpacking gives them, nearly: a pair of codebook values from a table in f16, multiplied by the scale of
+// their block in fp32, and rounded once.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,22 +1,23 @@
-// gemm.scaled_mma: the fused product for many rows of x, 64 or 128 in one pass over W, on the tensor cores, by the means
-// of compute capability 8.0. Weights are decoded by the pair table and scaled in registers, x streams through shared
-// memory.
+// gemm.scaled_mma: the fused product for many rows of x, 64 or 128 in one pass over W, on the tensor cores, by the
+// means of compute capability 8.0. Weights are decoded by the pair table and scaled in registers, x streams through
+// shared memory.
 //
 // Product. W is the A operand of mma.m16n8k16 in its native layout, x is B with K permuted alike inside a block of 64:
 // lane (g, t) needs elements 16t to 16t + 15 of a row of W in a block, and of row g of 8 rows of x. A pair of codebook
 // values comes from the table in f16, is multiplied by its block's absmax in fp32, and rounded once to x's type. So all
-// products of a row add up in one set of accumulators. A warp has 32 rows of W by all rows of x, and goes through a block
-// in two halves, 8 elements of each lane: while it multiplies one, it decodes the next.
+// products of a row add up in one set of accumulators. A warp has 32 rows of W by all rows of x, and goes through a
+// block in two halves, 8 elements of each lane: while it multiplies one, it decodes the next.
 //
-// Work. A tile is 32 rows of W for each of `groups` warps, by so many rows of x as are multiplied at a time. A step is a
-// stage of a tile, 256 columns, the last of a row perhaps fewer. CTAs have steps alike, or whole tiles; a tile that
+// Work. A tile is 32 rows of W for each of `groups` warps, by so many rows of x as are multiplied at a time. A step is
+// a stage of a tile, 256 columns, the last of a row perhaps fewer. CTAs have steps alike, or whole tiles; a tile that
 // several have a part of is added up by whoever comes last, in order, from the workspace (see pair_multistage.cuh).
 //
 // What streams. Codes and scales are for one warp alone, so it reads its own from global memory: codes a block ahead, 8
 // bytes of a row a lane; scales a stage ahead, those of a row a lane, which hands them to the others of its four. x is
 // for all warps, and comes by cp.async through a ring of blocks, which the warps fill in turn.
 //
-// Rows of W. Row 4g + e of a warp's is row g of the e-th 8 rows of its operands A: so a lane writes 4 rows of y together.
+// Rows of W. Row 4g + e of a warp's is row g of the e-th 8 rows of its operands A: so a lane writes 4 rows of y
+// together.
 //
 //     in shared memory   lines (128 bytes)            16-byte pieces
 //     x                  a row of x, 64 columns       piece c of row r at place c ^ (r % 8)
@@ -37,8 +38,8 @@
 #include "format/number.hpp"
 #include "gemm/group.hpp"
 #include "gemm/pair_multistage.cuh"
-#include "gemm/pair_scales.cuh"
 #include "gemm/pair_table.cuh"
+#include "gemm/row_scales.cuh"
 #include "gemm/scale_pair.cuh"
 #include "gemm/scaled_mma_layout.hpp"
 
@@ -58,12 +59,12 @@ struct ScaledMmaTiles {
     int count;
   };
   __device__ Rows rows(int tile) const {
-    const int row_tile = tile / plan.col_tiles;
+    const int row_tile = tile / anew(plan.col_tiles);
     const int product = group.tiles.product(row_tile);
     const int first = group.tiles.in_product(row_tile, product) * plan.rows;
     return {product, first, static_cast<int>(min(int64_t{plan.rows}, group.products[product].weight.rows - first))};
   }
-  __device__ int col(int tile, int cols) const { return tile % plan.col_tiles * cols; }
+  __device__ int col(int tile, int cols) const { return tile % anew(plan.col_tiles) * cols; }
 };
 
 // The blocks that a CTA has of a tile, from `begin` on; none of those after its last tile.
@@ -86,18 +87,13 @@ template <class T, class Sizes>
 class ScaledMmaX {
  public:
   __device__ ScaledMmaX(const MultistageShare& share, const ScaledMmaTiles& tiles, const MultistageX<T>& x)
-      : share_(share), tiles_(tiles), x_(x), tile_(share.first_step().tile), next_(share.group) {
-    const ScaledMmaBlocks blocks(share, tile_);
-    end_ = blocks.end;
-    block_ = blocks.begin;
-    place_.parity = 1;
-    go_on(share.group);
-    while (next_ < ahead()) bring();
+      : share_(share), tiles_(tiles), x_(x), next_(share.group), until_(share.group - ahead()) {
+    while (until_ < 0) bring();
   }
 
-  // Before block `i` of the CTA's is multiplied.
-  __device__ __forceinline__ void before(int i) {
-    if (next_ <= i + ahead()) bring();
+  // Before a block is multiplied.
+  __device__ __forceinline__ void next() {
+    if (until_-- == 0) bring();
   }
 
  private:
@@ -105,43 +101,41 @@ class ScaledMmaX {
   // warp, and one by the slowest.
   __device__ int ahead() const { return max(share_.plan.x_ring - 2, 1); }
 
+  // All but two numbers are worked out anew: a warp's turn is rare, and registers are few.
   __device__ void bring() {
-    const int line = share_.lane / kMultistagePieces;
-    const int col = tiles_.col(tile_, Sizes::kCols);
-    const int64_t pitch = x_.ld * static_cast<int>(sizeof(T));
-    const auto* const from = reinterpret_cast<const uint8_t*>(x_.values) + (col + line) * pitch +
-                             int64_t{block_} * kPairBlockXBytes + share_.lane % kMultistagePieces * 16;
-    barrier_wait(share_.xs().empty(place_.slot), place_.parity);
-    multistage_copy<2 * Sizes::kColTiles>(
-        share_.base + multistage_place(share_.lane) + share_.plan.x.at(place_.slot), from, kMultistageCopyRows * pitch,
-        x_.rows - col - line);
-    barrier_arrive_copies(share_.xs().full(place_.slot));
-    next_ += share_.plan.groups;
-    go_on(share_.plan.groups);
-  }
-  // Goes on by so many blocks.
-  __device__ void go_on(int by) {
-    place_.advance(share_.plan.x_ring, by);
-    block_ += by;
-    while (block_ >= end_) {
-      const ScaledMmaBlocks blocks(share_, ++tile_);
-      if (blocks.count() <= 0) {
-        next_ = INT_MAX / 2;
+    const ScaledMmaPlan& plan = tiles_.plan;
+    int tile = anew(share_.first) / plan.stages, block = next_;
+    ScaledMmaBlocks blocks(share_, tile);
+    if (block >= blocks.count()) {  // of the tiles after the first all blocks are the CTA's, but for the last one's
+      block -= blocks.count();
+      const int row = anew(plan.blocks);
+      tile += 1 + block / row;
+      block %= row;
+      blocks = ScaledMmaBlocks(share_, tile);
+      if (block >= blocks.count()) {
+        until_ = INT_MAX;
         return;
       }
-      block_ += blocks.begin - end_;
-      end_ = blocks.end;
     }
+    const int lane = anew(share_.lane), line = lane / kMultistagePieces;
+    const int col = tiles_.col(tile, Sizes::kCols);
+    const int64_t pitch = x_.ld * static_cast<int>(sizeof(T));
+    const auto* const from = reinterpret_cast<const uint8_t*>(x_.values) + (col + line) * pitch +
+                             int64_t{blocks.begin + block} * kPairBlockXBytes + lane % kMultistagePieces * 16;
+    const int ring = anew(plan.x_ring), slot = next_ % ring;
+    barrier_wait(share_.xs().empty(slot), (next_ / ring & 1) ^ 1);
+    multistage_copy<2 * Sizes::kColTiles>(share_.base + multistage_place(lane) + plan.x.at(slot), from,
+                                          kMultistageCopyRows * pitch, x_.rows - col - line);
+    barrier_arrive_copies(share_.xs().full(slot));
+    next_ += plan.groups;
+    until_ += plan.groups;
   }
 
   const MultistageShare& share_;
   const ScaledMmaTiles& tiles_;
   const MultistageX<T>& x_;
-  int tile_;
-  int next_;  // block of the CTA's, that this warp brings
-  int block_;  // of the tile, the same
-  int end_;
-  RingPlace place_;
+  int next_;   // block of the CTA's, that this warp brings
+  int until_;  // blocks are multiplied before
 };
 
 // Reads the codes of a warp, block after block of all that the CTA has.
@@ -155,9 +149,9 @@ class ScaledMmaCodes {
     if (left_ == 0) enter();
 #pragma unroll
     for (int e = 0; e < kScaledMmaEighths; ++e) {
-      codes[e] = stream_global_pair(rows_[e]);
-      rows_[e] += kPairBlockBytes;
+      codes[e] = stream_global_pair(e == 0 ? row_ : row_ + further_[e - 1]);
     }
+    row_ += kPairBlockBytes;
     --left_;
   }
 
@@ -167,25 +161,25 @@ class ScaledMmaCodes {
     left_ = blocks.count();
     if (left_ <= 0) {
       left_ = 1;
-#pragma unroll
-      for (int e = 0; e < kScaledMmaEighths; ++e) rows_[e] -= kPairBlockBytes;
+      row_ -= kPairBlockBytes;
       return;
     }
     const ScaledMmaTiles::Rows rows = tiles_.rows(++tile_);
     const Weight& weight = tiles_.group.products[rows.product].weight;
-    const int row = share_.group * kMultistageWarpRows + share_.lane / 4 * kScaledMmaEighths;
+    const int row_bytes = static_cast<int>(weight.cols / 2);
+    const int lane = anew(share_.lane);
+    const int row = min(anew(share_.group) * kMultistageWarpRows + lane / 4 * kScaledMmaEighths, rows.count - 1);
+    row_ = weight.codes + (int64_t{rows.first} + row) * row_bytes + blocks.begin * kPairBlockBytes + lane % 4 * 8;
 #pragma unroll
-    for (int e = 0; e < kScaledMmaEighths; ++e) {
-      rows_[e] = weight.codes + (int64_t{rows.first} + min(row + e, rows.count - 1)) * (weight.cols / 2) +
-                 blocks.begin * kPairBlockBytes + share_.lane % 4 * 8;
-    }
+    for (int e = 1; e < kScaledMmaEighths; ++e) further_[e - 1] = min(e, rows.count - 1 - row) * row_bytes;
   }
 
   const MultistageShare& share_;
   const ScaledMmaTiles& tiles_;
   int tile_;
-  int left_;  // blocks of the tile
-  const uint8_t* rows_[kScaledMmaEighths];
+  int left_;                                 // blocks of the tile
+  const uint8_t* row_;                       // the lane's 8 bytes in the first of its rows,
+  uint32_t further_[kScaledMmaEighths - 1];  // and so many bytes further on in the others
 };
 
 // Reads the scales of a warp's rows, block after block of all that the CTA has, and brings codes to the L2 cache.
@@ -208,25 +202,33 @@ class ScaledMmaScales {
   }
 
  private:
-  // Reads the lane's row's of the next stage, and begins to bring its codes.
+  // Calls f(weight, product, row, block, inside) for the lane's row of the next stage: block is the stage's first,
+  // counted from the beginning of W, and the row has so many from there on.
+  template <class F>
+  __device__ __forceinline__ void with_row(const F& f) {
+    const ScaledMmaTiles::Rows rows = tiles_.rows(at_.tile);
+    const int row = rows.first + min(anew(share_.group) * kMultistageWarpRows + anew(share_.lane), rows.count - 1);
+    const int block = at_.stage * kMultistageBlocks;
+    f(tiles_.group.products[rows.product].weight, rows.product, row, row * share_.plan.blocks + block,
+      share_.plan.blocks - block);
+  }
+  // Reads the scales of the next stage, and begins to bring its codes.
   __device__ __forceinline__ void read_stage() {
     if (steps_ == 0) return;
-    const ScaledMmaTiles::Rows rows = tiles_.rows(at_.tile);
-    const Weight& weight = tiles_.group.products[rows.product].weight;
-    const int row = rows.first + min(share_.group * kMultistageWarpRows + share_.lane, rows.count - 1);
-    prefetch_l2(weight.codes + row * (weight.cols / 2) + at_.stage * kPairBoxBytes);
-    const int block = at_.stage * kMultistageBlocks;
-    if (weight.absmax.dtype == Dtype::u8) offset_ = __ldg(weight.absmax.offset);
-    ahead_.read(share_.plan.quads, weight, row * share_.plan.blocks + block, share_.plan.blocks - block);
+    with_row([&](const Weight& weight, int, int row, int block, int inside) {
+      prefetch_l2(weight.codes + row * (weight.cols / 2) + at_.stage * kPairBoxBytes);
+      ahead_.read(share_.plan.quads, weight, block, inside);
+    });
   }
   __device__ __forceinline__ void next_stage() {
     left_ = kMultistageBlocks;
     if (steps_ == 0) return;
-    const int product = tiles_.rows(at_.tile).product;
-    ahead_.decode(share_.plan.quads, tiles_.group.products[product].weight, share_.map(product), offset_, of_row_);
+    with_row([&](const Weight& weight, int product, int, int block, int inside) {
+      ahead_.decode(share_.plan.quads, weight, block, inside, share_.map(product), of_row_);
+      left_ = min(kMultistageBlocks, inside);
+    });
 #pragma unroll
     for (int i = 0; i < kMultistageBlocks; ++i) of_row_[i] *= 1.0f / kScaledTableFactor;
-    left_ = min(kMultistageBlocks, share_.plan.blocks - at_.stage * kMultistageBlocks);
     at_.advance(share_.plan.stages);
     --steps_;
     read_stage();
@@ -238,7 +240,6 @@ class ScaledMmaScales {
   int steps_;          // from there on
   int left_;           // blocks of the stage under way
   RowScales ahead_;
-  float offset_ = 0.0f;
   float of_row_[kMultistageBlocks];  // of the blocks to come, for row `lane` of the warp's
 };
 
@@ -253,8 +254,7 @@ __device__ __forceinline__ void scaled_mma_decode(const uint8_t* table, uint32_t
                                                   ScaledMmaOperand& a) {
   const int tile = i / 8, step = i / 4 % 2, r = i % 4;
   const int eighth = 2 * tile + r % 2;
-  a[tile][step][r] =
-      scale_pair<T>(PairTable::look_up(table, words[eighth], lane4, 2 * step + r / 2), scales[eighth]);
+  a[tile][step][r] = scale_pair<T>(PairTable::look_up(table, words[eighth], lane4, 2 * step + r / 2), scales[eighth]);
 }
 
 // Multiplies half a block by x at `x`, the lane's address in the block of x, and decodes what comes next meanwhile.
@@ -264,9 +264,12 @@ __device__ __forceinline__ void scaled_mma_multiply(const ScaledMmaOperand& a, u
                                                     uint32_t lane4, const uint32_t (&words)[kScaledMmaEighths],
                                                     const float (&scales)[kScaledMmaEighths], ScaledMmaOperand& next) {
   constexpr int kElements = 8 * kMultistageRowTiles;
+  uint4 quads[2];
+  quads[0] = load_shared_quad(x);
 #pragma unroll
   for (int c = 0; c < ColTiles; ++c) {
-    const uint4 quad = load_shared_quad(x + c * (8 * kMultistageLineBytes));
+    if (c + 1 < ColTiles) quads[(c + 1) % 2] = load_shared_quad(x + (c + 1) * (8 * kMultistageLineBytes));
+    const uint4 quad = quads[c % 2];
     const uint32_t b[4] = {quad.x, quad.y, quad.z, quad.w};
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
@@ -336,46 +339,51 @@ __device__ __forceinline__ void scaled_mma_multiply_all(const MultistageShare& s
   ScaledMmaX<T, ScaledMmaSizes<ColTiles>> xs(share, tiles, of_x);
   ScaledMmaCodes codes(share, tiles);
   ScaledMmaScales scales(share, tiles);
-  uint2 ahead[kScaledMmaEighths];  // of the block after the one that is decoded
-  uint32_t words[kScaledMmaEighths], second[kScaledMmaEighths];
+  uint2 word[kScaledMmaEighths];  // of the block that comes next, then of the one that is decoded
+  uint32_t first[kScaledMmaEighths], second[kScaledMmaEighths];
   float scale[kScaledMmaEighths];
   const auto next_block = [&] {
 #pragma unroll
     for (int e = 0; e < kScaledMmaEighths; ++e) {
-      words[e] = ahead[e].x;
-      second[e] = ahead[e].y;
+      first[e] = word[e].x;
+      second[e] = word[e].y;
     }
-    codes.read(ahead);
     scales.read(scale);
   };
   ScaledMmaOperand a, b;  // of the first and the second half of a block
-  codes.read(ahead);
+  codes.read(word);
   next_block();
 #pragma unroll
-  for (int i = 0; i < 8 * kMultistageRowTiles; ++i) scaled_mma_decode<T>(table, lane4, words, scale, i, a);
+  for (int i = 0; i < 8 * kMultistageRowTiles; ++i) scaled_mma_decode<T>(table, lane4, first, scale, i, a);
+  codes.read(word);
 
   MultistageSums<ColTiles> sums = {};
   RingPlace place;
-  int i = 0;  // block of the CTA's
 #pragma unroll 1
   for (int tile = share.first_step().tile;; ++tile) {
-    const ScaledMmaBlocks blocks(share, tile);
-    if (blocks.count() <= 0) break;
+    int left = ScaledMmaBlocks(share, tile).count();
+    if (left <= 0) break;
 #pragma unroll 1
-    for (int left = blocks.count(); left > 0; --left) {
-      xs.before(i++);
+    for (; left > 0; --left) {
+      xs.next();
       const uint32_t full = share.xs().full(place.slot);
       const uint32_t x = x_offset + plan.x.at(place.slot);
       barrier_wait(full, place.parity);
       scaled_mma_multiply<T, ColTiles>(a, x, sums, table, lane4, second, scale, b);
       next_block();
-      scaled_mma_multiply<T, ColTiles>(b, x ^ 16, sums, table, lane4, words, scale, a);
+      scaled_mma_multiply<T, ColTiles>(b, x ^ 16, sums, table, lane4, first, scale, a);
       barrier_arrive_warp(full + kEmptyBarrier, lane);
+      codes.read(word);
       multistage_advance(place, plan.x_ring, 1);
     }
-    if (blocks.count() == plan.blocks ||
-        multistage_meet<ColTiles>(share, tile, tile * plan.stages + blocks.begin / kMultistageBlocks, sums))
-      scaled_mma_write<T, ColTiles>(share, tiles, tile, of_x.rows, sums);
+    MultistageShare own = share;
+    own.lane = anew(share.lane);
+    own.group = anew(share.group);
+    own.cta = anew(share.cta);
+    const int begin = max(tile * plan.stages, own.first);
+    const int end = min((tile + 1) * plan.stages, own.first + own.steps);
+    if (end - begin == plan.stages || multistage_meet<ColTiles>(own, tile, begin, sums))
+      scaled_mma_write<T, ColTiles>(own, tiles, tile, of_x.rows, sums);
     each_fragment<ColTiles>(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });
   }
 }
