@@ -98,9 +98,9 @@ bool lay_out_scaled_mma(std::span<const int64_t> rows, int64_t k, int64_t& m, in
     if (--plan.x_ring < kScaledMmaLeastRing) return false;
   }
 
+  constexpr int64_t kMost = int64_t{1} << 30;  // steps of a launch, and rows of x, which a kernel counts as int
   const int64_t row_tiles = std::max<int64_t>(1, count_tiles(rows, plan.rows));
-  const int64_t most =
-      std::max<int64_t>(1, (int64_t{1} << 30) / (row_tiles * plan.stages));  // steps are counted as int
+  const int64_t most = std::min(kMost / (row_tiles * plan.stages), kMost / Sizes::kCols);
   m = std::min(m, most * Sizes::kCols);
   plan.col_tiles = static_cast<int>(std::max<int64_t>(1, ceil_div(m, Sizes::kCols)));
   plan.unit = config.split == MultistageSplit::even ? 1 : plan.stages;
