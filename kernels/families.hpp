@@ -19,6 +19,7 @@ std::span<const Variant> gemm_pair_stream_variants();
 std::span<const Variant> gemm_pair_multistage_variants();
 std::span<const Variant> gemm_pair_wgmma_variants();
 std::span<const Variant> gemm_scaled_wgmma_variants();
+std::span<const Variant> gemm_scaled_mma_variants();
 std::span<const Variant> gemm_fma_variants();
 std::span<const Variant> gemv_lut_variants();
 std::span<const Variant> gemm_tiled_variants();

@@ -31,6 +31,7 @@ constexpr Family kFamilies[] = {
     gemm_pair_multistage_variants,
     gemm_pair_wgmma_variants,
     gemm_scaled_wgmma_variants,
+    gemm_scaled_mma_variants,
     gemm_fma_variants,
     gemv_lut_variants,
     gemm_tiled_variants,

@@ -85,6 +85,13 @@ __device__ __forceinline__ uint4 load_global_quad(const void* global) {
   return v;
 }
 
+// 8 bytes of global memory that nobody writes, for one warp alone: their line comes to the L2 cache, and not to L1.
+__device__ __forceinline__ uint2 stream_global_pair(const void* global) {
+  uint2 v;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(global));
+  return v;
+}
+
 // Brings the line of `global` to the L2 cache.
 __device__ __forceinline__ void prefetch_l2(const void* global) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
@@ -111,6 +118,13 @@ __device__ __forceinline__ int uniform(int value) { return __shfl_sync(~0u, valu
 // A value that the compiler keeps in a register, and does not work out anew from special registers and parameters
 // wherever it is used, as it likes to: that takes some ten cycles.
 __device__ __forceinline__ uint32_t keep(uint32_t value) { return __shfl_sync(~0u, value, threadIdx.x % 32); }
+
+// The same value, of which the compiler does not know that it is the same: what follows from it is worked out here, and
+// not far ahead, where it would take registers.
+__device__ __forceinline__ int anew(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
 
 // A barrier in shared memory that copies arrive at. Shared addresses are 32-bit, as shared_address() gives them.
 __device__ __forceinline__ uint32_t shared_address(const void* p) {

@@ -23,6 +23,10 @@ inline constexpr float kCodebookFactor<bf16> = 0.55859375f;
 template <class T>
 inline constexpr float kCodebookInverse = 1.0f / kCodebookFactor<T>;
 
+// The same where the table's values are scaled before they are multiplied (scale_pair.cuh), in f16 whatever T is: above
+// 1, lest absmax overflow when divided by it.
+inline constexpr float kScaledTableFactor = 2 * kCodebookFactor<f16>;
+
 struct PairCodebook {
   uint16_t values[16];
 };

@@ -2,27 +2,16 @@
 #include "gemm/pair_multistage.cuh"
 
 #include <algorithm>
-#include <atomic>
 #include <iterator>
-#include <random>
 
 #include "device/launch.cuh"
 #include "dispatch.hpp"
 #include "families.hpp"
+#include "gemm/launch_number.hpp"
 #include "gemm/limits.hpp"
 
 namespace nf4 {
 namespace {
-
-// A number that no other launch has, of 48 bits: counted from a random one on, since what the workspace holds before is
-// not known, nor who wrote it.
-uint64_t launch_number() {
-  static std::atomic<uint64_t> next = [] {
-    std::random_device random;
-    return uint64_t{random()} << 32 | random();
-  }();
-  return next.fetch_add(1, std::memory_order_relaxed) << 16 >> 16;
-}
 
 template <class T, class Sizes, class Scales>
 int launch_multistage(std::span<const GemmArgs> group, int64_t m0, int m, const Device& device, MultistagePlan& plan,

@@ -38,6 +38,11 @@ struct PairTable : PairTableSizes {
     return *reinterpret_cast<const uint32_t*>(table + __byte_perm(codes, lane4, 0x5504 | Byte << 4));
   }
 
+  // The same for a byte that is a number once loops are unrolled.
+  static __device__ __forceinline__ uint32_t look_up(const uint8_t* table, uint32_t codes, uint32_t lane4, int byte) {
+    return *reinterpret_cast<const uint32_t*>(table + __byte_perm(codes, lane4, 0x5504 | byte << 4));
+  }
+
   // look_up() of a lane without an addition, where the compiler would make one: the bits of the table's address above
   // the lowest 16 are those of the permute's other operand, and the rest is a constant.
   struct Lane {

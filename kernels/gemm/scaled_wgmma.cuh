@@ -47,6 +47,7 @@
 #include "format/number.hpp"
 #include "gemm/named_barriers.hpp"
 #include "gemm/pair_table.cuh"
+#include "gemm/scale_pair.cuh"
 #include "gemm/scaled_wgmma_layout.hpp"
 #include "gemm/sum_tile.cuh"
 
@@ -169,22 +170,6 @@ __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& sh
     read();
     place.advance(plan.ring);
   }
-}
-
-// Two codebook values in f16, scaled and rounded to T.
-template <class T>
-__device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float scale);
-template <>
-__device__ __forceinline__ uint32_t scale_pair<bf16>(uint32_t pair, float scale) {
-  const float2 values = __half22float2(reinterpret_cast<const __half2&>(pair));
-  const __nv_bfloat162 scaled = __floats2bfloat162_rn(values.x * scale, values.y * scale);
-  return reinterpret_cast<const uint32_t&>(scaled);
-}
-template <>
-__device__ __forceinline__ uint32_t scale_pair<f16>(uint32_t pair, float scale) {
-  const float2 values = __half22float2(reinterpret_cast<const __half2&>(pair));
-  const __half2 scaled = __floats2half2_rn(values.x * scale, values.y * scale);
-  return reinterpret_cast<const uint32_t&>(scaled);
 }
 
 // A thread's sums, in the order of store_sums().

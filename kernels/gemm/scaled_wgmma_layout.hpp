@@ -22,7 +22,6 @@
 namespace nf4 {
 
 constexpr int kScaledArchitecture = 90;
-constexpr float kScaledTableFactor = 2 * kCodebookFactor<f16>;  // above 1, lest absmax overflow when divided by it
 constexpr int kScaledMostRing = 8;
 constexpr int kScaledScaleWarps = kWarpgroupWarps - 1;  // producers of scales; the first warp copies
 constexpr int kScaledHoleRows = kWarpSize;              // whose scales fill a hole of the pair table

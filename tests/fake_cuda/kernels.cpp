@@ -21,6 +21,7 @@
 #include "kernels/gemm/pair_multistage_layout.hpp"
 #include "kernels/gemm/pair_stream_layout.hpp"
 #include "kernels/gemm/pair_wgmma_layout.hpp"
+#include "kernels/gemm/scaled_mma_layout.hpp"
 #include "kernels/gemm/scaled_wgmma_layout.hpp"
 
 namespace nf4test {
@@ -431,11 +432,12 @@ Check read_pair_stream(const Launch& launch, const Name& kernel, const void* con
   };
 }
 
-// What gemm_pair_multistage puts into the workspace, [counters | parts], lies within what the call gives for one pass.
-std::string wrong_with_workspace(const nf4::MultistagePlan& plan, const nf4::MultistageConfig& config, int cols,
+// What a launch with even division puts into the workspace, [counters | parts], lies within what the call gives for one
+// pass of `cols` rows of x.
+std::string wrong_with_workspace(const nf4::MultistagePlan& plan, nf4::MultistageSplit split, int cols,
                                  const Expected& call) {
   const auto* const workspace = static_cast<const uint8_t*>(call.products.front().workspace);
-  const bool even = config.split == nf4::MultistageSplit::even;
+  const bool even = split == nf4::MultistageSplit::even;
   if (!even) return plan.counters == nullptr && plan.parts == nullptr ? "" : "a workspace where none is used";
   const auto* const counters = reinterpret_cast<const uint8_t*>(plan.counters);
   const auto* const parts = reinterpret_cast<const uint8_t*>(plan.parts);
@@ -483,7 +485,46 @@ Check read_pair_multistage(const Launch& launch, const Name& kernel, const void*
                      with_one_of<1, 2, 4>(kernel.number(1), wrong_with_layout),
                      static_cast<int>(launch.shared_memory) == plan.shared_bytes ? "" : "shared memory",
                      group.count == static_cast<int>(rows.size()) ? "" : "products",
-                     wrong_with_workspace(plan, config, cols, call), wrong_with_codebook(plan.codebook, first.dtype),
+                     wrong_with_workspace(plan, config.split, cols, call),
+                     wrong_with_codebook(plan.codebook, first.dtype), wrong_with_gemm(found, launch, call)});
+  };
+}
+
+// gemm_scaled_mma<T, ColTiles>({x, ldx, m}, group, plan)
+Check read_scaled_mma(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  struct X {  // as the kernel has it, of any type
+    const void* values;
+    int64_t ld;
+    int rows;
+  };
+  const auto x = argument<X>(arguments, 0);
+  const auto group = argument<nf4::Group<nf4::kMostProducts>>(arguments, 1);
+  const auto plan = argument<nf4::ScaledMmaPlan>(arguments, 2);
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const nf4::ScaledMmaConfig& config = nf4::kScaledMmaConfigs[call.config];
+    GemmLaunch found{products_of(group), x.rows, first.m, first.m, 0};
+    found.x = x.values;
+    found.ldx = x.ld;
+    found.grid = plan.shares.count;
+    found.block = plan.threads;
+    found.quads = plan.quads;
+    const std::vector<int64_t> rows = rows_of(call.products);
+    for (int tile = 0; tile < nf4::count_tiles(rows, plan.rows) * plan.col_tiles; ++tile) {
+      const int row_tile = tile / plan.col_tiles, product = group.tiles.product(row_tile);
+      found.tiles.push_back({product, int64_t{group.tiles.in_product(row_tile, product)} * plan.rows, plan.rows,
+                             int64_t{tile % plan.col_tiles} * config.cols, config.cols});
+    }
+    const int maps = first.weight.absmax.dtype == Dtype::u8 ? static_cast<int>(rows.size()) : 0;
+    const std::string wrong_with_layout = nf4::with_scaled_mma_sizes(config, [&](auto sizes) {
+      return wrong_with<decltype(sizes)>(plan, config, call.device, rows, first.weight.cols, x.rows, maps);
+    });
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), std::to_string(config.cols / 8)}),
+                     wrong_with_layout,
+                     static_cast<int>(launch.shared_memory) == plan.shared_bytes ? "" : "shared memory",
+                     group.count == static_cast<int>(rows.size()) ? "" : "products",
+                     wrong_with_workspace(plan, config.split, config.cols, call),
+                     same(plan.codebook, nf4::pair_codebook<nf4::f16>(nf4::kScaledTableFactor)) ? "" : "codebook",
                      wrong_with_gemm(found, launch, call)});
   };
 }
@@ -982,6 +1023,7 @@ constexpr struct {
     {"gemm_pair_multistage", read_pair_multistage},
     {"gemm_pair_stream", read_pair_stream},
     {"gemm_pair_wgmma", read_pair_wgmma},
+    {"gemm_scaled_mma", read_scaled_mma},
     {"gemm_scaled_wgmma", read_scaled_wgmma},
     {"gemm_fma", read_fma},
     {"gemm_tiled", read_tiled},
