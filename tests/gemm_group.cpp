@@ -165,7 +165,7 @@ void check_selected(const Backend& backend) {
         for_each_variant(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t& info) {
           widest = std::max(widest, nf4ref::accuracy_g(info.accuracy, dtype, group.k));
         });
-        run.check(widest);
+        if (widest > 0) run.check(widest);  // else NF4_TEST_VARIANT names no product
       }
     }
   }

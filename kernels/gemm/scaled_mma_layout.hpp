@@ -46,10 +46,10 @@ struct ScaledMmaConfig {
 };
 
 constexpr ScaledMmaConfig kScaledMmaConfigs[] = {
-    {256, 128, MultistageSplit::tiles}, {256, 128, MultistageSplit::even}, {128, 128, MultistageSplit::tiles},
-    {128, 128, MultistageSplit::even},  {384, 64, MultistageSplit::tiles}, {384, 64, MultistageSplit::even},
-    {256, 64, MultistageSplit::tiles},  {256, 64, MultistageSplit::even},  {128, 64, MultistageSplit::tiles},
-    {128, 64, MultistageSplit::even},
+    {256, 128, MultistageSplit::tiles},
+    {256, 128, MultistageSplit::even},
+    {384, 64, MultistageSplit::even},
+    {256, 64, MultistageSplit::even},
 };
 
 // Calls f(sizes) for the config's columns.

@@ -14,7 +14,8 @@ _MEASURED = frozenset({90})  # compute capabilities on which libnf4 was measured
 
 # On all others: the rows of x up to which a variant is faster than they, by budget, and by what an H200 does that runs
 # as 8.6 (docs/lab/2026-11-29-pair-multistage.md). A variant that is not here is slower somewhere, or nobody knows.
-_ROWS = {"gemm.fma": 4, "gemm.pair_direct": 32, "gemm.pair": 16, "gemm.pair_tma": 16, "gemm.pair_multistage": 32}
+_ROWS = {"gemm.fma": 4, "gemm.pair_direct": 32, "gemm.pair": 16, "gemm.pair_tma": 16, "gemm.pair_multistage": 32,
+         "gemm.scaled_mma": 1024}  # fmt: skip
 
 # The same of experts: slots an expert, in the mean, for which a variant reads W once, where others unpack all of it.
 _SLOTS = {"gemm_experts.pair": 32}
