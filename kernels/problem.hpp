@@ -22,9 +22,10 @@ enum class Op : int32_t {  // nf4_op_t
   pack_absmax = 3,
   unpack_absmax = 4,
   gemm_experts = 5,
-  sort_experts = 6
+  sort_experts = 6,
+  gemm_transposed = 7
 };
-inline constexpr int kOps = 7;
+inline constexpr int kOps = 8;
 
 struct Device {
   int ordinal;             // CUDA ordinal, -1 for the host
@@ -92,6 +93,19 @@ struct GemmArgs {
   Dtype dtype;
   Weight weight;
   const void* bias;  // [weight.rows] of dtype, or null
+  void* workspace;
+};
+
+// y [m, weight.cols] = x [m, weight.rows] W.
+struct GemmTransposedArgs {
+  static constexpr Op kOp = Op::gemm_transposed;
+  void* y;  // [m, weight.cols] of dtype
+  int64_t ldy;
+  const void* x;  // [m, weight.rows] of dtype
+  int64_t ldx;
+  int64_t m;
+  Dtype dtype;
+  Weight weight;
   void* workspace;
 };
 

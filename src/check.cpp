@@ -184,7 +184,8 @@ void check_matrix_problem(const nf4_problem_t& posed, Problem& checked) {
   checked.n = posed.n;
   checked.k = posed.k;
   checked.m = 1;
-  if (checked.op == Op::gemm || checked.op == Op::gemm_experts) check_rows(posed, checked);
+  if (checked.op == Op::gemm || checked.op == Op::gemm_transposed || checked.op == Op::gemm_experts)
+    check_rows(posed, checked);
   check_blocksize("problem->blocksize", posed.blocksize);
   checked.blocksize = posed.blocksize;
   checked.absmax_dtype = packs                          ? Dtype::f32
@@ -238,8 +239,8 @@ const char* name_of(Dtype dtype) {
 }
 
 const char* name_of(Op op) {
-  static constexpr const char* kNames[kOps] = {"pack",          "unpack",       "gemm",        "pack_absmax",
-                                               "unpack_absmax", "gemm_experts", "sort_experts"};
+  static constexpr const char* kNames[kOps] = {"pack",          "unpack",       "gemm",         "pack_absmax",
+                                               "unpack_absmax", "gemm_experts", "sort_experts", "gemm_transposed"};
   return kNames[static_cast<size_t>(op)];
 }
 

@@ -39,6 +39,8 @@ constexpr Family kFamilies[] = {
     gemm_experts_pair_variants,
     gemm_experts_scaled_variants,
     sort_experts_variants,
+    gemm_transposed_unpack_cublas_variants,
+    gemm_transposed_tiled_variants,
 #endif
 };
 

@@ -116,8 +116,10 @@ TuningRow parse_row(const Line& line, std::string_view text) {
   if (const auto parsed = parse_name<Op>(op, kOps)) {
     row.op = *parsed;
   } else {
-    line.fail("op is '{}'; expected pack, unpack, gemm, pack_absmax, unpack_absmax, gemm_experts or sort_experts",
-              shown(op));
+    line.fail(
+        "op is '{}'; expected pack, unpack, gemm, pack_absmax, unpack_absmax, gemm_experts, sort_experts or "
+        "gemm_transposed",
+        shown(op));
   }
   if (dtype != "*") {
     row.dtype = parse_name<Dtype>(dtype, kInputDtypes);

@@ -23,5 +23,6 @@ NF4_ON_CUDA("small: pack_absmax", "[small]", check_small(backend, NF4_OP_PACK_AB
 NF4_ON_CUDA("small: unpack_absmax", "[small]", check_small(backend, NF4_OP_UNPACK_ABSMAX))
 NF4_ON_CUDA("small: gemm_experts", "[small]", check_small(backend, NF4_OP_GEMM_EXPERTS))
 NF4_ON_CUDA("small: sort_experts", "[small]", check_small(backend, NF4_OP_SORT_EXPERTS))
+NF4_ON_CUDA("small: gemm_transposed", "[small]", check_small(backend, NF4_OP_GEMM_TRANSPOSED))
 
 }  // namespace nf4test

@@ -15,6 +15,10 @@ std::vector<Shape> soak_shapes(nf4_op_t op) {
     shapes.push_back({8, 517, 4096, 64, NF4_F32});
     shapes.push_back({21, 300, 2048, 64, NF4_F16});
   }
+  if (op == NF4_OP_GEMM_TRANSPOSED) {
+    shapes.push_back({21, 1031, 4160, 128, NF4_U8});
+    shapes.push_back({300, 517, 2048, 64, NF4_F32});
+  }
   if (op == NF4_OP_GEMM_EXPERTS) {
     for (Shape& shape : shapes) shape.m = 9;
     shapes.push_back({33, 65, 2048, 64, NF4_U8, true, 1, 16, 4, Form::sorted});
@@ -51,5 +55,6 @@ NF4_ON_CUDA("soak: pack_absmax", "[soak]", check_soak(backend, NF4_OP_PACK_ABSMA
 NF4_ON_CUDA("soak: unpack_absmax", "[soak]", check_soak(backend, NF4_OP_UNPACK_ABSMAX))
 NF4_ON_CUDA("soak: gemm_experts", "[soak]", check_soak(backend, NF4_OP_GEMM_EXPERTS))
 NF4_ON_CUDA("soak: sort_experts", "[soak]", check_soak(backend, NF4_OP_SORT_EXPERTS))
+NF4_ON_CUDA("soak: gemm_transposed", "[soak]", check_soak(backend, NF4_OP_GEMM_TRANSPOSED))
 
 }  // namespace nf4test

@@ -296,6 +296,19 @@ NF4_API nf4_status_t nf4_gemm_group(nf4_handle_t handle, const nf4_product_t* pr
 NF4_API nf4_status_t nf4_gemm_group_workspace(nf4_handle_t handle, const nf4_product_t* products, size_t count,
                                               int64_t m, nf4_dtype_t dtype, size_t* bytes);
 
+/* y [m, K] = x [m, N] W, leading dimensions ldy >= K and ldx >= N; x and y are of `dtype`. Where nf4_gemm computes a
+ * layer's outputs, this one computes the gradient of its inputs of that of its outputs. m = 0 or K = 0 does nothing;
+ * N = 0 writes zeros. Accuracy: as nf4_gemm, with N for K: S = sum_n |x[m,n] * W[n,k]|.
+ * No call needs a workspace. One that holds some columns of W in `dtype`, and room for cuBLASLt, allows a faster variant:
+ * nf4_gemm_transposed_workspace tells how large, and it does not grow with W beyond that. Since 1.2. */
+NF4_API nf4_status_t nf4_gemm_transposed(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx,
+                                         int64_t m, nf4_dtype_t dtype, const nf4_weight_t* weight,
+                                         const nf4_options_t* options, nf4_stream_t stream);
+
+/* The same as nf4_gemm_workspace for an nf4_gemm_transposed. Since 1.2. */
+NF4_API nf4_status_t nf4_gemm_transposed_workspace(nf4_handle_t handle, int64_t m, nf4_dtype_t dtype,
+                                                   const nf4_weight_t* weight, size_t* bytes);
+
 /* ----------------------------------------------------------------------------------------------------- experts --- */
 
 /* Which expert multiplies what, of a mixture of `experts` experts. There are `slots` slots, a row of y each: slot s
@@ -356,8 +369,9 @@ enum {
   NF4_OP_GEMM = 2,
   NF4_OP_PACK_ABSMAX = 3,
   NF4_OP_UNPACK_ABSMAX = 4,
-  NF4_OP_GEMM_EXPERTS = 5, /* since 1.2 */
-  NF4_OP_SORT_EXPERTS = 6  /* since 1.2 */
+  NF4_OP_GEMM_EXPERTS = 5,   /* since 1.2 */
+  NF4_OP_SORT_EXPERTS = 6,   /* since 1.2 */
+  NF4_OP_GEMM_TRANSPOSED = 7 /* since 1.2 */
 };
 
 /* What a call asks for, without its pointers. Of NF4_OP_SORT_EXPERTS that is m, experts and alignment alone. */
@@ -365,14 +379,15 @@ typedef struct nf4_problem_t {
   size_t struct_size; /* sizeof(nf4_problem_t) */
   nf4_op_t op;
   nf4_dtype_t dtype; /* of w, or of x, y and bias; ignored for the absmax operations */
-  int64_t m;         /* NF4_OP_GEMM: rows of x; the operations on experts: slots; ignored for the others */
+  int64_t m;         /* NF4_OP_GEMM and NF4_OP_GEMM_TRANSPOSED: rows of x; the operations on experts: slots; ignored for
+                        the others */
   int64_t n;         /* rows of W, of one expert's for NF4_OP_GEMM_EXPERTS; for NF4_OP_PACK_ABSMAX 1 */
   int64_t k;         /* columns of W; for NF4_OP_PACK_ABSMAX the count */
   int32_t blocksize;
   nf4_dtype_t absmax_dtype; /* ignored for the pack operations */
-  int32_t alignment;        /* bytes, a power of two; 0: 16. NF4_OP_GEMM and NF4_OP_GEMM_EXPERTS: divides the addresses
-                               of x and codes and, if x has several rows, ldx in bytes. The others: divides every
-                               address and, if strided, ldw in bytes */
+  int32_t alignment;        /* bytes, a power of two; 0: 16. The products: divides the addresses of x and codes and, if
+                               x has several rows, ldx in bytes. The others: divides every address and, if strided,
+                               ldw in bytes */
   int32_t strided;          /* not 0: a leading dimension is larger than the row */
   int64_t experts;          /* the operations on experts: E; ignored for the others. This and what follows since 1.2 */
   int64_t top_k;            /* NF4_OP_GEMM_EXPERTS: as in nf4_routing_t; ignored for the others */

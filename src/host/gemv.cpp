@@ -51,7 +51,9 @@ void multiply_rows(const Weight& weight, int64_t n, int64_t last, const double* 
 
 }  // namespace
 
-bool host_gemv_supports(const HostProduct& product) { return product.m == 1 && product.weight.cols % kPiece == 0; }
+bool host_gemv_supports(const HostProduct& product) {
+  return !product.transposed && product.m == 1 && product.weight.cols % kPiece == 0;
+}
 
 // x in fp64.
 int64_t host_gemv_scratch(const HostProduct& product) { return product.weight.cols; }
@@ -66,7 +68,7 @@ void host_gemv(const HostProduct& product, const Device& device, double* scratch
     T* y = static_cast<T*>(product.y) + product.y_row(0) * product.ldy;
     const double scale = product.scale_of(0);
     std::transform(from, from + weight.cols, x, [](T value) { return static_cast<double>(to_float(value)); });
-    parallel_for(device.multiprocessors, product.rows, weight.cols / 2, [&](int64_t begin, int64_t end) {
+    parallel_for(device.multiprocessors, product.outputs, weight.cols / 2, [&](int64_t begin, int64_t end) {
       for (int64_t first = begin; first < end; first += kRows) {
         double sums[kRows];
         multiply_rows(weight, product.first + first, product.first + end, x, sums);

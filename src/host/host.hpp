@@ -15,6 +15,9 @@ int host_gemm(const GemmArgs& args, const Device& device, int config, Stream str
 // no other memory: so where there is none left for all products of a call, none of them begins.
 int64_t host_gemm_scratch(const GemmArgs& args, const Device& device);
 
+int host_gemm_transposed(const GemmTransposedArgs& args, const Device& device, int config, Stream stream);
+int64_t host_gemm_transposed_scratch(const GemmTransposedArgs& args, const Device& device);  // as above
+
 int host_gemm_experts(const GemmExpertsArgs& args, const Device& device, int config, Stream stream);
 int64_t host_gemm_experts_scratch(const GemmExpertsArgs& args, const Device& device);  // as above
 int host_sort_experts(const SortExpertsArgs& args, const Device& device, int config, Stream stream);

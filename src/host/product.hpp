@@ -1,11 +1,13 @@
-// A product on the host: rows of x by rows of W. nf4_gemm is one, and so is the work of an expert.
+// A product on the host: rows of x by rows or columns of W. nf4_gemm is one, nf4_gemm_transposed, and the work of an
+// expert.
 #pragma once
 
 #include "variant.hpp"
 
 namespace nf4 {
 
-// Row i of the m, times scale: y[row] = scale[row] * (x[row / top_k] W^T + bias) for row = slots[i].
+// Row i of the m, times scale: y[row] = scale[row] * (x[row / top_k] W^T + bias) for row = slots[i]; W where it is
+// transposed, whose outputs are then all columns.
 struct HostProduct {
   void* y;
   int64_t ldy;
@@ -14,11 +16,14 @@ struct HostProduct {
   int64_t m;
   Dtype dtype;
   const Weight& weight;
-  int64_t first, rows;             // of W: first to first + rows - 1
-  const void* bias;                // [rows] of dtype, or null
+  int64_t first, outputs;          // rows of W: first to first + outputs - 1; or columns, of which first is 0
+  const void* bias;                // [outputs] of dtype, or null
   const int32_t* slots = nullptr;  // [m]; null: 0 to m - 1
   int64_t top_k = 1;
   const float* scale = nullptr;  // null: 1
+  bool transposed = false;
+
+  int64_t length() const { return transposed ? weight.rows : weight.cols; }  // of a row of x
 
   int64_t y_row(int64_t i) const { return slots != nullptr ? slots[i] : i; }
   int64_t x_row(int64_t i) const { return y_row(i) / top_k; }

@@ -1,5 +1,6 @@
 // What kernels are launched with is what the call asks for: of every operation, variant and config, on devices small
 // and large, each output is computed once, from the call's own operands, and selection was told what they are like.
+#include <cublasLt.h>
 #include <dlfcn.h>
 
 #include <cstdlib>
@@ -582,6 +583,101 @@ std::optional<std::string> try_sort(Recorder& recorder, const Backend& backend, 
   return wrong_with_call(recorder, device, problem, &args, 1);
 }
 
+// ---- transposed products --------------------------------------------------------------------------------------------
+
+struct Transposed {
+  int64_t m, n, k;
+  int32_t blocksize;
+  nf4_dtype_t absmax_dtype, dtype;
+  size_t x_offset, codes_offset;  // bytes
+  int64_t x_gap, y_gap;           // elements between rows
+
+  std::string text() const {
+    std::string text;
+    const std::pair<const char*, int64_t> all[] = {{"m", m},
+                                                   {"n", n},
+                                                   {"k", k},
+                                                   {"blocksize", blocksize},
+                                                   {"absmax", absmax_dtype},
+                                                   {"dtype", dtype},
+                                                   {"x +", static_cast<int64_t>(x_offset)},
+                                                   {"codes +", static_cast<int64_t>(codes_offset)},
+                                                   {"ldx +", x_gap},
+                                                   {"ldy +", y_gap}};
+    for (const auto& [name, value] : all) text += std::string(name) + " " + std::to_string(value) + " ";
+    return text;
+  }
+};
+
+std::vector<Transposed> transposed() {
+  using Counts = std::vector<int64_t>;
+  const Counts ms = {1, 2, 17, 300, 4096}, ns = {1, 33, 1024, 28672, 128256}, ks = {33, 40, 64, 1032, 4096, 8192},
+               gaps = {0, 0, 1, 8};
+  const std::vector<int32_t> blocksizes = {32, 64, 4096};
+  const std::vector<size_t> x_offsets = {0, 0, 4, 16}, codes_offsets = {0, 0, 1, 4, 16};
+  std::vector<Transposed> all;
+  for (const auto& row : pairwise({ms.size(), ns.size(), ks.size(), blocksizes.size(), kAbsmaxDtypes.size(),
+                                   kDtypes.size(), x_offsets.size(), codes_offsets.size(), gaps.size(), gaps.size()},
+                                  43)) {
+    all.push_back({ms[row[0]], ns[row[1]], ks[row[2]], blocksizes[row[3]], kAbsmaxDtypes[row[4]], kDtypes[row[5]],
+                   x_offsets[row[6]], codes_offsets[row[7]], gaps[row[8]], gaps[row[9]]});
+  }
+  return all;
+}
+
+nf4_problem_t problem_for(const Transposed& shape) {
+  nf4_problem_t problem = NF4_PROBLEM_INIT;
+  problem.op = NF4_OP_GEMM_TRANSPOSED;
+  problem.m = shape.m;
+  problem.n = shape.n;
+  problem.k = shape.k;
+  problem.dtype = shape.dtype;
+  return problem;
+}
+
+std::string nothing_wrong(const nf4::GemmTransposedArgs&) { return ""; }
+
+// What is wrong with a transposed product, also as wrong_besides(args) sees it; or none if it is not supported.
+template <class Check = std::string (*)(const nf4::GemmTransposedArgs&)>
+std::optional<std::string> try_transposed(Recorder& recorder, const Backend& backend, const nf4::Device& device,
+                                          const Transposed& shape, const nf4_options_t& options,
+                                          const Check& wrong_besides = nothing_wrong) {
+  Somewhere somewhere;
+  const size_t size = bytes(1, shape.dtype);
+  const int64_t ldx = shape.n + shape.x_gap, ldy = shape.k + shape.y_gap;
+  const nf4_weight_t weight =
+      somewhere.weight(shape.n, shape.k, shape.blocksize, shape.absmax_dtype, shape.codes_offset);
+  const nf4::GemmTransposedArgs args{somewhere.take<void>(shape.m * ldy, size),
+                                     ldy,
+                                     somewhere.take<void>(shape.m * ldx, size, shape.x_offset),
+                                     ldx,
+                                     shape.m,
+                                     static_cast<nf4::Dtype>(shape.dtype),
+                                     weight_of(weight),
+                                     options.workspace};
+  const bool rows = shape.m > 1;
+  const nf4::Problem problem{nf4::Op::gemm_transposed,
+                             args.dtype,
+                             shape.m,
+                             shape.n,
+                             shape.k,
+                             shape.blocksize,
+                             args.weight.absmax.dtype,
+                             alignment_of({address(args.x), address(weight.codes), rows ? bytes(ldx, shape.dtype) : 0}),
+                             rows && (shape.x_gap > 0 || shape.y_gap > 0)};
+  recorder.clear();
+  const nf4_status_t status =
+      nf4_gemm_transposed(backend.handle(), args.y, ldy, args.x, ldx, shape.m, shape.dtype, &weight, &options, kStream);
+  if (options.variant != nullptr && (status == NF4_ERROR_UNSUPPORTED || status == NF4_ERROR_WORKSPACE)) {
+    if (recorder.launches() > 0) return "a launch by a variant that cannot run this";
+    return std::nullopt;
+  }
+  require_success(status);
+  if (std::string wrong = wrong_in_general(options); !wrong.empty()) return wrong;
+  const std::string wrong = wrong_with_call(recorder, device, problem, &args, static_cast<int>(recorder.launches()));
+  return wrong.empty() ? wrong_besides(args) : wrong;
+}
+
 // ---- all devices, variants and configs ------------------------------------------------------------------------------
 
 // Calls attempt(recorder, backend, device, options, shape) for each of the shapes: with every variant and config, and
@@ -625,6 +721,24 @@ void check_all(nf4_op_t op, const std::vector<Shape>& shapes, const Attempt& att
 
 // ---- products by cuBLASLt -------------------------------------------------------------------------------------------
 
+bool is(const nf4_layout& layout, int64_t rows, int64_t cols, int64_t ld) {
+  return layout.rows == static_cast<uint64_t>(rows) && layout.cols == static_cast<uint64_t>(cols) && layout.ld == ld;
+}
+
+// The products that the fake cuBLASLt was asked for. Loads it.
+const nf4_matmuls& all_matmuls() {
+  void* const library = dlopen(std::getenv("NF4_CUBLASLT"), RTLD_NOW);
+  REQUIRE(library != nullptr);
+  return *static_cast<const nf4_matmuls*>(dlsym(library, "nf4_matmuls"));
+}
+
+// What is wrong with what cuBLASLt was given of the workspace, of which the weights take so many bytes.
+std::string wrong_with_scratch(const nf4_matmul& matmul, const void* workspace, uintptr_t weights, size_t size) {
+  const uintptr_t begin = address(workspace), scratch = address(matmul.workspace);
+  if (matmul.a != workspace || scratch < begin + weights || scratch % 256 != 0) return "its workspace";
+  return scratch + matmul.workspace_size > begin + size ? "past the workspace" : "";
+}
+
 // What is wrong with a product of gemm.unpack_cublas: W is unpacked to the workspace, y is the bias, cuBLASLt adds the
 // product, and nothing lies past the workspace that was asked for.
 std::string wrong_with_cublas(Recorder& recorder, const nf4::Device& device, const nf4::GemmArgs& args,
@@ -641,12 +755,15 @@ std::string wrong_with_cublas(Recorder& recorder, const nf4::Device& device, con
   if (!recorder.done()) return "a launch too many";
 
   const auto dtype = static_cast<nf4_dtype_t>(args.dtype);
-  const uintptr_t begin = address(args.workspace), unpacked = bytes(weight.rows * weight.cols, dtype);
-  if (matmul.a != args.workspace || matmul.b != args.x) return "operands";
+  if (matmul.b != args.x) return "operands";
+  if (matmul.a_operation != CUBLAS_OP_T || !is(matmul.a_layout, weight.cols, weight.rows, weight.cols)) return "W";
+  if (!is(matmul.b_layout, weight.cols, args.m, args.ldx) || !is(matmul.d_layout, weight.rows, args.m, args.ldy))
+    return "sizes";
   if (matmul.c != args.y || matmul.d != args.y || matmul.stream != kStream) return "output or stream";
   if (matmul.alpha != 1.0f || matmul.beta != (args.bias != nullptr ? 1.0f : 0.0f)) return "factors";
-  if (address(matmul.workspace) < begin + unpacked || address(matmul.workspace) % 256 != 0) return "its workspace";
-  if (address(matmul.workspace) + matmul.workspace_size > begin + workspace_size) return "past the workspace";
+  const uintptr_t unpacked = bytes(weight.rows * weight.cols, dtype);
+  if (std::string wrong = wrong_with_scratch(matmul, args.workspace, unpacked, workspace_size); !wrong.empty())
+    return wrong;
   for (int64_t row = 0; args.bias != nullptr && row < args.m; ++row) {
     const auto* const y = static_cast<const uint8_t*>(args.y) + bytes(row * args.ldy, dtype);
     if (std::memcmp(y, args.bias, bytes(weight.rows, dtype)) != 0) return "bias";
@@ -654,12 +771,33 @@ std::string wrong_with_cublas(Recorder& recorder, const nf4::Device& device, con
   return "";
 }
 
+// What is wrong with the products of gemm_transposed.unpack_cublas from number `first` on: each is of a slab of W, the
+// columns of y follow one another.
+std::string wrong_with_slabs(const nf4_matmuls& matmuls, int first, const nf4::GemmTransposedArgs& args,
+                             size_t workspace_size) {
+  const nf4::Weight& weight = args.weight;
+  const auto dtype = static_cast<nf4_dtype_t>(args.dtype);
+  int64_t begin = 0;
+  for (int i = first; i < matmuls.count; ++i) {
+    const nf4_matmul& matmul = matmuls.last[i % NF4_MATMULS];
+    const auto width = static_cast<int64_t>(matmul.a_layout.rows);
+    const auto* const y = static_cast<const uint8_t*>(args.y) + bytes(begin, dtype);
+    if (matmul.a_operation != CUBLAS_OP_N || !is(matmul.a_layout, width, weight.rows, width)) return "W";
+    if (matmul.b != args.x || !is(matmul.b_layout, weight.rows, args.m, args.ldx)) return "x";
+    if (matmul.c != y || matmul.d != y || !is(matmul.d_layout, width, args.m, args.ldy)) return "y";
+    if (matmul.alpha != 1.0f || matmul.beta != 0.0f || matmul.stream != kStream) return "factors or stream";
+    const std::string wrong =
+        wrong_with_scratch(matmul, args.workspace, bytes(width * weight.rows, dtype), workspace_size);
+    if (!wrong.empty()) return wrong;
+    begin += width;
+  }
+  return begin != weight.cols ? "columns of y" : matmuls.count > first + NF4_MATMULS ? "more than are kept" : "";
+}
+
 }  // namespace
 
 TEST_CASE("arguments: a product by cuBLASLt stays within the workspace that it asks for", "[.][cublaslt]") {
-  void* const library = dlopen(std::getenv("NF4_CUBLASLT"), RTLD_NOW);
-  REQUIRE(library != nullptr);
-  const auto& matmul = *static_cast<const nf4_matmul*>(dlsym(library, "nf4_last_matmul"));
+  const nf4_matmuls& matmuls = all_matmuls();
   int products = 0;
   for (const fake_cuda::Device& fake : kDevices) {
     fake_cuda::reset({fake});
@@ -680,9 +818,10 @@ TEST_CASE("arguments: a product by cuBLASLt stays within the workspace that it a
         operands.products.front().y = args.y = y.data();
         if (args.bias != nullptr) args.bias = bias.data();
         recorder.clear();
-        const int calls = matmul.calls;
+        const int before = matmuls.count;
         require_success(operands.run(backend, shape, options));
-        CHECK(matmul.calls == calls + 1);
+        CHECK(matmuls.count == before + 1);
+        const nf4_matmul& matmul = matmuls.last[before % NF4_MATMULS];
         CHECK(wrong_in_general(options) == "");
         CHECK(wrong_with_cublas(recorder, described(fake), args, matmul, options.workspace_size) == "");
         --options.workspace_size;
@@ -692,6 +831,44 @@ TEST_CASE("arguments: a product by cuBLASLt stays within the workspace that it a
     });
   }
   CHECK(products > 100);
+}
+
+TEST_CASE("arguments: slabs of W are unpacked and multiplied one after the other", "[.][cublaslt]") {
+  const nf4_matmuls& matmuls = all_matmuls();
+  int products = 0, several = 0;
+  for (const fake_cuda::Device& fake : kDevices) {
+    fake_cuda::reset({fake});
+    const Backend backend(0);
+    Recorder recorder;
+    for_each_config(backend, NF4_OP_GEMM_TRANSPOSED, [&](const nf4_variant_info_t& info, nf4_options_t options) {
+      if (std::string_view(info.name) != "gemm_transposed.unpack_cublas") return;
+      CHECK(std::string_view(info.accuracy) == "unpacked");
+      options.workspace = reinterpret_cast<void*>(uintptr_t{1} << 40);
+      for (const Transposed& shape : transposed()) {
+        if (shape.k % 8 != 0 || shape.codes_offset % 4 != 0 || bytes(shape.n + shape.x_gap, shape.dtype) % 4 != 0)
+          continue;
+        INFO("capability " << fake.capability << ": " << shape.text());
+        options.workspace_size = workspace_needed(backend, problem_for(shape), options);
+        const int before = matmuls.count;
+        const std::optional<std::string> wrong = try_transposed(
+            recorder, backend, described(fake), shape, options,
+            [&](const auto& args) { return wrong_with_slabs(matmuls, before, args, options.workspace_size); });
+        CHECK(wrong.value_or("unsupported") == "");
+        several += matmuls.count > before + 1;
+        --options.workspace_size;
+        CHECK(!try_transposed(recorder, backend, described(fake), shape, options).has_value());
+        ++products;
+      }
+    });
+  }
+  CHECK(products > 100);
+  CHECK(several > 10);
+}
+
+TEST_CASE("arguments: the launches of transposed products are what the call asks") {
+  check_all(NF4_OP_GEMM_TRANSPOSED, transposed(),
+            [](Recorder& recorder, const Backend& backend, const nf4::Device& device, const nf4_options_t& options,
+               const Transposed& shape) { return try_transposed(recorder, backend, device, shape, options); });
 }
 
 TEST_CASE("arguments: pack, unpack and the scales' launches are what the call asks") {

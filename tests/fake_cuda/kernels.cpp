@@ -599,7 +599,7 @@ Check read_fma(const Launch& launch, const Name& kernel, const void* const* argu
   };
 }
 
-// gemm_tiled<T, Config, Words>(y, ldy, x, ldx, m, weight, bias)
+// gemm_tiled<T, Config, Transposed, Words>(y, ldy, x, ldx, m, weight, bias)
 Check read_tiled(const Launch& launch, const Name& kernel, const void* const* arguments) {
   const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 5), argument<const void*>(arguments, 6),
                                   argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
@@ -607,11 +607,27 @@ Check read_tiled(const Launch& launch, const Name& kernel, const void* const* ar
   const auto ldx = argument<int64_t>(arguments, 3);
   const auto m = argument<int64_t>(arguments, 4);
   return [=](Expected& call) {
-    const nf4::GemmArgs& first = call.products.front();
-    const bool own = std::string_view(call.variant.name) == "gemm.tiled";  // else in another's place, by its default
+    const bool own =
+        std::string_view(call.variant.name).ends_with(".tiled");  // else in another's place, by its default
     const int config = own ? call.config : 0;
     const int64_t tile_m = own ? setting(call, "tile_m") : 64;
-    const int64_t tiles_n = up(first.weight.rows, 64), tiles_m = up(m, tile_m);
+    const bool transposed = call.variant.op == nf4::Op::gemm_transposed;
+    const nf4::Weight& weight = product.weight;
+    const int64_t tiles_n = up(transposed ? weight.cols : weight.rows, 64), tiles_m = up(m, tile_m);
+    const bool words = weight.cols % 8 == 0 && aligned(weight.codes, 4);
+    const auto wrong_with_launch = [&](Dtype dtype) {
+      return first_of(
+          {wrong_with_name(kernel, {type_name(dtype), std::to_string(config), text_of(transposed), text_of(words)}),
+           wrong_with_grid(launch, tiles_n * tiles_m, 256)});
+    };
+    if (transposed) {
+      const auto& args = *static_cast<const nf4::GemmTransposedArgs*>(call.args);
+      if (product.y != args.y || x != args.x || product.bias != nullptr || !same(weight, args.weight))
+        return std::string("operands");
+      if (product.ldy != args.ldy || ldx != args.ldx || m != args.m) return std::string("sizes");
+      return wrong_with_launch(args.dtype);
+    }
+    const nf4::GemmArgs& first = call.products.front();
     GemmLaunch found{{product}, m, first.m, first.m, 0};
     found.x = x;
     found.ldx = ldx;
@@ -619,9 +635,26 @@ Check read_tiled(const Launch& launch, const Name& kernel, const void* const* ar
     found.block = 256;
     for (int64_t tile = 0; tile < tiles_n * tiles_m; ++tile)
       found.tiles.push_back({0, tile % tiles_n * 64, 64, tile / tiles_n * tile_m, tile_m});
-    const bool words = first.weight.cols % 8 == 0 && aligned(first.weight.codes, 4);
-    return first_of({wrong_with_name(kernel, {type_name(first.dtype), std::to_string(config), text_of(words)}),
-                     wrong_with_grid(launch, found.grid, found.block), wrong_with_gemm(found, launch, call)});
+    return first_of({wrong_with_launch(first.dtype), wrong_with_gemm(found, launch, call)});
+  };
+}
+
+// unpack_slab<T>(slab, first, cols, weight): a call's launches unpack slab after slab of W to its workspace.
+Check read_unpack_slab(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const auto slab = argument<const void*>(arguments, 0);
+  const auto first = argument<int64_t>(arguments, 1), cols = argument<int64_t>(arguments, 2);
+  const auto weight = argument<nf4::Weight>(arguments, 3);
+  return [=](Expected& call) {
+    const auto& args = *static_cast<const nf4::GemmTransposedArgs*>(call.args);
+    const int64_t bytes = int64_t{setting(call, "slab")} << 20;
+    if (slab != args.workspace || !same(weight, args.weight)) return std::string("operands");
+    if (first != call.columns) return std::string("columns are not unpacked once, in order");
+    if (cols < 1 || first + cols > weight.cols) return std::string("columns past the last");
+    if (first + cols < weight.cols && cols % 256 != 0) return std::string("a slab that ends inside of a step");
+    if (cols > 256 && cols * weight.rows * size_of(args.dtype) > bytes) return std::string("a slab that is too large");
+    call.columns += cols;
+    return first_of({wrong_with_name(kernel, {type_name(args.dtype)}),
+                     wrong_with_grid(launch, up(cols, 256) * up(weight.rows, 32), 256)});
   };
 }
 
@@ -985,6 +1018,7 @@ constexpr struct {
     {"gemm_scaled_wgmma", read_scaled_wgmma},
     {"gemm_fma", read_fma},
     {"gemm_tiled", read_tiled},
+    {"unpack_slab", read_unpack_slab},
     {"gemv_lut", read_gemv_lut},
     {"gemm_experts_pair", read_experts_pair},
     {"gemm_experts_scaled", read_experts_scaled},

@@ -19,6 +19,7 @@ struct Expected {
   std::span<const nf4::GemmArgs> products{};  // of one launch after the other
   size_t workspace_size = 0;                  // bytes that the variant asks for
   int64_t m0 = 0;                             // rows of x that the launches before took; a launch's own are added
+  int64_t columns = 0;                        // of W that the launches before unpacked
   int launches = 0;                           // before
 };
 

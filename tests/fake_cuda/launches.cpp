@@ -45,6 +45,8 @@ nf4_status_t call_somewhere(const Backend& backend, nf4_op_t op, nf4_dtype_t dty
       return nf4_unpack(handle, matrix(n, k), k, dtype, &weight, options, kStream);
     case NF4_OP_GEMM:
       return nf4_gemm(handle, matrix(m, n), n, matrix(m, k), k, m, dtype, &weight, nullptr, options, kStream);
+    case NF4_OP_GEMM_TRANSPOSED:
+      return nf4_gemm_transposed(handle, matrix(m, k), k, matrix(m, n), n, m, dtype, &weight, options, kStream);
     case NF4_OP_PACK_ABSMAX:
       return nf4_pack_absmax(handle, bytes(n * k), floats(blocks), floats(1), floats(n * k), n * k, floats(256),
                              blocksize, options, kStream);
@@ -67,7 +69,7 @@ nf4_status_t call_somewhere(const Backend& backend, nf4_op_t op, nf4_dtype_t dty
 
 }  // namespace
 
-TEST_CASE("launches: small shapes reach every kernel") {
+TEST_CASE("launches: small shapes reach every kernel", "[.][cublaslt]") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);
   fake_cuda::clear();
@@ -143,7 +145,7 @@ TEST_CASE("launches: extreme shapes stay within the limits of every device") {
           for (const int64_t k : sizes) {
             if (n > (int64_t{1} << 60) / k) continue;
             for (const int64_t m : {1, 8, 33, 1000}) {
-              const bool product = op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS;
+              const bool product = op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS || op == NF4_OP_GEMM_TRANSPOSED;
               if (m > 1 && (!product || m > (int64_t{1} << 60) / std::max(n, k))) continue;
               const nf4_dtype_t absmax_dtype = n % 2 == 0 ? NF4_U8 : NF4_F32;
               const nf4_dtype_t dtype = m % 2 == 0 ? NF4_F32 : NF4_BF16;
@@ -352,7 +354,7 @@ TEST_CASE("launches: products of the same x share a launch where they can") {
   CHECK(launches(qkv, 1, nullptr, NF4_F32) == 3);
 }
 
-TEST_CASE("launches: empty shapes launch nothing but the offset of no scales and the bias of no columns") {
+TEST_CASE("launches: empty shapes launch nothing but the offset of no scales and the sums of nothing") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);
   const auto launches = [&](nf4_op_t op, int64_t m, int64_t n, int64_t k) {
@@ -368,6 +370,9 @@ TEST_CASE("launches: empty shapes launch nothing but the offset of no scales and
   CHECK(launches(NF4_OP_GEMM, 0, 64, 64) == 0);
   CHECK(launches(NF4_OP_GEMM, 1, 0, 64) == 0);
   CHECK(launches(NF4_OP_GEMM, 1, 64, 0) == 1);
+  CHECK(launches(NF4_OP_GEMM_TRANSPOSED, 0, 64, 64) == 0);
+  CHECK(launches(NF4_OP_GEMM_TRANSPOSED, 1, 64, 0) == 0);
+  CHECK(launches(NF4_OP_GEMM_TRANSPOSED, 1, 0, 64) == 1);
   CHECK(launches(NF4_OP_GEMM_EXPERTS, 0, 64, 64) == 0);
   CHECK(launches(NF4_OP_GEMM_EXPERTS, 1, 0, 64) == 0);
   CHECK(launches(NF4_OP_GEMM_EXPERTS, 1, 64, 0) == 1);

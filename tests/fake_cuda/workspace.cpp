@@ -118,6 +118,34 @@ TEST_CASE("workspace: that of experts is what selection takes of such a routing"
   CHECK(bytes == 0);
 }
 
+TEST_CASE("workspace: that of a transposed product is bounded", "[.][cublaslt]") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  const auto needed = [&](int64_t m, int64_t rows, int64_t cols, nf4_dtype_t dtype) {
+    const nf4_weight_t weight = weight_of(rows, cols);
+    nf4_problem_t problem = NF4_PROBLEM_INIT;
+    problem.op = NF4_OP_GEMM_TRANSPOSED;
+    problem.m = m;
+    problem.n = rows;
+    problem.k = cols;
+    problem.dtype = dtype;
+    size_t bytes = 1;
+    require_success(nf4_gemm_transposed_workspace(backend.handle(), m, dtype, &weight, &bytes));
+    CHECK(bytes == (m == 0 ? 0 : workspace_needed(backend, problem, NF4_OPTIONS_INIT)));
+    return bytes;
+  };
+  constexpr size_t kMiB = size_t{1} << 20;
+  CHECK(needed(2048, 1024, 4096, NF4_BF16) == (8 + 32) * kMiB);
+  CHECK(needed(2048, 4096, 4096, NF4_BF16) == (32 + 32) * kMiB);
+  CHECK(needed(2048, 14336, 4096, NF4_BF16) == (56 + 32) * kMiB);    // two slabs of 2048 columns
+  CHECK(needed(2048, 4096, 14336, NF4_F16) == (56 + 32) * kMiB);     // two of 7168
+  CHECK(needed(2048, 28672, 8192, NF4_BF16) == (56 + 32) * kMiB);    // eight of 1024
+  CHECK(needed(2048, 4096, 14336, NF4_F32) == (56 + 32) * kMiB);     // four of 3584
+  CHECK(needed(2048, 262144, 1024, NF4_BF16) == (128 + 32) * kMiB);  // a slab has 256 columns at least
+  CHECK(needed(0, 4096, 4096, NF4_BF16) == 0);
+  CHECK(needed(2048, 4096, 33, NF4_BF16) == 0);  // which no slab takes
+}
+
 TEST_CASE("workspace: nothing to do needs none", "[.][cublaslt]") {
   fake_cuda::reset({fake_cuda::kH200});
   const Backend backend(0);

@@ -8,8 +8,9 @@
 namespace nf4fuzz {
 namespace {
 
-constexpr const char* kVariants[] = {"pack.host",          "unpack.host",       "gemm.host",        "pack_absmax.host",
-                                     "unpack_absmax.host", "gemm_experts.host", "sort_experts.host"};
+constexpr const char* kVariants[] = {"pack.host",         "unpack.host",         "gemm.host",
+                                     "pack_absmax.host",  "unpack_absmax.host",  "gemm_experts.host",
+                                     "sort_experts.host", "gemm_transposed.host"};
 
 // Options, and whether a call of `op` may be given them. A call that has nothing to do does not select a variant.
 class Options {
@@ -20,8 +21,8 @@ class Options {
     options_.struct_size = input.struct_size(sizeof options_);
     known_ = options_.struct_size == sizeof options_;
     if (input.rarely(2)) {
-      const int32_t variant = input.rarely(4) ? input.enumerator(NF4_OP_SORT_EXPERTS) : op;
-      const bool real = variant >= NF4_OP_PACK && variant <= NF4_OP_SORT_EXPERTS;
+      const int32_t variant = input.rarely(4) ? input.enumerator(NF4_OP_GEMM_TRANSPOSED) : op;
+      const bool real = variant >= NF4_OP_PACK && variant <= NF4_OP_GEMM_TRANSPOSED;
       options_.variant = real ? kVariants[variant] : "gemm.nonsense";
       known_ = known_ && real;
       fits_ = variant == op;
@@ -220,6 +221,33 @@ void product(Input& input, bool gemv) {
   FUZZ_CHECK(status == NF4_SUCCESS || y.untouched());
 }
 
+void transposed(Input& input) {
+  const Common common(input);
+  const nf4_dtype_t dtype = input.enumerator(NF4_BF16);
+  const Weight weight(input, true);
+  const int64_t n = weight.rows();
+  const int64_t k = weight.cols();
+  const int64_t m = input.extent();
+  const int64_t ldx = input.leading(n);
+  const int64_t ldy = input.leading(k);
+  const bool fits = is_matrix(n, k) && is_matrix(m, k) && is_matrix(m, n);
+  const bool sizes = fits && is_leading(ldx, n, m) && is_leading(ldy, k, m);
+  const bool empty = sizes && (m == 0 || k == 0);
+  const Operand y(input, sizes ? span(m, ldy, k) : 0, size_of(dtype), true);
+  const Operand x(input, sizes && !empty ? span(m, ldx, n) : 0, size_of(dtype));
+  const Options options(input, NF4_OP_GEMM_TRANSPOSED);
+  const nf4_status_t status = nf4_gemm_transposed(common.handle, y.get<void>(), ldy, x.get<void>(), ldx, m, dtype,
+                                                  weight.get(), options.get(), common.stream);
+  check_status(status, common.valid && is_float(dtype) && weight.valid() && sizes && y.valid() && x.valid() &&
+                           options.valid(empty));
+  FUZZ_CHECK(status == NF4_SUCCESS || y.untouched());
+  size_t bytes = 99;
+  const bool known = weight.get() != nullptr && weight.sizes_valid();
+  check_status(nf4_gemm_transposed_workspace(host_handle(), m, dtype, weight.get(), &bytes),
+               is_float(dtype) && known && fits);
+  FUZZ_CHECK(bytes == 0 || bytes == 99);
+}
+
 // One of the products of an x.
 struct Factor {
   Weight weight;
@@ -397,7 +425,7 @@ void sort(Input& input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace nf4fuzz;
   Input input(data, size);
-  switch (input.enumerator(8)) {
+  switch (input.enumerator(9)) {
     case 0:
       pack(input);
       break;
@@ -421,6 +449,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 8:
       sort(input);
+      break;
+    case 9:
+      transposed(input);
       break;
     default:
       product(input, false);

@@ -35,7 +35,7 @@ nf4_problem_t random_problem(Input& input) {
   nf4_problem_t problem = NF4_PROBLEM_INIT;
   constexpr size_t kOlder = offsetof(nf4_problem_t, experts);  // of releases 1.0 and 1.1
   problem.struct_size = input.rarely(8) ? kOlder : input.struct_size(sizeof problem);
-  problem.op = input.enumerator(NF4_OP_SORT_EXPERTS);
+  problem.op = input.enumerator(NF4_OP_GEMM_TRANSPOSED);
   problem.dtype = input.enumerator(NF4_BF16);
   problem.m = input.extent();
   problem.n = input.extent();
@@ -65,13 +65,14 @@ bool is_valid(const nf4_problem_t& asked) {
     return problem.struct_size == sizeof problem && problem.reserved == 0 && alignment && experts;
   const bool on_absmax = problem.op == NF4_OP_PACK_ABSMAX || problem.op == NF4_OP_UNPACK_ABSMAX;
   const bool packs = problem.op == NF4_OP_PACK || problem.op == NF4_OP_PACK_ABSMAX;
-  const bool gemm = problem.op == NF4_OP_GEMM || problem.op == NF4_OP_GEMM_EXPERTS;
+  const bool gemm =
+      problem.op == NF4_OP_GEMM || problem.op == NF4_OP_GEMM_EXPERTS || problem.op == NF4_OP_GEMM_TRANSPOSED;
   if (problem.op == NF4_OP_GEMM_EXPERTS &&
       !(experts && problem.top_k >= 1 && problem.m % problem.top_k == 0 && is_matrix(problem.n, problem.k) &&
         is_matrix(problem.experts, problem.n) && Wide{problem.experts} * problem.n * problem.k <= kMaxElements &&
         is_blocksize(problem.blocksize) && Wide{problem.n} * problem.k % problem.blocksize == 0))
     return false;
-  return problem.struct_size == sizeof problem && problem.op >= 0 && problem.op <= NF4_OP_GEMM_EXPERTS &&
+  return problem.struct_size == sizeof problem && problem.op >= 0 && problem.op <= NF4_OP_GEMM_TRANSPOSED &&
          problem.reserved == 0 && alignment && (on_absmax || is_float(problem.dtype)) &&
          is_matrix(problem.n, problem.k) &&
          (!gemm || (is_matrix(problem.m, problem.k) && is_matrix(problem.m, problem.n))) &&
@@ -88,8 +89,8 @@ void select(Input& input) {
 }
 
 void variants(Input& input) {
-  const nf4_op_t op = input.enumerator(NF4_OP_SORT_EXPERTS);
-  const bool known = op >= 0 && op <= NF4_OP_SORT_EXPERTS;
+  const nf4_op_t op = input.enumerator(NF4_OP_GEMM_TRANSPOSED);
+  const bool known = op >= 0 && op <= NF4_OP_GEMM_TRANSPOSED;
   size_t count = 99;
   check_status(nf4_variant_count(host_handle(), op, &count), known);
   FUZZ_CHECK(count == (known ? 1 : 99));

@@ -222,6 +222,46 @@ inline std::vector<Reference> references(const Product& product) {
   return sums;
 }
 
+// y [m, K] = x [m, N] W, as nf4_gemm_transposed takes it.
+struct TransposedProduct {
+  nf4_weight_t weight;
+  const void* x;
+  int64_t ldx;
+  int64_t m;
+  nf4_dtype_t dtype;
+};
+
+// The part of y[m, k] that elements first, first + step, ... of N make.
+NF4REF_FN Reference partial_sum(const TransposedProduct& product, int64_t m, int64_t k, int64_t first, int64_t step) {
+  Reference sum;
+  for (int64_t n = first; n < product.weight.rows; n += step) {
+    const double x = load(product.x, product.dtype, m * product.ldx + n);
+    sum.add(element(product.weight, n * product.weight.cols + k) * x);
+  }
+  return sum;
+}
+
+// All outputs [m, K], from host memory. A column is decoded once for all of x.
+inline std::vector<Reference> references(const TransposedProduct& product) {
+  const int64_t rows = product.weight.rows;
+  const int64_t cols = product.weight.cols;
+  std::vector<Reference> sums(static_cast<size_t>(product.m * cols));
+  parallel_for(cols, rows * cols * product.m, [&](int64_t begin, int64_t end) {
+    std::vector<double> column(static_cast<size_t>(rows));
+    for (int64_t k = begin; k < end; ++k) {
+      for (int64_t n = 0; n < rows; ++n) column[static_cast<size_t>(n)] = element(product.weight, n * cols + k);
+      for (int64_t m = 0; m < product.m; ++m) {
+        Reference& sum = sums[static_cast<size_t>(m * cols + k)];
+        for (int64_t n = 0; n < rows; ++n) {
+          const double x = load(product.x, product.dtype, m * product.ldx + n);
+          sum.add(column[static_cast<size_t>(n)] * x);
+        }
+      }
+    }
+  });
+  return sums;
+}
+
 // y [slots, N] = (x [rows, K] W_e^T + bias_e) * scale for the expert e of each slot, as nf4_gemm_experts takes it;
 // zeros for a slot of none.
 struct RoutedProduct {

@@ -38,7 +38,7 @@ struct Arguments {
   nf4_handle_t handle;
   nf4_stream_t stream = nullptr;
   nf4_dtype_t dtype = NF4_F32;
-  int64_t rows = 4, cols = 32, m = 2, ldw = 32, ldx = 32, ldy = 4, scales = 4;
+  int64_t rows = 4, cols = 32, m = 2, ldw = 32, ldx = 32, ldy = 4, ldx_transposed = 4, ldy_transposed = 32, scales = 4;
   int32_t blocksize = 32;
   nf4_op_t op = NF4_OP_GEMM;
   size_t index = 0, text_size = 64;
@@ -121,14 +121,17 @@ enum Functions : unsigned {
   kGemmExperts = 1u << 19,
   kGemmExpertsWorkspace = 1u << 20,
   kSortExperts = 1u << 21,
+  kTransposed = 1u << 22,
+  kTransposedWorkspace = 1u << 23,
 
-  kOperations = kPack | kUnpack | kPackAbsmax | kUnpackAbsmax | kGemv | kGemm | kGemmExperts | kSortExperts,
-  kWithWeight = kUnpack | kUnpackAbsmax | kGemv | kGemm | kGemmExperts,
+  kOperations =
+      kPack | kUnpack | kPackAbsmax | kUnpackAbsmax | kGemv | kGemm | kGemmExperts | kSortExperts | kTransposed,
+  kWithWeight = kUnpack | kUnpackAbsmax | kGemv | kGemm | kGemmExperts | kTransposed,
   kProducts = kGemv | kGemm,
   kWithoutHandle = kPackedSize | kCodebook | kDynamicMap,
-  kViewsWeight = kWithWeight | kGemmWorkspace | kGemmExpertsWorkspace,
+  kViewsWeight = kWithWeight | kGemmWorkspace | kGemmExpertsWorkspace | kTransposedWorkspace,
   kRouted = kGemmExperts | kGemmExpertsWorkspace | kSortExperts,
-  kEvery = (1u << 22) - 1,
+  kEvery = (1u << 24) - 1,
 };
 
 struct Function {
@@ -198,6 +201,15 @@ constexpr Function kFunctions[] = {
     {kSortExperts, "nf4_sort_experts",
      [](const Arguments& a) {
        return nf4_sort_experts(a.handle, a.order, a.ends, a.routing_pointer, a.options_pointer, a.stream);
+     }},
+    {kTransposed, "nf4_gemm_transposed",
+     [](const Arguments& a) {
+       return nf4_gemm_transposed(a.handle, a.y, a.ldy_transposed, a.x, a.ldx_transposed, a.m, a.dtype,
+                                  a.weight_pointer, a.options_pointer, a.stream);
+     }},
+    {kTransposedWorkspace, "nf4_gemm_transposed_workspace",
+     [](const Arguments& a) {
+       return nf4_gemm_transposed_workspace(a.handle, a.m, a.dtype, a.weight_pointer, a.count);
      }},
 };
 
@@ -329,7 +341,8 @@ std::vector<Case> cases() {
   cases.null(kEvery & ~kWithoutHandle, "handle", "", FIELD(handle));
 
   // Operands.
-  cases.refused<int32_t>(kPack | kUnpack | kProducts | kGemmWorkspace | kGemmExperts | kGemmExpertsWorkspace,
+  cases.refused<int32_t>(kPack | kUnpack | kProducts | kGemmWorkspace | kGemmExperts | kGemmExpertsWorkspace |
+                             kTransposed | kTransposedWorkspace,
                          NF4_ERROR_UNSUPPORTED, "dtype", {-1, NF4_U8, NF4_I32, NF4_I64, 6},
                          "expected NF4_F32 (0), NF4_F16 (1) or NF4_BF16 (2)", FIELD(dtype));
   cases.extent(kPack | kPackedSize, "rows", FIELD(rows));
@@ -352,10 +365,11 @@ std::vector<Case> cases() {
   cases.data(kPackAbsmax, "absmax", 4, 4, FIELD(absmax));
   cases.data(kPackAbsmax, "map", 256, 4, FIELD(map));
 
-  cases.extent(kGemm | kGemmWorkspace, "m", FIELD(m));
-  cases.product(kGemm | kGemmWorkspace, "m * weight->cols is ", FIELD(m), FIELD(weight.cols));
-  cases.add(kGemm | kGemmWorkspace, kInvalid, "m * weight->rows is 2097152 * 1099511627776",
-            "expected 2^60 elements at most", [](Arguments& a) {
+  constexpr unsigned kOfRows = kGemm | kGemmWorkspace | kTransposed | kTransposedWorkspace;
+  cases.extent(kOfRows, "m", FIELD(m));
+  cases.product(kOfRows, "m * weight->cols is ", FIELD(m), FIELD(weight.cols));
+  cases.add(kOfRows, kInvalid, "m * weight->rows is 2097152 * 1099511627776", "expected 2^60 elements at most",
+            [](Arguments& a) {
               a.m = int64_t{1} << 21;
               a.weight.rows = int64_t{1} << 40;
               a.weight.cols = 1;
@@ -363,13 +377,17 @@ std::vector<Case> cases() {
   cases.leading(kGemm, "ldy", "weight->rows", 4, 2, FIELD(ldy));
   cases.leading(kGemmExperts, "ldy", "weight->rows / routing->experts", 2, 4, FIELD(ldy));
   cases.leading(kGemm | kGemmExperts, "ldx", "weight->cols", 32, 2, FIELD(ldx));
+  cases.leading(kTransposed, "ldy", "weight->cols", 32, 2, FIELD(ldy_transposed));
+  cases.leading(kTransposed, "ldx", "weight->rows", 4, 2, FIELD(ldx_transposed));
   cases.data(kGemv, "y", 4, 4, FIELD(y));
   cases.data(kGemv, "x", 32, 4, FIELD(x));
   cases.data(kGemm | kGemmExperts, "y", 8, 4, FIELD(y));
   cases.data(kGemm | kGemmExperts, "x", 64, 4, FIELD(x));
+  cases.data(kTransposed, "y", 64, 4, FIELD(y));
+  cases.data(kTransposed, "x", 8, 4, FIELD(x));
   cases.misaligned(kProducts | kGemmExperts, "bias", 4, FIELD(bias));
-  cases.misaligned(kProducts | kGemmExperts, "y", 2, FIELD(y), half_precision);
-  cases.misaligned(kProducts | kGemmExperts, "x", 2, FIELD(x), half_precision);
+  cases.misaligned(kProducts | kGemmExperts | kTransposed, "y", 2, FIELD(y), half_precision);
+  cases.misaligned(kProducts | kGemmExperts | kTransposed, "x", 2, FIELD(x), half_precision);
   cases.misaligned(kProducts | kGemmExperts, "bias", 2, FIELD(bias), half_precision);
 
   // The routing.
@@ -453,7 +471,7 @@ std::vector<Case> cases() {
   cases.data(kWithWeight, "weight->absmax_offset", 1, 4, FIELD(weight.absmax_offset), nested);
   cases.blocksize(kViewsWeight, "weight->absmax_blocksize", FIELD(weight.absmax_blocksize), nested);
 
-  cases.null(kGemmWorkspace | kGemmExpertsWorkspace, "bytes", "", FIELD(count));
+  cases.null(kGemmWorkspace | kGemmExpertsWorkspace | kTransposedWorkspace, "bytes", "", FIELD(count));
 
   // Options.
   constexpr unsigned kWithOptions = kOperations | kSelect;
@@ -484,7 +502,7 @@ std::vector<Case> cases() {
   cases.null(kWithProblem, "problem", "", FIELD(problem_pointer));
   cases.struct_size(kWithProblem, "problem", sizeof(nf4_problem_t), FIELD(problem.struct_size),
                     offsetof(nf4_problem_t, experts));
-  cases.refused<int32_t>(kWithProblem, kInvalid, "problem->op", {-1, 7}, "expected one of NF4_OP_*, 0 to 6",
+  cases.refused<int32_t>(kWithProblem, kInvalid, "problem->op", {-1, 8}, "expected one of NF4_OP_*, 0 to 7",
                          FIELD(problem.op));
   cases.refused<int32_t>(kWithProblem, kInvalid, "problem->reserved", {1, -1}, "expected 0", FIELD(problem.reserved));
   cases.refused<int32_t>(kWithProblem, NF4_ERROR_UNSUPPORTED, "problem->dtype", {-1, NF4_U8, 4}, "expected NF4_F32",
@@ -537,7 +555,7 @@ std::vector<Case> cases() {
   cases.struct_size(kSelect, "selection", sizeof(nf4_selection_t), FIELD(memory.selection.struct_size));
   cases.null(kSupports, "supported", "", FIELD(supported));
   cases.null(kSupports, "reason", "with reason_size 64", FIELD(text));
-  cases.refused<int32_t>(kVariantCount | kVariantInfo, kInvalid, "op", {-1, 7}, "expected one of NF4_OP_*, 0 to 6",
+  cases.refused<int32_t>(kVariantCount | kVariantInfo, kInvalid, "op", {-1, 8}, "expected one of NF4_OP_*, 0 to 7",
                          FIELD(op));
   cases.null(kVariantCount, "count", "", FIELD(count));
   cases.null(kVariantInfo, "info", "", FIELD(variant_info));
@@ -601,12 +619,13 @@ void check_empty(nf4_handle_t handle) {
     void (*mutate)(Arguments&);
   };
   const Empty empties[] = {
-      {kPack | kWithWeight,
+      {kPack | (kWithWeight & ~kTransposed),  // which writes zeros
        [](Arguments& a) {
          a.rows = a.weight.rows = 0;
          a.routing.slots = 0;
        }},
-      {kPack | kUnpack | kUnpackAbsmax, [](Arguments& a) { a.cols = a.weight.cols = 0; }},  // products write the bias
+      {kPack | kUnpack | kUnpackAbsmax | kTransposed,
+       [](Arguments& a) { a.cols = a.weight.cols = 0; }},  // products write the bias
       {kPack | kWithWeight,
        [](Arguments& a) {
          a.rows = a.cols = a.weight.rows = a.weight.cols = 0;
@@ -636,6 +655,11 @@ void check_empty(nf4_handle_t handle) {
   // Without rows of x there still is a weight.
   const Function& gemm = kFunctions[5];
   require_success(call_writing_nothing(gemm, handle, [](Arguments& a) {
+    a.m = 0;
+    a.x = a.y = nullptr;
+  }));
+  const Function& transposed = kFunctions[22];
+  require_success(call_writing_nothing(transposed, handle, [](Arguments& a) {
     a.m = 0;
     a.x = a.y = nullptr;
   }));

@@ -118,6 +118,18 @@ TEST_CASE("overlap: an output that overlaps anything is refused, and nothing is 
   SECTION("gemv") {
     refused(nf4_gemv(handle, floats(63), floats(0), NF4_F32, &weight, nullptr, nullptr, nullptr), "y", "x");
   }
+  SECTION("transposed") {
+    const auto call = [&](float* y, int64_t ldy, float* x, int64_t ldx) {
+      return nf4_gemm_transposed(handle, y, ldy, x, ldx, 2, NF4_F32, &weight, nullptr, nullptr);
+    };
+    refused(call(floats(0), 64, floats(127), 2), "y", "x");
+    refused(call(floats(0), 66, floats(63), 66), "y", "x");
+    refused(call(floats(400), 64, floats(0), 2), "y", "weight->codes");
+    refused(call(floats(601), 64, floats(0), 2), "y", "weight->absmax");
+    require_success(call(floats(0), 64, floats(128), 2));
+    memory = before;
+    require_success(call(floats(0), 66, floats(64), 66));  // beside x, row by row
+  }
   SECTION("nested scales") {
     weight.absmax_dtype = NF4_U8;
     refused(gemm(floats(598), 2, floats(8), 64, nullptr), "y", "weight->absmax");  // two bytes there

@@ -13,8 +13,8 @@
 namespace nf4test {
 namespace {
 
-constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK,          NF4_OP_UNPACK,       NF4_OP_GEMM,        NF4_OP_PACK_ABSMAX,
-                                NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS, NF4_OP_SORT_EXPERTS};
+constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK,          NF4_OP_UNPACK,       NF4_OP_GEMM,         NF4_OP_PACK_ABSMAX,
+                                NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS, NF4_OP_SORT_EXPERTS, NF4_OP_GEMM_TRANSPOSED};
 
 nf4_problem_t problem_of(nf4_op_t op) {
   nf4_problem_t problem = NF4_PROBLEM_INIT;

@@ -88,6 +88,15 @@ class Scratch {
   void* get() const { return memory_; }
   size_t size() const { return size_; }
 
+  // Whether nothing was written from byte `offset` on.
+  bool untouched_from(size_t offset) const {
+    std::vector<uint8_t> bytes(size_ - offset);
+#if NF4_HAVE_CUDA
+    check_cuda(cudaMemcpy(bytes.data(), static_cast<uint8_t*>(memory_) + offset, bytes.size(), cudaMemcpyDeviceToHost));
+#endif
+    return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0xff; });
+  }
+
  private:
   size_t size_;
   void* memory_ = nullptr;

@@ -35,9 +35,9 @@ struct Shape {
   }
 };
 
-inline constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK,        NF4_OP_UNPACK,        NF4_OP_GEMM,
-                                       NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS,
-                                       NF4_OP_SORT_EXPERTS};
+inline constexpr nf4_op_t kAllOps[] = {NF4_OP_PACK,         NF4_OP_UNPACK,         NF4_OP_GEMM,
+                                       NF4_OP_PACK_ABSMAX,  NF4_OP_UNPACK_ABSMAX,  NF4_OP_GEMM_EXPERTS,
+                                       NF4_OP_SORT_EXPERTS, NF4_OP_GEMM_TRANSPOSED};
 
 // The dtypes that an operation is called with; the scales of the absmax operations are fp32, and slots have none.
 inline std::vector<nf4_dtype_t> dtypes_of(nf4_op_t op) {
@@ -69,6 +69,9 @@ class Call {
         break;
       case NF4_OP_SORT_EXPERTS:
         prepare_sort_experts(random);
+        break;
+      case NF4_OP_GEMM_TRANSPOSED:
+        prepare_gemm_transposed(random);
         break;
       default:
         prepare_unpack_absmax(random);
@@ -131,6 +134,12 @@ class Call {
       nf4ref::Verdict verdict(dtype_, nf4ref::accuracy_g(accuracy, dtype_, shape_.k));
       verdict.add_all(arena_.after(outputs_.front()), rows_of_expert(), nf4ref::references(routed), routing_.slots(),
                       rows_of_expert());
+      INFO(verdict.first_violation());
+      CHECK(verdict.violations() == 0);
+    } else if (op_ == NF4_OP_GEMM_TRANSPOSED) {
+      const nf4ref::TransposedProduct product{data_.view(), arena_.before(x_), shape_.n, shape_.m, dtype_};
+      nf4ref::Verdict verdict(dtype_, nf4ref::accuracy_g(accuracy, dtype_, shape_.n));
+      verdict.add_all(arena_.after(outputs_.front()), shape_.k, nf4ref::references(product), shape_.m, shape_.k);
       INFO(verdict.first_violation());
       CHECK(verdict.violations() == 0);
     } else {
@@ -200,6 +209,17 @@ class Call {
                                                    shape_.m, dtype_, options, stream)
                                   : nf4_gemm(handle, first.y, first.ldy, arena_.at(x_), shape_.k, shape_.m, dtype_,
                                              first.weight, first.bias, options, stream);
+    };
+  }
+
+  void prepare_gemm_transposed(std::mt19937& random) {
+    add_weight(random);
+    x_ = add_values(random, static_cast<size_t>(shape_.m * shape_.n), -1.0f, 1.0f, dtype_);
+    const Arena::Slot y = add_output(static_cast<size_t>(shape_.m * shape_.k), size_of_dtype());
+    call_ = [=, this](nf4_handle_t handle, const nf4_options_t* options, nf4_stream_t stream) {
+      const nf4_weight_t view = weight_->view();
+      return nf4_gemm_transposed(handle, arena_.at(y), shape_.k, arena_.at(x_), shape_.n, shape_.m, dtype_, &view,
+                                 options, stream);
     };
   }
 
@@ -361,6 +381,13 @@ inline std::vector<Shape> small_shapes(nf4_op_t op) {
     return {{1, 1, 1},
             {1, 3, 21, 64, NF4_F32, true, 1, 5, 1, Form::ids32},
             {1, 25, 43, 64, NF4_F32, false, 1, 40, 1, Form::ids64}};
+  }
+  if (op == NF4_OP_GEMM_TRANSPOSED) {
+    return {{1, 17, 64},
+            {3, 33, 264, 64, NF4_U8},
+            {20, 70, 520, 4096, NF4_F16},
+            {9, 40, 40, 32, NF4_BF16},
+            {5, 9, 33, 32, NF4_F32, false}};
   }
   std::vector<Shape> shapes;
   for (const int32_t blocksize : kBlocksizes) {

@@ -169,7 +169,7 @@ inline constexpr size_t kWorkspaceBytes = size_t{640} << 20;
 // Every variant of `op` on the backend with each of its configs: calls test(info, options). Products get a workspace.
 template <class Test>
 void for_each_config(const Backend& backend, nf4_op_t op, const Test& test) {
-  const bool product = op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS;
+  const bool product = op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS || op == NF4_OP_GEMM_TRANSPOSED;
   const Scratch workspace(product && !backend.on_host() ? kWorkspaceBytes : 0);
   for_each_variant(backend, op, [&](const nf4_variant_info_t& info) {
     if (const std::string missing = missing_library(backend, info); !missing.empty()) {

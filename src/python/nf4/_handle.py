@@ -335,6 +335,21 @@ class Handle:
                                        stream_pointer(stream)))  # fmt: skip
         return outs
 
+    def gemm_transposed(self, x: Array, weight: Weight, *, out: Array = None, stream: int | None = None,
+                        variant: str | None = None, config: str | None = None) -> Array:  # fmt: skip
+        """out = x W, for x [..., N] and out [..., K] of the same dtype: the gradient of gemm()'s x of that of its result.
+        Rows of x [m, N] may lie apart."""
+        x_, m, cols, ldx = self._matrix(x, "x")
+        inputs = self._parts(weight, "weight")
+        if cols != weight.rows:
+            raise ValueError(f"x has {cols} columns; expected weight.rows ({weight.rows})")
+        out, out_ = self._output(out, "out", (*x_.shape[:-1], weight.cols), x_.dtype)
+        _apart({"out": out_}, {"x": x_, **inputs})
+        check(library().nf4_gemm_transposed(self._open(), out_.pointer, _stride(out_, "out"), x_.pointer, ldx, m,
+                                            x_.dtype, byref(weight._struct), _options(variant, config),
+                                            stream_pointer(stream)))  # fmt: skip
+        return out
+
     def gemm_experts(self, x: Array, weight: Weight, experts: int, ids: Array = None, *, order: Array = None,
                      ends: Array = None, scale: Array = None, bias: Array = None, out: Array = None,
                      stream: int | None = None, variant: str | None = None,

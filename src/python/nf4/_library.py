@@ -21,6 +21,7 @@ HOST = -1
 F32, F16, BF16, U8, I32, I64 = range(6)
 OP_GEMM = 2
 OP_GEMM_EXPERTS = 5
+OP_GEMM_TRANSPOSED = 7
 SIZE_MAX = c_size_t(-1).value
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -174,6 +175,7 @@ _PROTOTYPES: dict[str, list[Any]] = {
     "nf4_gemm_experts": [
         _handle, _data, c_int64, _data, c_int64, c_int32, _weight, _data, _routing, _options, _stream
     ],
+    "nf4_gemm_transposed": [_handle, _data, c_int64, _data, c_int64, c_int64, c_int32, _weight, _options, _stream],
     "nf4_sort_experts": [_handle, _data, _data, _routing, _options, _stream],
     "nf4_variant_config": [_handle, c_char_p, c_size_t, c_char_p, c_size_t],
 }

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ._handle import Handle
 from ._library import (
-    BF16, F16, F32, I32, I64, OP_GEMM, OP_GEMM_EXPERTS, SIZE_MAX, U8, OptionsStruct, ProblemStruct, ProductStruct,
+    BF16, F16, F32, I32, I64, OP_GEMM, OP_GEMM_EXPERTS, OP_GEMM_TRANSPOSED, SIZE_MAX, U8, OptionsStruct, ProblemStruct, ProductStruct,
     RoutingStruct, SelectionStruct, WeightStruct, check, library, packed_size,
 )  # fmt: skip
 
@@ -237,6 +237,35 @@ def gemm_experts(x: Tensor, weight: Any, experts: int, ids: Tensor, bias: Tensor
     return out
 
 
+def gemm_transposed(x: Tensor, weight: Any) -> Tensor:
+    """x [..., rows] W, for the W [rows, cols] that `weight` refers to, which the caller knows to fit x."""
+    index, fields = x.get_device(), weight._obj
+    x = x.contiguous()
+    rows, cols = fields.rows, fields.cols
+    m = x.shape[:-1].numel()
+    out = x.new_empty(*x.shape[:-1], cols)
+    options = workspace = None
+    if index >= 0 and out.numel():
+        options, workspace = _options(x.device, _transposed(index, DTYPES[x.dtype], m, weight)[1])
+    run(index, library().nf4_gemm_transposed, handle(index), out.data_ptr(), cols, x.data_ptr(), rows, m,
+        DTYPES[x.dtype], weight, options)  # fmt: skip
+    return out
+
+
+def can_transpose(index: int, dtype: torch.dtype, m: int, weight: Any) -> bool:
+    """Whether gemm_transposed() of m rows is as fast as a product with W unpacked: on tensor cores, then, and not where
+    that product would be one in float32, of which torch's settings say how it is made."""
+    return dtype in _OF_TENSOR_CORES and _transposed(index, DTYPES[dtype], m, weight)[0] != _WITHOUT_TENSOR_CORES
+
+
+_OF_TENSOR_CORES = frozenset({torch.float16, torch.bfloat16})
+_WITHOUT_TENSOR_CORES = "gemm_transposed.tiled"
+
+
+def _transposed(index: int, dtype: int, m: int, weight: Any) -> tuple[str, int]:
+    return selection(index, dtype, m, *sizes(weight), op=OP_GEMM_TRANSPOSED)
+
+
 def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Tensor | None]:
     """Options with the workspace that the fastest product of x, of m rows, by any of `weights` would use, and its
     memory; None and None if it would use none."""
@@ -266,11 +295,13 @@ def sizes(weight: Any) -> tuple[int, int, int, int]:
 
 @functools.lru_cache(maxsize=1 << 12)
 def selection(index: int, dtype: int, m: int, n: int, k: int, blocksize: int, absmax_dtype: int, experts: int = 0,
-              top_k: int = 0) -> tuple[str, int]:  # fmt: skip
-    """The variant of the fastest product of this size on device `index`, with experts if it has any, and the bytes of
-    workspace that it uses."""
+              top_k: int = 0, op: int | None = None) -> tuple[str, int]:  # fmt: skip
+    """The variant of the fastest product of this size on device `index`, and the bytes of workspace that it uses. Unless
+    `op` says what it is, it is one with experts if it has any, or nf4_gemm's."""
+    if op is None:
+        op = OP_GEMM_EXPERTS if experts else OP_GEMM
     problem = ProblemStruct(
-        op=OP_GEMM_EXPERTS if experts else OP_GEMM, dtype=dtype, m=m, n=n, k=k, blocksize=blocksize,
+        op=op, dtype=dtype, m=m, n=n, k=k, blocksize=blocksize,
         absmax_dtype=absmax_dtype, experts=experts, top_k=top_k,
     )  # fmt: skip
     chosen = SelectionStruct()

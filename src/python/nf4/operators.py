@@ -3,10 +3,14 @@
     codes, absmax = torch.ops.nf4.pack(w, 64)
     y = torch.ops.nf4.gemm(x, codes, absmax, w.shape)
     y = torch.ops.nf4.gemm_experts(x, codes, absmax, experts.shape, 64, ids, scale=weights)
+    x = torch.ops.nf4.gemm_transposed(y, codes, absmax, w.shape)
 
 Importing this module defines them. They have fake implementations, so torch.compile and torch.export trace them, and
-gemm is differentiable with respect to x and bias. A nested weight gives absmax as uint8, and its map, absmax2 and
-offset as well.
+gemm and gemm_transposed are differentiable with respect to x and bias. A nested weight gives absmax as uint8, and its
+map, absmax2 and offset as well.
+
+gemm_transposed multiplies by W itself, x [..., N] W, where gemm does by its transpose: each has the other for its
+gradient. Where libnf4 has no fast way for that, in float32 or where K is odd, W is unpacked.
 
 gemm_experts multiplies by experts of shape [E, N, K], packed as one: y [T*top_k, N] for ids [T, top_k] of int32 or
 int64. x is [T, K], or [T*top_k, K] with a row for each slot. bias is [E, N] of x's type, scale [T, top_k] of float32,
@@ -31,6 +35,7 @@ _SCHEMAS = {
     "-> (Tensor codes, Tensor absmax2, Tensor offset)",
     "gemm": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, Tensor? bias=None, "
     f"{_NESTED}) -> Tensor",
+    "gemm_transposed": f"(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, {_NESTED}) -> Tensor",
     "gemm_experts": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize, Tensor ids, "
     "Tensor? bias=None, Tensor? scale=None) -> Tensor",
 }
@@ -43,12 +48,17 @@ def _check_float(what: str, dtype: torch.dtype) -> None:
         raise ValueError(f"{what} is {dtype}; expected float32, float16 or bfloat16")
 
 
-def _check_gemm(x: Tensor, shape: Sequence[int], bias: Tensor | None) -> None:
+def _check_product(x: Tensor, shape: Sequence[int], side: int) -> None:
+    """Of x by W [N, K], whose rows are as long as that side of it."""
     _check_float("x", x.dtype)
     if len(shape) != 2:
         raise ValueError(f"shape is {list(shape)}; expected [N, K]")
-    if x.dim() == 0 or x.shape[-1] != shape[1]:
-        raise ValueError(f"x is {list(x.shape)}; expected [..., {shape[1]}]")
+    if x.dim() == 0 or x.shape[-1] != shape[side]:
+        raise ValueError(f"x is {list(x.shape)}; expected [..., {shape[side]}]")
+
+
+def _check_gemm(x: Tensor, shape: Sequence[int], bias: Tensor | None) -> None:
+    _check_product(x, shape, 1)
     if bias is not None and (bias.dtype != x.dtype or bias.shape != (shape[0],)):
         raise ValueError(f"bias is {bias.dtype} {list(bias.shape)}; expected {x.dtype} [{shape[0]}]")
 
@@ -92,14 +102,29 @@ def _pack_absmax(absmax: Tensor, absmax_map: Tensor, blocksize: int = 256) -> tu
     return _tensors.pack_absmax(absmax, absmax_map, blocksize)
 
 
+def _check_device(x: Tensor, codes: Tensor) -> None:
+    if x.get_device() != codes.get_device():
+        raise ValueError(f"x is on {x.device}; expected {codes.device}, where the codes are")
+
+
 def _gemm(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int = 64,
           bias: Tensor | None = None, absmax_map: Tensor | None = None, absmax2: Tensor | None = None,
           absmax_offset: Tensor | None = None, absmax_blocksize: int = 256) -> Tensor:  # fmt: skip
     _check_gemm(x, shape, bias)
-    if x.get_device() != codes.get_device():
-        raise ValueError(f"x is on {x.device}; expected {codes.device}, where the codes are")
+    _check_device(x, codes)
     weight = _tensors.weight(codes, absmax, *shape, blocksize, absmax_map, absmax2, absmax_offset, absmax_blocksize)
     return _tensors.gemm(x, weight, shape[0], None if bias is None else bias.contiguous())
+
+
+def _gemm_transposed(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int = 64,
+                     absmax_map: Tensor | None = None, absmax2: Tensor | None = None,
+                     absmax_offset: Tensor | None = None, absmax_blocksize: int = 256) -> Tensor:  # fmt: skip
+    _check_product(x, shape, 0)
+    _check_device(x, codes)
+    weight = _tensors.weight(codes, absmax, *shape, blocksize, absmax_map, absmax2, absmax_offset, absmax_blocksize)
+    if _tensors.can_transpose(x.get_device(), x.dtype, x.shape[:-1].numel(), weight):
+        return _tensors.gemm_transposed(x, weight)
+    return x @ _tensors.unpack(weight, shape, x.dtype, x.device)
 
 
 def _gemm_experts(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int, ids: Tensor,
@@ -138,6 +163,11 @@ def _fake_gemm(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], b
     return x.new_empty((*x.shape[:-1], shape[0]))
 
 
+def _fake_gemm_transposed(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], *_: Any, **__: Any) -> Tensor:
+    _check_product(x, shape, 0)
+    return x.new_empty((*x.shape[:-1], shape[1]))
+
+
 def _fake_gemm_experts(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int, ids: Tensor,
                        bias: Tensor | None = None, scale: Tensor | None = None) -> Tensor:  # fmt: skip
     _check_gemm_experts(x, shape, ids, bias, scale)
@@ -147,21 +177,41 @@ def _fake_gemm_experts(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence
 # ---- gradients
 
 
-def _save_for_backward(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, codes, absmax, shape, blocksize, bias, absmax_map, absmax2, absmax_offset, absmax_blocksize = inputs
+def _save_weight(ctx: Any, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int, absmax_map: Tensor | None,
+                 absmax2: Tensor | None, absmax_offset: Tensor | None, absmax_blocksize: int) -> None:  # fmt: skip
     ctx.save_for_backward(codes, absmax, absmax_map, absmax2, absmax_offset)
-    ctx.shape, ctx.blocksize, ctx.absmax_blocksize, ctx.has_bias = shape, blocksize, absmax_blocksize, bias is not None
+    ctx.shape, ctx.blocksize, ctx.absmax_blocksize = shape, blocksize, absmax_blocksize
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    codes, absmax, *nested = ctx.saved_tensors
+def _multiply_saved(ctx: Any, operator: Any, x: Tensor) -> Tensor:
+    """`operator` of x and the weight, without a bias."""
+    codes, absmax, absmax_map, absmax2, absmax_offset = ctx.saved_tensors
+    return operator(x, codes, absmax, ctx.shape, ctx.blocksize, absmax_map=absmax_map, absmax2=absmax2,
+                    absmax_offset=absmax_offset, absmax_blocksize=ctx.absmax_blocksize)  # fmt: skip
+
+
+def _save_gemm(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    x, codes, absmax, shape, blocksize, bias, *nested = inputs
+    _save_weight(ctx, codes, absmax, shape, blocksize, *nested)
+    ctx.has_bias = bias is not None
+
+
+def _backward_gemm(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_x = grad_bias = None
     if ctx.needs_input_grad[0]:
-        w = torch.ops.nf4.unpack(codes, absmax, ctx.shape, grad.dtype, ctx.blocksize, *nested, ctx.absmax_blocksize)
-        grad_x = grad @ w
+        grad_x = _multiply_saved(ctx, torch.ops.nf4.gemm_transposed, grad)
     if ctx.has_bias and ctx.needs_input_grad[5]:  # a caller that left the bias out has no such entry
         grad_bias = grad.reshape(-1, ctx.shape[0]).sum(0)
     return grad_x, None, None, None, None, grad_bias, None, None, None, None
+
+
+def _save_gemm_transposed(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    _save_weight(ctx, *inputs[1:])
+
+
+def _backward_gemm_transposed(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grad_x = _multiply_saved(ctx, torch.ops.nf4.gemm, grad) if ctx.needs_input_grad[0] else None
+    return grad_x, None, None, None, None, None, None, None, None
 
 
 def _no_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -173,16 +223,18 @@ def _no_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 def _define() -> None:
     kernels = {"pack": _pack, "unpack": _unpack, "pack_absmax": _pack_absmax, "gemm": _gemm,
-               "gemm_experts": _gemm_experts}  # fmt: skip
+               "gemm_transposed": _gemm_transposed, "gemm_experts": _gemm_experts}  # fmt: skip
     fakes = {"pack": _fake_pack, "unpack": _fake_unpack, "pack_absmax": _fake_pack_absmax, "gemm": _fake_gemm,
-             "gemm_experts": _fake_gemm_experts}  # fmt: skip
+             "gemm_transposed": _fake_gemm_transposed, "gemm_experts": _fake_gemm_experts}  # fmt: skip
     for name, schema in _SCHEMAS.items():
         _library.define(name + schema)
         kernel = torch._disable_dynamo(kernels[name])
         for key in ("CPU", "CUDA"):
             _library.impl(name, kernel, key)
         torch.library.register_fake(f"nf4::{name}", fakes[name], lib=_library)
-    torch.library.register_autograd("nf4::gemm", _backward, setup_context=_save_for_backward, lib=_library)
+    for name, backward, save in (("gemm", _backward_gemm, _save_gemm),
+                                 ("gemm_transposed", _backward_gemm_transposed, _save_gemm_transposed)):  # fmt: skip
+        torch.library.register_autograd(f"nf4::{name}", backward, setup_context=save, lib=_library)
     torch.library.register_autograd("nf4::gemm_experts", _no_gradient, lib=_library)
 
 
