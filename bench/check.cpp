@@ -39,14 +39,14 @@ void run_poisoned(Workload& workload, Contender& contender, std::initializer_lis
 
 Check check_gemm(Workload& workload, Contender& contender) {
   const Problem& p = workload.problem();
-  const int64_t bytes = p.slots() * p.n * nf4ref::size_of(p.dtype);
+  const int64_t bytes = p.slots() * p.outputs() * nf4ref::size_of(p.dtype);
   run_poisoned(workload, contender, {{workload.y(), bytes}});
   const auto y = fetch<unsigned char>(workload.device(), workload.y(), bytes);
 
   nf4ref::Verdict verdict(p.dtype, contender.accuracy_g(p));
   const std::vector<nf4ref::Reference>& references = workload.references();
   size_t next = 0;
-  const std::vector<int64_t> parts = p.parts.empty() ? std::vector<int64_t>{p.n} : p.parts;
+  const std::vector<int64_t> parts = p.parts.empty() ? std::vector<int64_t>{p.outputs()} : p.parts;
   for (const int64_t row : workload.checked_rows()) {
     int64_t first = 0;  // outputs of the parts before
     for (const int64_t rows : parts) {
@@ -134,6 +134,7 @@ Check check_result(Workload& workload, Contender& contender) {
   switch (workload.problem().op) {
     case NF4_OP_GEMM:
     case NF4_OP_GEMM_EXPERTS:
+    case NF4_OP_GEMM_TRANSPOSED:
       return check_gemm(workload, contender);
     case NF4_OP_UNPACK:
       return check_unpack(workload, contender);

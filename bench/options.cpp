@@ -247,7 +247,8 @@ void add_sweep(CLI::App& app, SweepOptions& options) {
                   "what the library selects and its peers, on all that matters; takes minutes")
       ->group(kWhat);
   add_list(app, "--op", options.suite.ops, any_op,
-           "gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts (gemm,unpack,pack)")
+           "gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts, gemm_transposed\n"
+           "(gemm,unpack,pack)")
       ->group(kWhat);
   add_suite(app, options.suite);
   add_experts(app, options.suite);
@@ -297,7 +298,8 @@ void add_model(CLI::App& app, ModelOptions& options) {
 }
 
 void add_variants_command(CLI::App& app, VariantsOptions& options, Problem& problem) {
-  add_list(app, "--op", options.ops, any_op, "gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts (all)")
+  add_list(app, "--op", options.ops, any_op,
+           "gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts,\ngemm_transposed (all)")
       ->group(kWhat);
   const auto take = [&problem](const std::string& text) {
     const Layer layer = shape("--shape", text);

@@ -64,6 +64,7 @@ double minimal_bytes(const Problem& problem) {
   const int64_t nested_absmax = problem.blocks() + problem.groups() * 4;
   switch (problem.op) {
     case NF4_OP_GEMM:
+    case NF4_OP_GEMM_TRANSPOSED:
       return static_cast<double>(packed + activations);
     case NF4_OP_GEMM_EXPERTS:
       return static_cast<double>(packed) * static_cast<double>(experts_hit(problem)) /
@@ -91,6 +92,8 @@ std::string_view op_name(nf4_op_t op) {
       return "pack_absmax";
     case NF4_OP_GEMM_EXPERTS:
       return "gemm_experts";
+    case NF4_OP_GEMM_TRANSPOSED:
+      return "gemm_transposed";
     default:
       return "unpack_absmax";
   }

@@ -35,7 +35,9 @@ struct Problem {
   double skew = 0;
   RoutingForm form = RoutingForm::ids;
 
-  int64_t slots() const { return m * top_k; }  // rows of y
+  int64_t slots() const { return m * top_k; }                               // rows of y
+  int64_t length() const { return op == NF4_OP_GEMM_TRANSPOSED ? n : k; }   // of a row of x
+  int64_t outputs() const { return op == NF4_OP_GEMM_TRANSPOSED ? k : n; }  // in a row of y
   int64_t elements() const { return (experts > 0 ? experts : 1) * n * k; }
   int64_t code_bytes() const { return (elements() + 1) / 2; }
   int64_t blocks() const { return (elements() + blocksize - 1) / blocksize; }
@@ -55,10 +57,13 @@ double minimal_bytes(const Problem& problem);
 // Bytes of the scales of a weight, as the problem stores them.
 int64_t scale_bytes(const Problem& problem);
 
-inline constexpr nf4_op_t kAllOps[] = {NF4_OP_GEMM,        NF4_OP_UNPACK,        NF4_OP_PACK,
-                                       NF4_OP_PACK_ABSMAX, NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS};
+inline constexpr nf4_op_t kAllOps[] = {NF4_OP_GEMM,           NF4_OP_UNPACK,        NF4_OP_PACK,
+                                       NF4_OP_PACK_ABSMAX,    NF4_OP_UNPACK_ABSMAX, NF4_OP_GEMM_EXPERTS,
+                                       NF4_OP_GEMM_TRANSPOSED};
 // Whether results are held to a bound, not to the bit.
-inline bool is_product(nf4_op_t op) { return op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS; }
+inline bool is_product(nf4_op_t op) {
+  return op == NF4_OP_GEMM || op == NF4_OP_GEMM_EXPERTS || op == NF4_OP_GEMM_TRANSPOSED;
+}
 std::string_view op_name(nf4_op_t op);
 inline constexpr nf4_dtype_t kAllDtypes[] = {NF4_F32, NF4_F16, NF4_BF16};
 std::string_view dtype_name(nf4_dtype_t dtype);

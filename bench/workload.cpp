@@ -37,9 +37,9 @@ Workload::Workload(Device& device, nf4_handle_t handle, const Problem& problem, 
     device.fill_uniform(dense_.at(0), problem.dtype, dense_.bytes() / element, -0.05f, 0.05f, 3);
   }
   if (is_product(op)) {
-    x_ = Buffer(device, static_cast<size_t>(problem.m * problem.k * element));
-    y_ = Buffer(device, static_cast<size_t>(problem.slots() * problem.n * element));
-    device.fill_uniform(x_.get(), problem.dtype, problem.m * problem.k, -1.0f, 1.0f, 4);
+    x_ = Buffer(device, static_cast<size_t>(problem.m * problem.length() * element));
+    y_ = Buffer(device, static_cast<size_t>(problem.slots() * problem.outputs() * element));
+    device.fill_uniform(x_.get(), problem.dtype, problem.m * problem.length(), -1.0f, 1.0f, 4);
   }
   if (op == NF4_OP_GEMM_EXPERTS) make_routing();
 }
@@ -62,7 +62,8 @@ void Workload::make_routing() {
 int Workload::count_sets(bool hot) const {
   if (hot) return 1;
   double bytes = minimal_bytes(problem_);
-  if (problem_.op == NF4_OP_GEMM) bytes = static_cast<double>(problem_.code_bytes() + scale_bytes(problem_));
+  if (problem_.op == NF4_OP_GEMM || problem_.op == NF4_OP_GEMM_TRANSPOSED)
+    bytes = static_cast<double>(problem_.code_bytes() + scale_bytes(problem_));
   const auto sets = static_cast<int64_t>(static_cast<double>(device_.cold_bytes()) / std::max(bytes, 1.0)) + 1;
   return static_cast<int>(std::clamp<int64_t>(sets, 2, kMostSets));
 }
@@ -199,7 +200,7 @@ const std::vector<int64_t>& Workload::checked_rows() {
 const std::vector<nf4ref::Reference>& Workload::references() {
   if (!references_) {
     const std::vector<int64_t>& rows = checked_rows();
-    const auto row_bytes = static_cast<size_t>(problem_.k * nf4ref::size_of(problem_.dtype));
+    const auto row_bytes = static_cast<size_t>(problem_.length() * nf4ref::size_of(problem_.dtype));
     std::vector<unsigned char> all(static_cast<size_t>(problem_.m) * row_bytes);
     device_.copy_out(all.data(), x(), all.size());
     const Buffer sample(device_, rows.size() * row_bytes);
@@ -211,6 +212,11 @@ const std::vector<nf4ref::Reference>& Workload::references() {
     }
     device_.copy_in(sample.get(), chosen.data(), chosen.size());
     const auto count = static_cast<int64_t>(rows.size());
+    if (problem_.op == NF4_OP_GEMM_TRANSPOSED) {
+      references_ = device_.references(
+          nf4ref::TransposedProduct{weight(0), sample.get(), problem_.length(), count, problem_.dtype});
+      return *references_;
+    }
     const nf4ref::Product product{weight(0), sample.get(), problem_.k, count, problem_.dtype, nullptr};
     if (problem_.op != NF4_OP_GEMM_EXPERTS) {
       references_ = device_.references(product);

@@ -68,12 +68,13 @@ class Workload {
   float* offset() const { return offset_.as<float>(); }
   float* map() const { return map_.as<float>(); }
 
-  // Dense weights [N, K]: input of pack, output of unpack. In a gemm they equal weight(set), for contenders that need
-  // them.
+  // Dense weights [N, K]: input of pack, output of unpack. In a product they equal weight(set), for contenders that
+  // need them.
   void* dense(int set);
   // fp32 scales: input of pack_absmax, output of unpack_absmax.
   float* absmax(int set) const { return absmax_.at<float>(set); }
-  // Activations [M, K] and results [M, N]; those of a product lie behind those of the products before it.
+  // Activations [M, K] and results [M, N], of a transposed product [M, N] and [M, K]; those of a product lie behind
+  // those of the products before it.
   void* x() const { return x_.get(); }
   void* y() const { return y_.get(); }
   std::vector<Product> products(int set) const;
@@ -82,7 +83,7 @@ class Workload {
   // What set 0 must give. Where M is too large to check every output, all outputs of the first, the last and evenly
   // spread rows of y are checked.
   const std::vector<int64_t>& checked_rows();
-  const std::vector<nf4ref::Reference>& references();  // [checked rows, N]
+  const std::vector<nf4ref::Reference>& references();  // [checked rows, outputs]
   const Packed& expected();                            // the bytes of the host backend
 
  private:

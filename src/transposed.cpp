@@ -14,8 +14,8 @@ namespace {
 GemmTransposedArgs check_sizes(int64_t m, nf4_dtype_t dtype, const nf4_weight_t* weight, Reads reads) {
   const Dtype type = check_dtype("dtype", dtype);
   const Weight view = check_weight(weight, reads);
-  check_matrix("m", m, "weight->rows", view.rows);
   check_matrix("m", m, "weight->cols", view.cols);
+  check_matrix("m", m, "weight->rows", view.rows);
   return {nullptr, view.cols, nullptr, view.rows, m, type, view, nullptr};
 }
 

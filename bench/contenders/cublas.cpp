@@ -31,17 +31,28 @@ Cublas::~Cublas() { library_.get<decltype(cublasDestroy_v2)>("cublasDestroy_v2")
 
 void Cublas::gemm(void* y, const void* x, const void* w, nf4_dtype_t dtype, int64_t m, int64_t n, int64_t k,
                   nf4_stream_t stream) const {
+  multiply(CUBLAS_OP_T, y, x, w, dtype, m, n, k, stream);
+}
+
+void Cublas::gemm_transposed(void* y, const void* x, const void* w, nf4_dtype_t dtype, int64_t m, int64_t n, int64_t k,
+                             nf4_stream_t stream) const {
+  multiply(CUBLAS_OP_N, y, x, w, dtype, m, k, n, stream);
+}
+
+void Cublas::multiply(cublasOperation_t of_w, void* y, const void* x, const void* w, nf4_dtype_t dtype, int64_t m,
+                      int64_t outputs, int64_t length, nf4_stream_t stream) const {
   check(set_stream_(handle_, stream), "cublasSetStream");
   // Setting the stream resets the workspace; our own keeps allocation out of graphs.
   check(set_workspace_(handle_, workspace_.get(), workspace_.bytes()), "cublasSetWorkspace");
   const float one = 1;
   const float zero = 0;
   const cudaDataType type = data_type(dtype);
-  const auto rows = static_cast<int>(n);
-  const auto depth = static_cast<int>(k);
-  // Row-major y [m, N] is column-major [N, m]; W is K x N there, transposed back.
-  check(gemm_(handle_, CUBLAS_OP_T, CUBLAS_OP_N, rows, static_cast<int>(m), depth, &one, w, type, depth, x, type, depth,
-              &zero, y, type, rows, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+  const auto rows = static_cast<int>(outputs);
+  const auto depth = static_cast<int>(length);
+  // Row-major y [m, outputs] is column-major [outputs, m]; W is K x N there, transposed back for gemm.
+  check(gemm_(handle_, of_w, CUBLAS_OP_N, rows, static_cast<int>(m), depth, &one, w, type,
+              of_w == CUBLAS_OP_T ? depth : rows, x, type, depth, &zero, y, type, rows, CUBLAS_COMPUTE_32F,
+              CUBLAS_GEMM_DEFAULT),
         "cublasGemmEx");
 }
 

@@ -19,7 +19,14 @@ class Cublas {
   void gemm(void* y, const void* x, const void* w, nf4_dtype_t dtype, int64_t m, int64_t n, int64_t k,
             nf4_stream_t stream) const;
 
+  // y [m, K] = x [m, N] W.
+  void gemm_transposed(void* y, const void* x, const void* w, nf4_dtype_t dtype, int64_t m, int64_t n, int64_t k,
+                       nf4_stream_t stream) const;
+
  private:
+  void multiply(cublasOperation_t of_w, void* y, const void* x, const void* w, nf4_dtype_t dtype, int64_t m,
+                int64_t outputs, int64_t length, nf4_stream_t stream) const;
+
   // Spelled out, for C++ overloads the name.
   using GemmEx = cublasStatus_t(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n,
                                 int k, const void* alpha, const void* a, cudaDataType a_type, int lda, const void* b,

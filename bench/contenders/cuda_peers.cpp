@@ -11,17 +11,26 @@ namespace {
 
 bool fits_int(int64_t value) { return value <= std::numeric_limits<int>::max(); }
 
+bool is_dense_product(nf4_op_t op) { return op == NF4_OP_GEMM || op == NF4_OP_GEMM_TRANSPOSED; }
+
+// The problem's product, or a part of it, with dense weights [rows, K].
+void multiply_dense(const Cublas& cublas, void* y, const void* x, const void* w, const Problem& problem, int64_t rows,
+                    nf4_stream_t stream) {
+  const auto multiply = problem.op == NF4_OP_GEMM_TRANSPOSED ? &Cublas::gemm_transposed : &Cublas::gemm;
+  (cublas.*multiply)(y, x, w, problem.dtype, problem.m, rows, problem.k, stream);
+}
+
 class DenseCublas final : public DensePeer {
  public:
   explicit DenseCublas(std::shared_ptr<Cublas> cublas) : cublas_(std::move(cublas)) {}
 
   std::string name() const override { return "cuBLAS dense"; }
-  bool supports(const Problem& problem) const override { return problem.op == NF4_OP_GEMM; }
+  bool supports(const Problem& problem) const override { return is_dense_product(problem.op); }
 
  private:
   void multiply(void* y, const void* x, const void* w, const Problem& problem, int64_t rows,
                 nf4_stream_t stream) override {
-    cublas_->gemm(y, x, w, problem.dtype, problem.m, rows, problem.k, stream);
+    multiply_dense(*cublas_, y, x, w, problem, rows, stream);
   }
 
   std::shared_ptr<Cublas> cublas_;
@@ -32,7 +41,7 @@ class UnpackAndCublas : public Peer {
  public:
   explicit UnpackAndCublas(std::shared_ptr<Cublas> cublas) : cublas_(std::move(cublas)) {}
 
-  bool supports(const Problem& problem) const override { return problem.op == NF4_OP_GEMM; }
+  bool supports(const Problem& problem) const override { return is_dense_product(problem.op); }
   void prepare(Workload& workload) override {
     const Problem& p = workload.problem();
     dense_ = Buffer(workload.device(), static_cast<size_t>(p.elements() * nf4ref::size_of(p.dtype)));
@@ -41,7 +50,7 @@ class UnpackAndCublas : public Peer {
     const Problem& p = workload.problem();
     for (const Product& product : workload.products(set)) {
       unpack(dense_.get(), p.dtype, product.weight, stream);
-      cublas_->gemm(product.y, workload.x(), dense_.get(), p.dtype, p.m, product.weight.rows, p.k, stream);
+      multiply_dense(*cublas_, product.y, workload.x(), dense_.get(), p, product.weight.rows, stream);
     }
   }
   void finish() override { dense_ = Buffer(); }
@@ -76,7 +85,7 @@ class BitsandbytesUnpackAndCublas final : public UnpackAndCublas {
 
   std::string name() const override { return "bitsandbytes unpack + cuBLAS"; }
   bool supports(const Problem& problem) const override {
-    return problem.op == NF4_OP_GEMM && !problem.nested && fits_int(problem.elements()) &&
+    return is_dense_product(problem.op) && !problem.nested && fits_int(problem.elements()) &&
            library_->unpack(problem.dtype) != nullptr;
   }
 

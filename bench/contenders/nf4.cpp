@@ -40,6 +40,9 @@ void call(nf4_handle_t handle, Workload& workload, int set, const nf4_options_t&
       return check(nf4_gemm_experts(handle, workload.y(), p.n, workload.x(), p.k, p.dtype, &weight, nullptr, &routing,
                                     &options, stream));
     }
+    case NF4_OP_GEMM_TRANSPOSED:
+      return check(
+          nf4_gemm_transposed(handle, workload.y(), p.k, workload.x(), p.n, p.m, p.dtype, &weight, &options, stream));
     case NF4_OP_UNPACK:
       return check(nf4_unpack(handle, workload.dense(set), p.k, p.dtype, &weight, &options, stream));
     case NF4_OP_PACK:
@@ -56,7 +59,7 @@ void call(nf4_handle_t handle, Workload& workload, int set, const nf4_options_t&
 
 double accuracy_g_of(nf4_handle_t handle, std::string_view name, const Problem& problem) {
   for (const Variant& variant : variants_of(handle, problem.op)) {
-    if (variant.name == name) return nf4ref::accuracy_g(variant.accuracy, problem.dtype, problem.k);
+    if (variant.name == name) return nf4ref::accuracy_g(variant.accuracy, problem.dtype, problem.length());
   }
   throw std::logic_error("the library selected a variant that it does not list");
 }

@@ -14,7 +14,7 @@ class Peer : public Contender {
   bool is_peer() const override { return true; }
   double accuracy_g(const Problem& problem) const override {
     const double rounded =
-        nf4ref::accuracy_g("codebook16", problem.dtype, problem.k) + nf4ref::unit_roundoff(problem.dtype) / 2;
+        nf4ref::accuracy_g("codebook16", problem.dtype, problem.length()) + nf4ref::unit_roundoff(problem.dtype) / 2;
     return kPeerSlack * rounded;
   }
 };
@@ -37,7 +37,7 @@ class DensePeer : public Peer {
   }
 
  private:
-  // y [m, rows] = x [m, K] W^T.
+  // y [m, rows] = x [m, K] W^T, or what else of a dense W the problem's operation is.
   virtual void multiply(void* y, const void* x, const void* w, const Problem& problem, int64_t rows,
                         nf4_stream_t stream) = 0;
 };

@@ -158,6 +158,9 @@ class CudaDevice final : public Device {
   std::vector<nf4ref::Reference> references(const nf4ref::Product& product) override {
     return cuda_references(product);
   }
+  std::vector<nf4ref::Reference> references(const nf4ref::TransposedProduct& product) override {
+    return cuda_references(product);
+  }
   std::vector<nf4ref::Reference> references(const nf4ref::RoutedProduct& product) override {
     return cuda_references(product);
   }

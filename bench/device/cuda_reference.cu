@@ -16,6 +16,9 @@ __host__ __device__ int64_t cols_of(const nf4ref::Product& product) { return pro
 __device__ void finish(nf4ref::Reference& sum, const nf4ref::Product& product, int64_t, int64_t n) {
   nf4ref::add_bias(sum, product, n);
 }
+__host__ __device__ int64_t rows_of(const nf4ref::TransposedProduct& product) { return product.m; }
+__host__ __device__ int64_t cols_of(const nf4ref::TransposedProduct& product) { return product.weight.cols; }
+__device__ void finish(nf4ref::Reference&, const nf4ref::TransposedProduct&, int64_t, int64_t) {}
 __host__ __device__ int64_t rows_of(const nf4ref::RoutedProduct& routed) { return routed.slots; }
 __host__ __device__ int64_t cols_of(const nf4ref::RoutedProduct& routed) {
   return routed.product.weight.rows / routed.experts;
@@ -86,6 +89,10 @@ std::vector<nf4ref::Reference> references_of(const Product& product) {
 }  // namespace
 
 std::vector<nf4ref::Reference> cuda_references(const nf4ref::Product& product) { return references_of(product); }
+
+std::vector<nf4ref::Reference> cuda_references(const nf4ref::TransposedProduct& product) {
+  return references_of(product);
+}
 
 std::vector<nf4ref::Reference> cuda_references(const nf4ref::RoutedProduct& product) { return references_of(product); }
 

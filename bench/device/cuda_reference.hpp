@@ -10,6 +10,7 @@ namespace nf4bench {
 
 // All pointers of `product` are device pointers.
 std::vector<nf4ref::Reference> cuda_references(const nf4ref::Product& product);
+std::vector<nf4ref::Reference> cuda_references(const nf4ref::TransposedProduct& product);
 std::vector<nf4ref::Reference> cuda_references(const nf4ref::RoutedProduct& product);
 
 // Counts the elements of w [rows, cols] that are not what `weight` unpacks to.

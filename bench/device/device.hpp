@@ -68,6 +68,7 @@ class Device {
 
   // The oracle, on data of this device.
   virtual std::vector<nf4ref::Reference> references(const nf4ref::Product& product) = 0;
+  virtual std::vector<nf4ref::Reference> references(const nf4ref::TransposedProduct& product) = 0;
   virtual std::vector<nf4ref::Reference> references(const nf4ref::RoutedProduct& product) = 0;
   virtual int64_t unpack_mismatches(const void* w, nf4_dtype_t dtype, const nf4_weight_t& weight) = 0;
   // How many products the oracle may form for one problem without slowing a sweep down.

@@ -66,6 +66,9 @@ class HostDevice final : public Device {
   std::vector<nf4ref::Reference> references(const nf4ref::Product& product) override {
     return nf4ref::references(product);
   }
+  std::vector<nf4ref::Reference> references(const nf4ref::TransposedProduct& product) override {
+    return nf4ref::references(product);
+  }
   std::vector<nf4ref::Reference> references(const nf4ref::RoutedProduct& product) override {
     return nf4ref::references(product);
   }

@@ -312,6 +312,24 @@ inline std::size_t gemm_workspace(const Handle& handle, std::int64_t m, nf4_dtyp
   return bytes;
 }
 
+// y [m, K] = x [m, N] W.
+inline void gemm_transposed(const Handle& handle, Matrix y, ConstMatrix x, const nf4_weight_t& weight,
+                            const Options& options = {}, nf4_stream_t stream = nullptr) {
+  detail::expect_equal("gemm_transposed", "y.rows", y.rows, "x.rows", x.rows);
+  detail::expect_equal("gemm_transposed", "y.cols", y.cols, "weight.cols", weight.cols);
+  detail::expect_equal("gemm_transposed", "x.cols", x.cols, "weight.rows", weight.rows);
+  detail::expect_equal("gemm_transposed", "y.dtype", y.dtype, "x.dtype", x.dtype);
+  check(nf4_gemm_transposed(handle.get(), y.data, y.ld, x.data, x.ld, x.rows, x.dtype, &weight, &options, stream));
+}
+
+// Bytes of workspace that a gemm_transposed of m rows of x makes use of.
+inline std::size_t gemm_transposed_workspace(const Handle& handle, std::int64_t m, nf4_dtype_t dtype,
+                                             const nf4_weight_t& weight) {
+  std::size_t bytes = 0;
+  check(nf4_gemm_transposed_workspace(handle.get(), m, dtype, &weight, &bytes));
+  return bytes;
+}
+
 // One of the products of gemm_group. The weight is a reference that outlives the call: a temporary is refused.
 struct Product {
   Matrix y;

@@ -153,6 +153,15 @@ TEST_CASE("nf4-bench: products with routed experts") {
   refused("--experts 4 --blocksize 1024", "--shape is 24,64; expected experts of a multiple of 1024 weights");
 }
 
+TEST_CASE("nf4-bench: transposed products") {
+  const Directory directory;
+  const Outcome outcome = bench(directory, "--op gemm_transposed --shape 24,64 --m 1,5 --nested --csv out.csv");
+  CAPTURE(outcome.output);
+  CHECK(outcome.status == 0);
+  CHECK(holds(outcome.output, "gemm_transposed, N=24 K=64, M=5, bf16, blocksize 64, nested"));
+  CHECK(holds(read_file(directory / "out.csv"), "gemm_transposed,\"gemm_transposed.host\",\"\",0,,bf16,64,1,5,24,64,"));
+}
+
 TEST_CASE("nf4-bench: what there is no time for is told") {
   const Directory directory;
   const Outcome sweep = bench(directory, "--shape 8,64 --m 1,2,3 --limit 0 --csv out.csv");
@@ -209,7 +218,8 @@ TEST_CASE("nf4-bench: an option or a value that a command does not take is refus
   check_refused("--csv", "--csv");
   check_refused("--m 0", "--m is 0; expected a number from 1 to 65535");
   check_refused("--m=1,x", "--m is x; expected a number");
-  check_refused("--op=gemv", "--op is gemv; expected gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts");
+  check_refused("--op=gemv",
+                "--op is gemv; expected gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts, gemm_transposed");
   check_refused("tune --op pack_absmax", "--op is pack_absmax; expected gemm, unpack, pack");
   check_refused("--dtype f8", "--dtype is f8; expected f32, f16, bf16");
   check_refused("--blocksize 48", "--blocksize is 48; expected a power of two from 32 to 4096");
@@ -404,17 +414,18 @@ TEST_CASE("nf4-bench: wrong results are told, each way of being wrong, with stat
   const std::string wrong = "export LD_PRELOAD='" NF4_WRONG_LIBRARY "'; ";
   const Outcome sweep =
       shell(directory, wrong +
-                           "\"$bench\" --op gemm,unpack,pack,pack_absmax,unpack_absmax,gemm_experts --experts 2 "
-                           "--top-k 2 --shape 8,64 --csv out.csv --json out.json --hot --device host");
+                           "\"$bench\" --op gemm,unpack,pack,pack_absmax,unpack_absmax,gemm_experts,gemm_transposed "
+                           "--experts 2 --top-k 2 --shape 8,64 --csv out.csv --json out.json --hot --device host");
   CAPTURE(sweep.output);
   CHECK(sweep.status == 1);
   CHECK(holds(sweep.output, "FAILED: 1 of 8 outputs are outside the bound; output 0 is "));
   CHECK(holds(sweep.output, "FAILED: 1 of 16 outputs are outside the bound; output 0 is "));
+  CHECK(holds(sweep.output, "FAILED: 1 of 64 outputs are outside the bound; output 0 is "));
   CHECK(holds(sweep.output, "FAILED: 1 of 512 elements differ from fp32 arithmetic"));
   CHECK(holds(sweep.output, "FAILED: 2 of 512 codes differ"));
   CHECK(holds(sweep.output, "FAILED: 1 values differ from the host backend's"));
   CHECK(holds(sweep.output, "FAILED: 8 of 8 scales differ"));
-  CHECK(holds(sweep.output, "12 results are wrong"));
+  CHECK(holds(sweep.output, "14 results are wrong"));
   CHECK(holds(read_file(directory / "out.csv"), ",FAILED,"));
   CHECK(holds(read_file(directory / "out.csv"), "\"2 of 512 codes differ\"\n"));
   CHECK(holds(read_file(directory / "out.json"), R"("ok":false,"note":"2 of 512 codes differ")"));

@@ -28,6 +28,14 @@ nf4_status_t nf4_gemm(nf4_handle_t handle, void* y, int64_t ldy, const void* x, 
   return status;
 }
 
+nf4_status_t nf4_gemm_transposed(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m,
+                                 nf4_dtype_t dtype, const nf4_weight_t* weight, const nf4_options_t* options,
+                                 nf4_stream_t stream) {
+  const nf4_status_t status = REAL(nf4_gemm_transposed)(handle, y, ldy, x, ldx, m, dtype, weight, options, stream);
+  if (options != nullptr) static_cast<uint8_t*>(y)[1] ^= 0x80;
+  return status;
+}
+
 nf4_status_t nf4_gemm_experts(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, nf4_dtype_t dtype,
                               const nf4_weight_t* weight, const void* bias, const nf4_routing_t* routing,
                               const nf4_options_t* options, nf4_stream_t stream) {

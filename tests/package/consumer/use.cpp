@@ -115,6 +115,25 @@ void experts(const nf4::Handle& handle) {
                "sort_experts: order holds 0 elements, expected 4");
 }
 
+void transposed(const nf4::Handle& handle) {
+  std::vector<float> w(2 * 32, 1.0f);  // a row of ones, and one of twos
+  for (size_t i = 32; i < w.size(); ++i) w[i] = 2.0f;
+  std::vector<std::uint8_t> codes(32);
+  std::vector<float> absmax(2), y(3 * 32);
+  nf4::pack(handle, codes, absmax, nf4::ConstMatrix(w, 2, 32), 32);
+  const nf4::Weight weight(2, 32, codes, absmax, 32);
+  const std::vector<float> x = {1, 1, 0, 1, -3, 2};
+  nf4::gemm_transposed(handle, nf4::Matrix(y, 3, 32), nf4::ConstMatrix(x, 3, 2), weight);
+  expect(y[0] == 3 && y[32] == 2 && y[95] == 1, "gemm_transposed");
+  expect(nf4::gemm_transposed_workspace(handle, 3, NF4_F32, weight) == 0, "gemm_transposed_workspace");
+  expect_error([&] { nf4::gemm_transposed(handle, nf4::Matrix(y, 3, 32), nf4::ConstMatrix(x, 2, 3), weight); },
+               "gemm_transposed: y.rows is 3, x.rows is 2");
+  expect_error([&] { nf4::gemm_transposed(handle, nf4::Matrix(y, 2, 32), nf4::ConstMatrix(x, 2, 3), weight); },
+               "gemm_transposed: x.cols is 3, weight.rows is 2");
+  expect_error([&] { nf4::gemm_transposed(handle, nf4::Matrix(y, 3, 16), nf4::ConstMatrix(x, 3, 2), weight); },
+               "gemm_transposed: y.cols is 16, weight.cols is 32");
+}
+
 void nested_absmax(const nf4::Handle& handle) {
   const auto map = nf4::dynamic_map();
   const std::vector<float> scales = {1, 2, 3};
@@ -159,6 +178,7 @@ int main() {
   expect(nf4::codebook()[15] == 1.0f, "codebook");
   products(handle);
   experts(handle);
+  transposed(handle);
   nested_absmax(handle);
   selection(handle);
   return failures ? 1 : 0;

@@ -165,6 +165,7 @@ pub const NF4_OP_PACK_ABSMAX: nf4_op_t = 3;
 pub const NF4_OP_UNPACK_ABSMAX: nf4_op_t = 4;
 pub const NF4_OP_GEMM_EXPERTS: nf4_op_t = 5;
 pub const NF4_OP_SORT_EXPERTS: nf4_op_t = 6;
+pub const NF4_OP_GEMM_TRANSPOSED: nf4_op_t = 7;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -333,6 +334,26 @@ extern "C" {
         count: usize,
         m: i64,
         dtype: nf4_dtype_t,
+        bytes: *mut usize,
+    ) -> nf4_status_t;
+
+    pub fn nf4_gemm_transposed(
+        handle: nf4_handle_t,
+        y: *mut c_void,
+        ldy: i64,
+        x: *const c_void,
+        ldx: i64,
+        m: i64,
+        dtype: nf4_dtype_t,
+        weight: *const nf4_weight_t,
+        options: *const nf4_options_t,
+        stream: nf4_stream_t,
+    ) -> nf4_status_t;
+    pub fn nf4_gemm_transposed_workspace(
+        handle: nf4_handle_t,
+        m: i64,
+        dtype: nf4_dtype_t,
+        weight: *const nf4_weight_t,
         bytes: *mut usize,
     ) -> nf4_status_t;
 
