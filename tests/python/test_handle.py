@@ -106,6 +106,22 @@ class OperationTest(HostTest):
             self.handle.unpack(weight), support.unpack(weight.codes, expected, 100, 200, BLOCKSIZE)
         )
 
+    def test_gemm_transposed(self):
+        for rows, cols, lead, nested in ((5, 64, (), False), (33, 100, (1,), True), (64, 128, (2, 3), False)):
+            with self.subTest(rows=rows, cols=cols, lead=lead, nested=nested):
+                weight = self.handle.pack(support.random_matrix(rows, cols), nested=nested)
+                x = np.random.default_rng(2).normal(size=(*lead, rows)).astype(np.float32)
+                y = self.handle.gemm_transposed(x, weight)
+                self.assertEqual(y.shape, (*lead, cols))
+                w = self.handle.unpack(weight)
+                self.assert_product(y.reshape(-1, cols), x.reshape(-1, rows), w.T, 2.0**-24)
+        with self.assertRaisesRegex(ValueError, r"x has 128 columns; expected weight.rows \(64\)"):
+            self.handle.gemm_transposed(np.zeros((2, 128), np.float32), weight)
+        square = self.handle.pack(support.random_matrix(64, 64))
+        x = np.zeros((2, 64), np.float32)
+        with self.assertRaisesRegex(ValueError, "out overlaps x"):
+            self.handle.gemm_transposed(x, square, out=x)
+
     def test_gemm(self):
         for rows, cols, lead, nested in ((5, 64, (), False), (33, 100, (1,), True), (64, 128, (2, 3), False)):
             with self.subTest(rows=rows, cols=cols, lead=lead, nested=nested):

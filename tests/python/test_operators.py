@@ -47,6 +47,36 @@ class OperatorTest(unittest.TestCase):
         self.assertTrue(torch.allclose(y, self.x @ w.T, atol=1e-4))
         self.assertFalse(torch.equal(w, self.unpacked))
 
+    def test_gemm_transposed(self):
+        codes, absmax2, offset = ops.pack_absmax(self.absmax, self.map)
+        nested = {"absmax_map": self.map, "absmax2": absmax2, "absmax_offset": offset}
+        for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)):
+            for scales, more in ((self.absmax, {}), (codes, nested)):
+                w = ops.unpack(self.codes, scales, [N, K], torch.float32, **more)
+                for shape in ((2, 3), (4,), (0,), ()):
+                    x = torch.randn(*shape, N).to(dtype)
+                    y = ops.gemm_transposed(x, self.codes, scales, [N, K], **more)
+                    self.assertEqual((y.shape, y.dtype), ((*shape, K), dtype))
+                    exact = x.double() @ w.double()
+                    if y.numel():
+                        self.assertLess((y.double() - exact).abs().max() / exact.abs().max(), tolerance)
+
+    def test_gradients_unpack_nothing(self):
+        """In 16 bits, and the gradient of a gradient is right."""
+        from unittest import mock
+
+        x = torch.randn(5, K).to(torch.bfloat16).requires_grad_()
+        exact = x.detach().double().requires_grad_()
+        with mock.patch("nf4._tensors.unpack", side_effect=AssertionError("unpacked")):
+            (grad,) = torch.autograd.grad(ops.gemm(x, self.codes, self.absmax, [N, K]).square().sum(), x,
+                                          create_graph=True)  # fmt: skip
+            (second,) = torch.autograd.grad(grad.square().sum(), x)
+        y = (exact @ self.unpacked.double().T).square().sum()
+        (exact_grad,) = torch.autograd.grad(y, exact, create_graph=True)
+        (exact_second,) = torch.autograd.grad(exact_grad.square().sum(), exact)
+        for found, expected in ((grad, exact_grad), (second, exact_second)):
+            self.assertLess((found.double() - expected).abs().max() / expected.abs().max(), 3e-2)
+
     def experts(self, dtype=torch.float32 if torch else None, tokens=6, top_k=2):
         """Arguments of gemm_experts, and what the experts [E, N, K] are unpacked."""
         w = torch.randn(EXPERTS, N, 128)
@@ -102,6 +132,9 @@ class OperatorTest(unittest.TestCase):
             ("gemm", (self.x, self.codes, self.absmax, [N, K])),
             ("gemm", (self.x, self.codes, self.absmax, [N, K], 64, self.bias)),
             ("gemm", (self.x, self.codes, codes, [N, K], 64, None, self.map, absmax2, offset, 256)),
+            ("gemm_transposed", (torch.randn(3, N, requires_grad=True), self.codes, self.absmax, [N, K])),
+            ("gemm_transposed", (torch.randn(3, N, dtype=torch.bfloat16, requires_grad=True), self.codes, codes, [N, K], 64,
+                                 self.map, absmax2, offset, 256)),
             ("gemm_experts", self.experts()[0]),
             ("gemm_experts", self.experts()[0][:6]),
         ):
@@ -153,6 +186,8 @@ class OperatorTest(unittest.TestCase):
             ("codes has 100 elements", lambda: experts(codes=codes[:100])),
             ("an expert has 3 \\* 100 weights", lambda: experts(x=x[:, :100], shape=[EXPERTS, 3, 100], bias=None)),
             ("x is \\[2, 3, 50\\]", lambda: ops.gemm(self.x[..., :50], self.codes, self.absmax, [N, K])),
+            ("x is \\[2, 3, 100\\]; expected \\[..., 48\\]",
+             lambda: ops.gemm_transposed(self.x, self.codes, self.absmax, [N, K])),
             ("x is torch.float64", lambda: ops.gemm(self.x.double(), self.codes, self.absmax, [N, K])),
             (
                 "bias is torch.float32 \\[3\\]",
