@@ -640,6 +640,31 @@ Check read_fma(const Launch& launch, const Name& kernel, const void* const* argu
   };
 }
 
+// gemm_pair_direct<T, RowTiles, ColTiles>(y, ldy, x, ldx, m, weight, bias, codebook)
+Check read_pair_direct(const Launch& launch, const Name& kernel, const void* const* arguments) {
+  const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 5), argument<const void*>(arguments, 6),
+                                  argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
+  const auto x = argument<const void*>(arguments, 2);
+  const auto ldx = argument<int64_t>(arguments, 3);
+  const int64_t m = argument<int>(arguments, 4);
+  const auto codebook = argument<nf4::PairCodebook>(arguments, 7);
+  return [=](Expected& call) {
+    const nf4::GemmArgs& first = call.products.front();
+    const int rows = setting(call, "rows"), cols = 8 * kernel.number(2);
+    GemmLaunch found{{product}, m, 32, cols, cols > 8 ? cols / 2 : 0};
+    found.x = x;
+    found.ldx = ldx;
+    found.oldest = first.dtype == Dtype::bf16 ? 80 : 75;
+    found.grid = up(first.weight.rows, rows);
+    found.block = cols == 32 ? 12 * 32 : 16 * 32;
+    for (int64_t block = 0; block < launch.grid; ++block) found.tiles.push_back({0, block * rows, rows, 0, cols});
+    return first_of(
+        {wrong_with_name(kernel, {type_name(first.dtype), std::to_string(rows / 16), kernel.arguments.at(2)}),
+         launch.shared_memory == 64 << 10 ? "" : "shared memory", wrong_with_codebook(codebook, first.dtype),
+         wrong_with_gemm(found, launch, call)});
+  };
+}
+
 // gemm_tiled<T, Config, Transposed, Words>(y, ldy, x, ldx, m, weight, bias)
 Check read_tiled(const Launch& launch, const Name& kernel, const void* const* arguments) {
   const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 5), argument<const void*>(arguments, 6),
@@ -1053,6 +1078,7 @@ constexpr struct {
   Check (*read)(const Launch&, const Name&, const void* const* arguments);
 } kReaders[] = {
     {"gemm_pair", read_pair},
+    {"gemm_pair_direct", read_pair_direct},
     {"gemm_pair_multistage", read_pair_multistage},
     {"gemm_pair_stream", read_pair_stream},
     {"gemm_pair_wgmma", read_pair_wgmma},

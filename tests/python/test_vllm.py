@@ -183,7 +183,7 @@ class VllmTest(host_device.HostTest):
         if missing:
             self.skipTest(missing)
         # The host stands for the GPU: the dispatcher sends what is on the CPU to the kernels for CUDA.
-        key = mock.patch.object(operators, "KEY", "CPU")
+        key = mock.patch.object(operators, "_KEY", "CPU")
         key.start()
         self.addCleanup(key.stop)
         self.addCleanup(nf4.disable)

@@ -9,8 +9,9 @@ Importing this module defines them. They have fake implementations, so torch.com
 gemm and gemm_transposed are differentiable with respect to x and bias. A nested weight gives absmax as uint8, and its
 map, absmax2 and offset as well.
 
-gemm_transposed multiplies by W itself, x [..., N] W, where gemm does by its transpose: each has the other for its
-gradient. Where libnf4 has no fast way for that, in float32 or where K is odd, W is unpacked.
+gemm_transposed multiplies by W itself, x [..., N] W, where gemm does by its transpose. It has no dense copy of W, which the
+gradient of gemm has: that is faster, and takes its memory. Where libnf4 has no fast way for it, in float32 or where K is
+odd, W is unpacked.
 
 gemm_experts multiplies by experts of shape [E, N, K], packed as one: y [T*top_k, N] for ids [T, top_k] of int32 or
 int64. x is [T, K], or [T*top_k, K] with a row for each slot. bias is [E, N] of x's type, scale [T, top_k] of float32,
@@ -183,13 +184,6 @@ def _save_weight(ctx: Any, codes: Tensor, absmax: Tensor, shape: Sequence[int], 
     ctx.shape, ctx.blocksize, ctx.absmax_blocksize = shape, blocksize, absmax_blocksize
 
 
-def _multiply_saved(ctx: Any, operator: Any, x: Tensor) -> Tensor:
-    """`operator` of x and the weight, without a bias."""
-    codes, absmax, absmax_map, absmax2, absmax_offset = ctx.saved_tensors
-    return operator(x, codes, absmax, ctx.shape, ctx.blocksize, absmax_map=absmax_map, absmax2=absmax2,
-                    absmax_offset=absmax_offset, absmax_blocksize=ctx.absmax_blocksize)  # fmt: skip
-
-
 def _save_gemm(ctx: Any, inputs: tuple, output: Tensor) -> None:
     x, codes, absmax, shape, blocksize, bias, *nested = inputs
     _save_weight(ctx, codes, absmax, shape, blocksize, *nested)
@@ -199,7 +193,9 @@ def _save_gemm(ctx: Any, inputs: tuple, output: Tensor) -> None:
 def _backward_gemm(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_x = grad_bias = None
     if ctx.needs_input_grad[0]:
-        grad_x = _multiply_saved(ctx, torch.ops.nf4.gemm_transposed, grad)
+        codes, absmax, *nested = ctx.saved_tensors
+        w = torch.ops.nf4.unpack(codes, absmax, ctx.shape, grad.dtype, ctx.blocksize, *nested, ctx.absmax_blocksize)
+        grad_x = grad @ w
     if ctx.has_bias and ctx.needs_input_grad[5]:  # a caller that left the bias out has no such entry
         grad_bias = grad.reshape(-1, ctx.shape[0]).sum(0)
     return grad_x, None, None, None, None, grad_bias, None, None, None, None
@@ -210,7 +206,10 @@ def _save_gemm_transposed(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward_gemm_transposed(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grad_x = _multiply_saved(ctx, torch.ops.nf4.gemm, grad) if ctx.needs_input_grad[0] else None
+    grad_x = None
+    if ctx.needs_input_grad[0]:
+        codes, absmax, *nested = ctx.saved_tensors
+        grad_x = torch.ops.nf4.gemm(grad, codes, absmax, ctx.shape, ctx.blocksize, None, *nested, ctx.absmax_blocksize)
     return grad_x, None, None, None, None, None, None, None, None
 
 

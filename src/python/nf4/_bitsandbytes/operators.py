@@ -19,7 +19,7 @@ from .fallback import with_fallback
 
 _BLOCKSIZES = frozenset(BLOCKSIZES)
 
-KEY = "CUDA"  # the dispatcher's
+_KEY = "CUDA"  # the dispatcher's
 
 # Around all that asks a Params4bit, in an eager call or as an argument that compiled code hands to an operator: each
 # question would take a microsecond by the way of its __torch_function__.
@@ -89,20 +89,6 @@ class Operators:
                 if not self._is_faster(A, weights[-1]):
                     return NotImplemented
             return _tensors.gemm_group(A, weights, biases, out)
-
-    def gemm_4bit_transposed(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, blocksize: int,
-                             quant_type: str, absmax_8bit: Tensor | None = None, absmax_code: Tensor | None = None,
-                             absmax_offset: Tensor | None = None) -> Tensor:  # fmt: skip
-        """A [..., N] W, of the W [N, K] that gemm_4bit multiplies by the transpose of."""
-        with _NoTorchFunction():
-            if not (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
-                    and A.shape[-1] == shapeB[0] and A.get_device() == B.get_device()):  # fmt: skip
-                return NotImplemented
-            absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
-            weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
-            if not _tensors.can_transpose(A.get_device(), A.dtype, A.shape[:-1].numel(), weight):
-                return NotImplemented
-            return _tensors.gemm_transposed(A, weight)
 
     def gemv_4bit(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor,
                   blocksize: int) -> Tensor:  # fmt: skip
@@ -226,13 +212,13 @@ def register(kernels: dict[str, Callable[..., Any]], namespace: str = "bitsandby
     made = torch.library.Library(namespace, "IMPL")
     override = {"allow_override": True} if "allow_override" in inspect.signature(made.impl).parameters else {}
     taken = torch.library._impls  # by whom it does not say; torch before 2.7 refuses all that is in it
-    before = taken.intersection(f"{namespace}/{name}/{KEY}" for name in kernels)
+    before = taken.intersection(f"{namespace}/{name}/{_KEY}" for name in kernels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of each kernel that takes another's place
         if not override:
             taken -= before
         for name, kernel in kernels.items():
-            made.impl(name, torch._disable_dynamo(kernel), KEY, **override)
+            made.impl(name, torch._disable_dynamo(kernel), _KEY, **override)
 
     def undo() -> None:
         made._destroy()  # which takes them off the list,
