@@ -15,18 +15,20 @@
 namespace nf4test {
 
 // An H100 or H200, one of fewer SMs, one without clusters, and one that runs a cluster at a time; each with as much
-// shared memory for a block as devices of compute capability 9.0, 8.0 and 8.6 have.
+// shared memory for a block as devices of compute capability 9.0, 8.0 and 8.6 have. Last, one with more than any has,
+// for rings as long as they may be.
 inline std::vector<nf4::Device> layout_devices() {
   std::vector<nf4::Device> devices;
+  const auto add = [&devices](const std::array<int, 4>& clusters, int kib) {
+    nf4::Device device{0, 90, clusters[0], std::to_string(clusters[0]) + " SMs, " + std::to_string(kib) + " KiB"};
+    device.shared_memory = kib * 1024;
+    device.resident_clusters = clusters;
+    devices.push_back(device);
+  };
   for (const auto& clusters :
-       {std::array{132, 66, 33, 16}, std::array{114, 57, 28, 14}, std::array{108, 0, 0, 0}, std::array{1, 1, 1, 1}}) {
-    for (const int kib : {227, 163, 99}) {
-      nf4::Device device{0, 90, clusters[0], std::to_string(clusters[0]) + " SMs, " + std::to_string(kib) + " KiB"};
-      device.shared_memory = kib * 1024;
-      device.resident_clusters = clusters;
-      devices.push_back(device);
-    }
-  }
+       {std::array{132, 66, 33, 16}, std::array{114, 57, 28, 14}, std::array{108, 0, 0, 0}, std::array{1, 1, 1, 1}})
+    for (const int kib : {227, 163, 99}) add(clusters, kib);
+  add({132, 66, 33, 16}, 1024);
   return devices;
 }
 
