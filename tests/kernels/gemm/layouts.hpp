@@ -52,8 +52,10 @@ struct Region {
   int64_t alignment;
 };
 
-// What is wrong with regions that are in use at the same time; empty if nothing is.
-inline std::string wrong_with_regions(std::vector<Region> regions, int64_t shared_bytes, const nf4::Device& device) {
+// What is wrong with regions that are in use at the same time; empty if nothing is. Between them fewer than `padding`
+// bytes are nobody's.
+inline std::string wrong_with_regions(std::vector<Region> regions, int64_t shared_bytes, const nf4::Device& device,
+                                      int64_t padding = INT64_MAX) {
   if (shared_bytes > device.shared_memory) return "more shared memory than there is";
   std::sort(regions.begin(), regions.end(), [](const Region& a, const Region& b) { return a.begin < b.begin; });
   int64_t end = 0;
@@ -62,9 +64,11 @@ inline std::string wrong_with_regions(std::vector<Region> regions, int64_t share
     if (region.bytes == 0) continue;
     if (region.begin < end) return std::string(region.name) + " overlap " + before;
     if (region.begin % region.alignment != 0) return std::string(region.name) + " are not aligned";
+    if (region.begin - end >= padding) return std::string("room is lost before ") + region.name;
     end = region.begin + region.bytes;
     before = region.name;
   }
+  if (shared_bytes - end >= padding) return "room is lost at the end";
   return end > shared_bytes ? std::string(before) + " do not fit" : "";
 }
 

@@ -66,7 +66,7 @@ std::string wrong_with(const nf4::PairLaunch& launch, const nf4::PairConfig& con
                                           {"maps", plan.map, maps * 256 * 4, 4},
                                           {"takers", plan.takers, 2 * nf4::kPairMostTiles, 1},
                                           {"slots", plan.slots, plan.slots == 0 ? 0 : slot_bytes, 128}},
-                                         launch.shared_bytes, device);
+                                         launch.shared_bytes, device, 128);
   return wrong.empty() ? wrong_with_grid(int64_t{plan.tiles.count} * plan.cluster, plan.cluster) : wrong;
 }
 
