@@ -16,11 +16,14 @@ does not begin; one that is skipped because of a mutant sees it."""
 import argparse
 import ast
 import filecmp
+import importlib
+import multiprocessing
 import os
 import pathlib
 import random
 import re
 import resource
+import runpy
 import shutil
 import signal
 import subprocess
@@ -48,12 +51,13 @@ FAKE = ["default", *QUICK, "-DCMAKE_CUDA_ARCHITECTURES=75-virtual", "-DNF4_BUILD
 
 class Part:
     """files: a regular expression of paths; target and tests: what is built and run, in order; tree: the copy; build:
-    where in it. own: which tests run before the others, if they are named after the file."""
+    where in it. own: which tests run before the others, if they are named after the file. imports: modules that tests of
+    Python find imported, since that takes longer than most of them."""
 
     tree = FOLDER
 
-    def __init__(self, files, configure, target, tests, own=None):
-        self.files, self.configure, self.target = files, ["--preset", *configure], target
+    def __init__(self, files, configure, target, tests, own=None, imports=()):
+        self.files, self.configure, self.target, self.imports = files, ["--preset", *configure], target, imports
         self.build = f"build/{configure[0]}"
         self.tests = [[word.format(build=self.build) for word in test] for test in tests]
         self.own = own
@@ -61,10 +65,15 @@ class Part:
         self.limits = {}  # of each test the seconds that it may take with a mutant
 
     def tests_of(self, path):
-        """Those that are named after the file first."""
+        """Those that are named after the file first, of Python then those that name it or its folder most often."""
         stem = path.stem.strip("_")
-        tests = sorted(self.tests, key=lambda test: not any(stem in word for word in test))
+        names = re.compile(rf"\b({path.stem}|{path.parent.name})\b")
+        tests = sorted(self.tests, key=lambda test: (not any(stem in word for word in test),
+                                                     -len(names.findall(self.source_of(test)))))  # fmt: skip
         return [self.own_tests(stem), *tests] if stem in self.names else tests
+
+    def source_of(self, test):
+        return (self.tree / f"tests/python/{test[3]}.py").read_text() if test[0] == sys.executable else ""
 
     def own_tests(self, stem):
         return [*self.tests[0][:2], *self.own, f"{stem}: *"]
@@ -82,9 +91,11 @@ PARTS = {
     "python": Part("src/python/nf4/(_a.*|_handle|_library|__.*__|checkpoint/(?!loader).*)[.]py", HOST, "nf4",
         python_tests(["arguments", "handle", "plugin", "checkpoint_folders", "checkpoint", "checkpoint_output",
                       "package"])),
-    "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_generate/.*|_transformers/.*|_tensors|operators|plugin|checkpoint/loader)[.]py", HOST, "nf4",
+    "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_generate/.*|_transformers/.*|_tensors|operators|plugin|checkpoint/loader)[.]py",
+        [*HOST, "-DNF4_BUILD_PYTHON=ON"], "nf4_python",
         python_tests(["plugin", "linear", "bitsandbytes", "operators", "symbols", "inductor",
-                      "generate", "experts", "vllm", "checkpoint_transformers", "package"])),
+                      "generate", "experts", "vllm", "checkpoint_transformers", "package"]),
+        imports=["torch._inductor.compile_fx", "transformers", "bitsandbytes"]),
     "host": Part(r"src/(?!python|device_cuda).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests",
         catch_tests("nf4_tests", [*ON_HOST, *(f"~{test}" for test in SLOW)], [",".join(SLOW)]),
         own=[*ON_HOST, "~gemm: all pairs*"]),
@@ -141,11 +152,17 @@ def mutants_of(part, path):
 
 
 def code(path, text):
-    """What a source says, without comments, documentation and blanks, as far as that is easily told."""
+    """What a source says, without comments, documentation, annotations that are never evaluated, and blanks, as far as
+    that is easily told."""
     if path.suffix != ".py":
         return "".join(re.sub(r"//.*", "", text).split())
     tree = ast.parse(text)
+    unread = "from __future__ import annotations" in text
     for node in ast.walk(tree):
+        # Annotations are never evaluated then.
+        for name in ("annotation", "returns") if unread else ():
+            if hasattr(node, name):
+                setattr(node, name, None)
         # Documentation, and what is left where it was.
         if isinstance(getattr(node, "body", None), list):
             node.body = [line for line in node.body if not isinstance(line, ast.Pass) and not (
@@ -228,16 +245,38 @@ def result(part, test, limit=None):
     environment = dict(os.environ, NF4_LIBRARY=os.environ.get("NF4_LIBRARY", f"{part.tree}/{part.build}/src/libnf4.so"),
                        PYTHONPATH=str(part.tree / "src/python"), OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0",
                        PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
-    cwd = part.tree / "tests/python" if test[0] == sys.executable else part.tree
-    process = subprocess.Popen(test, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
-                               start_new_session=True)  # fmt: skip
-    try:
-        status = process.wait(limit)
-        return "" if status == 0 else "skipped" if status == SKIPPED else "killed"
-    except subprocess.TimeoutExpired:
+    if test[0] == sys.executable:
+        process = multiprocessing.get_context("fork").Process(target=run_module, args=(part, test[2:], environment))
+        process.start()
+        process.join(limit)
+        status = process.exitcode
+    else:
+        process = subprocess.Popen(test, cwd=part.tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env=environment, start_new_session=True)  # fmt: skip
+        try:
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            status = None
+    if status is None:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        (process.join if test[0] == sys.executable else process.wait)()
         return "too slow"
+    return "" if status == 0 else "skipped" if status == SKIPPED else "killed"
+
+
+def run_module(part, arguments, environment):
+    """python3 -m with these arguments in this process, in the folder of the tests of Python."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nowhere, stream)
+    folder = part.tree / "tests/python"
+    os.chdir(folder)
+    os.environ.update(environment)
+    sys.path[:1] = [str(folder), environment["PYTHONPATH"]]
+    sys.argv = arguments
+    sys.dont_write_bytecode = True
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
 def measure_limits(part):
@@ -314,6 +353,9 @@ def main():
     mutants = from_patches(part, arguments.again) if arguments.again else drawn(part, arguments)
     if "NF4_LIBRARY" not in os.environ:
         prepare(part)
+    os.environ["OMP_NUM_THREADS"] = "1"  # which torch reads when it is imported
+    for name in part.imports:
+        importlib.import_module(name)
     measure_limits(part)
     if (part.tree / part.build).exists():
         run(part, ["cp", "-a", part.build, "clean"])
