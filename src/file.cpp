@@ -85,9 +85,10 @@ std::filesystem::path target_of(const char* path) {
   std::error_code none;
   for (int links = 0; std::filesystem::is_symlink(target, none); ++links) {
     const std::filesystem::path link = std::filesystem::read_symlink(target, none);
-    if (none) errno = none.value();
-    if (links == kMostLinks) errno = ELOOP;
-    if (none || links == kMostLinks) fail_io("cannot write", path);
+    if (none || links == kMostLinks) {
+      errno = none ? none.value() : ELOOP;
+      fail_io("cannot write", path);
+    }
     target = target.parent_path() / link;
   }
   return target;

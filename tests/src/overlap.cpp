@@ -59,6 +59,20 @@ TEST_CASE("overlap: of arrays and matrices whose rows are equally far apart, as 
   CHECK(found < kRounds * 9 / 10);
 }
 
+TEST_CASE("overlap: of matrices whose rows are not equally far apart none is found, however they lie") {
+  for (const int64_t ld : {3, 4, 5}) {
+    for (const int64_t rows : {2, 3, 4}) {
+      const nf4::Extent a = nf4::matrix_extent("a", at(1000), rows, 2, ld, 2);
+      for (const int64_t other : {3, 4, 5}) {
+        for (const int64_t other_rows : {2, 3, 4}) {
+          const nf4::Extent b = nf4::matrix_extent("b", at(1000), other_rows, 2, other, 2);
+          CHECK(nf4::overlap(a, b) == (ld == other));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("overlap: the largest operands") {
   const int64_t most = int64_t{1} << 60;
   const nf4::Extent x = nf4::matrix_extent("x", at(4096), 1, most, most, 4);
@@ -167,6 +181,12 @@ TEST_CASE("overlap: an output that overlaps anything is refused, and nothing is 
     const auto ints = [&](int64_t i) { return reinterpret_cast<const int32_t*>(floats(i)); };
     routing.ids = numbers.data();
     refused(call(floats(127), floats(0), nullptr), "y", "x");
+    const auto beside = [&](float* y) {
+      return nf4_gemm_experts(handle, y, 66, floats(0), 66, NF4_F32, &weight, nullptr, &routing, nullptr, nullptr);
+    };
+    refused(beside(floats(63)), "y", "x");
+    require_success(beside(floats(64)));
+    memory = before;
     refused(call(floats(200), floats(0), floats(199)), "y", "bias");
     refused(call(floats(511), floats(0), nullptr), "y", "weight->codes");
     refused(call(floats(601), floats(0), nullptr), "y", "weight->absmax");

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <random>
@@ -447,7 +449,8 @@ TEST_CASE("tuning: a symbolic link stays one, and the file that it leads to is w
 
   std::filesystem::remove(link);
   std::filesystem::create_symlink(link_to_link, link);
-  check_failed(nf4_tuning_save(backend.handle(), link.c_str()), NF4_ERROR_IO, link);
+  check_failed(nf4_tuning_save(backend.handle(), link.c_str()), NF4_ERROR_IO,
+               "'" + link + "': " + std::strerror(ELOOP));
 }
 
 TEST_CASE("tuning: a table is on the disk before it has the file's name, and its name before the call returns") {
@@ -480,6 +483,12 @@ TEST_CASE("tuning: what cannot be saved leaves the file as it was") {
   SECTION("no such directory") {
     const std::string path = directory / "none/table";
     check_failed(nf4_tuning_save(backend.handle(), path.c_str()), NF4_ERROR_IO, path);
+  }
+  SECTION("a file where its directory should be") {
+    write_file(directory / "file", "");
+    const std::string path = directory / "file/table";
+    check_failed(nf4_tuning_save(backend.handle(), path.c_str()), NF4_ERROR_IO,
+                 "cannot write '" + path + "': " + std::strerror(ENOTDIR));
   }
   SECTION("a directory in its place") {
     const std::string path = directory / "folder";

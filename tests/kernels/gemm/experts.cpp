@@ -94,8 +94,8 @@ TEST_CASE("experts: whatever ends and order hold, slots and experts are some tha
       REQUIRE((run.end > position && run.end <= 10));
       REQUIRE((run.expert == kNoExpert || (run.expert >= 0 && run.expert < 6)));
       for (; position < run.end; ++position) {
-        const int64_t slot = slot_at(routing, position);
-        REQUIRE((slot >= -1 && slot < 10));
+        const int32_t slot = order[static_cast<size_t>(position)];
+        REQUIRE(slot_at(routing, position) == (slot >= 0 && slot < 10 ? slot : -1));
       }
     }
   }
