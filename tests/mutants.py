@@ -6,8 +6,8 @@ PART is one of those in PARTS below. The mutants are universalmutator's (from Py
 the path); `count` of them are drawn with `seed`. Each is built in a copy of the commit that is checked out, in
 build/mutants, with no more than what its tests need, and the tests run in order until one fails, those that are named
 after its file first. A mutant that does not build, or whose objects are the same but for the code of a GPU, is no
-mutant; one that makes a test take more than five times as long is killed. It ends with a score, and writes those that
-survived, as patches, to build/mutants/PART.survivors. --again takes its mutants from such a file.
+mutant; one that makes a test take more than five times as much of a processor's time is killed. It ends with a score,
+and writes those that survived, as patches, to build/mutants/PART.survivors. --again takes its mutants from such a file.
 
 Python parts need numpy, and for the plug-in torch and bitsandbytes; they take the library of the host backend that
 NF4_LIBRARY names, or build it. Launchers need nvcc. A test that is skipped without any mutant sees none, so that a run
@@ -62,7 +62,7 @@ class Part:
         self.tests = [[word.format(build=self.build) for word in test] for test in tests]
         self.own = own
         self.names = set()  # that tests of `own` begin with
-        self.limits = {}  # of each test the seconds that it may take with a mutant
+        self.limits = {}  # of each test the seconds that it may take with a mutant: of a processor, and by the clock
 
     def tests_of(self, path):
         """Those that are named after the file first, of Python then those that name it or its folder most often."""
@@ -183,7 +183,8 @@ def built_anew(part):
 def host_code(file):
     """An object without the code of a GPU."""
     with tempfile.NamedTemporaryFile() as out:
-        subprocess.run(["objcopy", "--remove-section=.nv_fatbin", file, out.name], check=True)
+        without = ["--remove-section=.nv_fatbin", "--remove-relocations=.nvFatBinSegment"]  # which refers to it
+        subprocess.run(["objcopy", *without, file, out.name], check=True)
         return pathlib.Path(out.name).read_bytes()
 
 
@@ -240,33 +241,42 @@ def is_mutant(part, path):
         for file, was in built_anew(part))  # fmt: skip
 
 
-def result(part, test, limit=None):
+def result(part, test, limits=(resource.RLIM_INFINITY, None)):
     """What the test says of the tree: "killed", "skipped", "too slow", or nothing."""
     environment = dict(os.environ, NF4_LIBRARY=os.environ.get("NF4_LIBRARY", f"{part.tree}/{part.build}/src/libnf4.so"),
                        PYTHONPATH=str(part.tree / "src/python"), OMP_NUM_THREADS="1", NF4_HAVE_CUDA="0",
                        PYTHONDONTWRITEBYTECODE="1")  # fmt: skip
     if test[0] == sys.executable:
-        process = multiprocessing.get_context("fork").Process(target=run_module, args=(part, test[2:], environment))
+        process = multiprocessing.get_context("fork").Process(
+            target=run_module, args=(part, test[2:], environment, limits[0])
+        )
         process.start()
-        process.join(limit)
+        process.join(limits[1])
         status = process.exitcode
     else:
         process = subprocess.Popen(test, cwd=part.tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env=environment, start_new_session=True)  # fmt: skip
+                                   env=environment, start_new_session=True,
+                                   preexec_fn=lambda: limit_time(limits[0]))  # fmt: skip
         try:
-            status = process.wait(limit)
+            status = process.wait(limits[1])
         except subprocess.TimeoutExpired:
             status = None
     if status is None:
         os.killpg(process.pid, signal.SIGKILL)
         (process.join if test[0] == sys.executable else process.wait)()
         return "too slow"
-    return "" if status == 0 else "skipped" if status == SKIPPED else "killed"
+    outcomes = {0: "", SKIPPED: "skipped", -signal.SIGXCPU: "too slow"}
+    return outcomes.get(status, "killed")
 
 
-def run_module(part, arguments, environment):
+def limit_time(seconds):
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
+def run_module(part, arguments, environment, seconds):
     """python3 -m with these arguments in this process, in the folder of the tests of Python."""
     os.setsid()
+    limit_time(seconds)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
@@ -281,10 +291,13 @@ def run_module(part, arguments, environment):
 
 def measure_limits(part):
     for test in part.tests:
-        begun = time.monotonic()
+        begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         if said := result(part, test):
             sys.exit(f"{' '.join(test)}: {said} without any mutant")
-        part.limits[tuple(test)] = 10 + 5 * (time.monotonic() - begun)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        # Others may use the machine: the clock is for what waits forever.
+        part.limits[tuple(test)] = int(10 + 5 * seconds), 60 + 20 * (time.monotonic() - begun)
     if part.own:
         listed = subprocess.run([part.tests[0][0], *part.own, "--list-test-names-only"], cwd=part.tree,
                                 capture_output=True, text=True).stdout  # fmt: skip
