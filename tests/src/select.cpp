@@ -392,6 +392,10 @@ TEST_CASE("select: the log tells of experts") {
   CHECK(line ==
         "nf4: host: gemm_experts f32 m=2 n=1 k=64 blocksize=64 absmax=f32 experts=2 top_k=2 sorted=false: "
         "gemm_experts.host (default: the first variant that can run this)\n");
+  int32_t order[2], ends[2];
+  const std::string sorting =
+      stderr_of([&] { require_success(nf4_sort_experts(backend.handle(), order, ends, &routing, nullptr, nullptr)); });
+  CHECK(holds(sorting, " experts=2 "));
 }
 
 TEST_CASE("select: the log tells what ran and why") {
