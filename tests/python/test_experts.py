@@ -28,7 +28,8 @@ try:
 
     from nf4._transformers import stack, switch
     from nf4._transformers.conversion import Join
-    from nf4._transformers.experts import PackedExperts, misfit, packed_class
+    from nf4._transformers.experts import PackedExperts, is_marked, misfit, packed_class
+    from nf4._transformers.quantizer import records_of
 except ImportError as error:
     missing = str(error)
 else:
@@ -550,6 +551,25 @@ class ModuleTest(ExpertsTest):
             module = marked()
             setattr(module, name, True)
             self.assertRegex(misfit(module, later), f"it has {name}=True, which libnf4 does not know")
+
+    def test_marked(self):
+        """By all flags: a class of an earlier transformers, which lacks one, is not known."""
+        self.assertTrue(is_marked(marked()))
+        for flag in ("is_concatenated", "is_transposed", "has_bias", "has_gate"):
+            module = marked()
+            delattr(module, flag)
+            self.assertFalse(is_marked(module), flag)
+
+    def test_first_reason(self):
+        """What holds for all experts is told, also of those that are skipped."""
+        model = torch.nn.ModuleDict({"experts": marked()})
+        for skipped, general, reason in (
+            ([], None, None),
+            (["experts"], None, "llm_int8_skip_modules, or transformers itself, names it"),
+            (["experts"], "general", "general"),
+        ):
+            (record,) = records_of(model, skipped, general)
+            self.assertEqual(record.reason, reason)
 
     def test_slots_of_no_expert(self):
         """Expert parallelism gives them an index that is too large. They add nothing."""

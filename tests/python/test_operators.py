@@ -1,6 +1,7 @@
 """torch.ops.nf4 on the CPU, where the host backend answers. Needs torch."""
 
 import unittest
+from unittest import mock
 
 import nf4
 import support
@@ -11,6 +12,7 @@ except ImportError:
     torch = None
 else:
     import nf4.operators  # noqa: F401
+    from nf4 import _tensors
 
     ops = torch.ops.nf4
 
@@ -38,6 +40,15 @@ class OperatorTest(unittest.TestCase):
             exact = x.double() @ self.unpacked.double().T + bias.double()
             self.assertEqual((y.shape, y.dtype), ((2, 3, N), dtype))
             self.assertLess((y.double() - exact).abs().max() / exact.abs().max(), tolerance)
+
+    def test_status_of_a_call_on_a_device(self):
+        """There the stream is torch's, and an error is raised as on the host."""
+        seen = []
+        with mock.patch.multiple(_tensors, _current_device=lambda: 3, _raw_stream=lambda index: index + 10):
+            _tensors.run(3, lambda *arguments: seen.append(arguments) or 0, "x")
+            with self.assertRaises(nf4.Error):
+                _tensors.run(3, lambda *_: 1)
+        self.assertEqual(seen, [("x", 13)])
 
     def test_nested(self):
         codes, absmax2, offset = ops.pack_absmax(self.absmax, self.map)
