@@ -29,6 +29,7 @@ try:
     from nf4._transformers import stack, switch
     from nf4._transformers.conversion import Join
     from nf4._transformers.experts import PackedExperts, is_marked, misfit, packed_class
+    from nf4._transformers.quantizer import _cuda_devices as cuda_devices
     from nf4._transformers.quantizer import records_of
 except ImportError as error:
     missing = str(error)
@@ -338,6 +339,18 @@ class LeftTest(ExpertsTest):
             with mock.patch.dict(nf4.plugin._replacements.devices, {0: False}), self.assertLogs("nf4", "WARNING"):
                 model = load(QWEN, self.folder, False)
         self.assert_left(model, "libnf4 cannot use CUDA device 0")
+
+    def test_devices_of_a_map(self):
+        for device_map, devices in (
+            ({"a": "cuda:1", "b": "disk", "c": "cpu", "d": "cuda"}, {0, 1}),
+            ({"": "cpu"}, set()),
+            ("auto", {2}),
+            (None, {2}),
+        ):
+            with mock.patch.multiple(torch.cuda, is_available=lambda: True, current_device=lambda: 2):
+                self.assertEqual(cuda_devices(device_map), devices)
+        with mock.patch.object(torch.cuda, "is_available", lambda: False):
+            self.assertEqual(cuda_devices("auto"), set())
 
     def test_failure(self):
         """Whatever goes wrong, the model is loaded as it was before."""

@@ -370,6 +370,15 @@ class CompiledTest(GenerateTest):
         self.assertLessEqual(len(copied), 3, copied)
         self.assertTrue(all(re.search("input_ids|position_ids|attention_mask", name) for name in copied), copied)
 
+    def test_several_sequences(self):
+        """Memory is lent by the rows that a cache has: prompts times sequences."""
+        compiled = self.compile()
+        for batch, sequences in ((1, 3), (2, 2), (4, 1)):
+            out = generate(self.model, prompt(batch), do_sample=True, num_return_sequences=sequences,
+                           compile_config=counted())  # fmt: skip
+            self.assertEqual(len(out), batch * sequences)
+        self.assertEqual(sorted(rows for _, rows, *_ in compiled._layers._free), [3, 4])
+
     def test_what_is_left_alone(self):
         """Calls that ask for something else are not compiled, and give what they gave."""
         self.compile()
