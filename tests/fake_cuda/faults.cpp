@@ -142,6 +142,13 @@ TEST_CASE("faults: no driver, one that is too old, and one without a GPU are tol
   }
 }
 
+TEST_CASE("faults: a device that is too old is told") {
+  fake_cuda::reset({{72, 72, 48 << 10, 8}});
+  nf4_handle_t handle = nullptr;
+  check_failed(nf4_create(&handle, 0), NF4_ERROR_UNSUPPORTED,
+               "device 0 (fake) has compute capability 7.2; expected 7.5 or newer");
+}
+
 TEST_CASE("faults: where nf4_create fails, an error from before is not taken") {
   for (int number = 1;; ++number) {
     fake_cuda::reset({fake_cuda::kH200, fake_cuda::kH200});

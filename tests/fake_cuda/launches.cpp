@@ -90,6 +90,23 @@ TEST_CASE("launches: small shapes reach every kernel", "[.][cublaslt]") {
   WARN(launched.size() << " kernels launched");
 }
 
+TEST_CASE("launches: variants are described, and no two configs of one have the same name") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  for (const nf4_op_t op : kAllOps) {
+    for_each_variant(backend, op, [&](const nf4_variant_info_t& info) {
+      INFO(info.name);
+      CHECK(std::string(info.description) != "");
+      std::set<std::string> configs;
+      for (int32_t i = 0; i < info.configs; ++i) {
+        char text[128];
+        require_success(nf4_variant_config(backend.handle(), info.name, static_cast<size_t>(i), text, sizeof text));
+        CHECK(configs.insert(text).second);
+      }
+    });
+  }
+}
+
 TEST_CASE("launches: on the caller's stream and the handle's device") {
   fake_cuda::reset({fake_cuda::kH200, fake_cuda::kH200});
   REQUIRE(cudaSetDevice(1) == cudaSuccess);
@@ -227,6 +244,27 @@ TEST_CASE("launches: compute capability 8.x has a fused product on tensor cores"
         }
       }
     }
+  }
+}
+
+TEST_CASE("launches: how many rows of W experts may have for gemm_experts.scaled_wgmma") {
+  fake_cuda::reset({fake_cuda::kH200});
+  const Backend backend(0);
+  for (const int64_t n : {int64_t{1} << 20, (int64_t{1} << 20) + 64}) {
+    nf4_problem_t problem = NF4_PROBLEM_INIT;
+    problem.op = NF4_OP_GEMM_EXPERTS;
+    problem.dtype = NF4_BF16;
+    problem.m = 4096;
+    problem.n = n;
+    problem.k = 64;
+    problem.experts = 1024;
+    problem.top_k = 1;
+    int32_t supported = -1;
+    char reason[256] = "";
+    require_success(nf4_variant_supports(backend.handle(), "gemm_experts.scaled_wgmma", &problem, &supported, reason,
+                                         sizeof reason));
+    CHECK(std::string(reason) == (n == 1 << 20 ? "" : "all experts must have 2^30 rows of W at most"));
+    CHECK(supported == (n == 1 << 20 ? 1 : 0));
   }
 }
 

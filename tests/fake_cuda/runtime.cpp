@@ -279,6 +279,8 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, size_t, cudaStr
 
 cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cudaLaunchConfig_t* config) {
   if (fails("cudaOccupancyMaxActiveClusters")) return result(state().fail_error);
+  if (config->numAttrs != 1 || config->attrs[0].id != cudaLaunchAttributeClusterDimension)
+    return result(cudaErrorInvalidValue);
   *clusters = state().devices[static_cast<size_t>(state().current)].multiprocessors /
               static_cast<int>(config->attrs[0].val.clusterDim.x);
   return cudaSuccess;
