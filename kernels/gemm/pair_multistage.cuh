@@ -41,7 +41,9 @@
 #include "device/warp.hpp"
 #include "dispatch.hpp"
 #include "format/number.hpp"
+#include "gemm/cp_async_lines.cuh"
 #include "gemm/group.hpp"
+#include "gemm/hole_lines.hpp"
 #include "gemm/pair_fragment.cuh"
 #include "gemm/pair_multistage_layout.hpp"
 #include "gemm/pair_scales.cuh"
@@ -111,37 +113,13 @@ struct MultistageShare {
   // 4 sums of a lane, where the codes of its group are.
   __device__ uint32_t sum(int slot, int fragment) const {
     const int line = group * kMultistageWarpRows + fragment * 4 + lane / 8;
-    return base + plan.codes.at(slot) + line * kMultistageLineBytes + lane % 8 * 16;
+    return base + plan.codes.at(slot) + line * kLinePitch + lane % 8 * 16;
   }
 };
 
 // Where the scales of a row of the tile lie in a slot, of the first or second stage of the two.
 __device__ __forceinline__ uint32_t multistage_scale(unsigned row, unsigned half) {
-  return row / 4 * kMultistageLineBytes + ((row % 4 * 2 + half) ^ row / 4 % 2) * 16;
-}
-
-constexpr int kMultistagePieces = kPairBoxBytes / 16;               // of a line
-constexpr int kMultistageCopyRows = kWarpSize / kMultistagePieces;  // lines of a warp's copy
-
-// Where a lane copies its piece of the first line to; those of the lines 4 and 8 further on are exchanged alike, and as
-// the first one's.
-__device__ __forceinline__ uint32_t multistage_place(int lane) {
-  const unsigned line = lane / kMultistagePieces, piece = lane % kMultistagePieces;
-  return line * kMultistageLineBytes + (piece ^ line) * 16;
-}
-
-// Copies lines to shared memory, `Times` by 4 of them: this lane's piece of line lane / 8 and every 4th after it, which
-// are `step` bytes apart; only the first `lines` from there on, zeros if not `valid`.
-template <int Times>
-__device__ __forceinline__ void multistage_copy(uint32_t to, const uint8_t* from, int64_t step, int lines,
-                                                bool valid = true) {
-  const uint32_t places[2] = {to, to ^ kMultistageCopyRows * 16};
-#pragma unroll
-  for (int i = 0; i < Times; ++i) {
-    if (i * kMultistageCopyRows < lines)
-      copy_async(places[i % 2] + i * kMultistageCopyRows * kMultistageLineBytes, from, valid);
-    from += step;
-  }
+  return row / 4 * kLinePitch + ((row % 4 * 2 + half) ^ row / 4 % 2) * 16;
 }
 
 // Brings scales, of two steps at a time, of which even lanes have the first and odd ones the second: 4 blocks each. One
@@ -228,12 +206,11 @@ template <class Sizes, class Scales>
 __device__ __forceinline__ void multistage_bring_weights(const MultistageShare& share,
                                                          const Group<kMostProducts>& group, int producer) {
   const MultistagePlan& plan = share.plan;
-  constexpr int kTimes = kMultistageWarpRows / kMultistageCopyRows / Sizes::kWeightProducers;
+  constexpr int kTimes = kMultistageWarpRows / kCopyLines / Sizes::kWeightProducers;
   static_assert(kTimes % 2 == 0);
   const int lane = static_cast<int>(keep(share.lane));
-  const int first_line = producer * kMultistageCopyRows * kTimes + lane / kMultistagePieces;
-  const uint32_t place_of_lane =
-      share.base + producer * kMultistageCopyRows * kTimes * kMultistageLineBytes + multistage_place(lane);
+  const int first_line = producer * kCopyLines * kTimes + lane / kLinePieces;
+  const uint32_t place_of_lane = share.base + producer * kCopyLines * kTimes * kLinePitch + line_place(lane);
   MultistageScaleSource<Sizes, Scales> scales(share, group, producer, lane);
   MultistageStep at = share.first_step();
   RingPlace place{0, 1};
@@ -247,18 +224,18 @@ __device__ __forceinline__ void multistage_bring_weights(const MultistageShare& 
       const int64_t row = int64_t{group.tiles.in_product(at.tile, product)} * plan.rows + first_line;
       row_bytes = weight.cols / 2;
       lines = static_cast<int>(min(int64_t{plan.rows} - first_line, weight.rows - row));
-      codes = weight.codes + row * row_bytes + lane % kMultistagePieces * 16;
+      codes = weight.codes + row * row_bytes + lane % kLinePieces * 16;
     }
     const int column = at.stage * kPairBoxBytes;
     const uint8_t* from = codes + column;
     uint32_t to = place_of_lane + plan.codes.at(place.slot);
-    const bool inside = column + lane % kMultistagePieces * 16 < row_bytes;
+    const bool inside = column + lane % kLinePieces * 16 < row_bytes;
     barrier_wait(share.stages().empty(place.slot), place.parity);
 #pragma unroll 1
     for (int left = inside ? lines : 0; left > 0; left -= kMultistageWarpRows) {
-      multistage_copy<kTimes>(to, from, kMultistageCopyRows * row_bytes, left);
+      copy_lines<kTimes>(to, from, kCopyLines * row_bytes, left);
       from += kMultistageWarpRows * row_bytes;
-      to += kMultistageWarpRows * kMultistageLineBytes;
+      to += kMultistageWarpRows * kLinePitch;
     }
     if (step % 2 == 0) scales.bring();
     barrier_arrive_copies(share.stages().full(place.slot));
@@ -279,10 +256,10 @@ __device__ __forceinline__ void multistage_bring_x(const MultistageShare& share,
   const int lane = static_cast<int>(keep(share.lane));
   const int64_t pitch = x.ld * static_cast<int>(sizeof(T));
   const auto* const from =
-      reinterpret_cast<const uint8_t*>(x.values) + lane / kMultistagePieces * pitch + lane % kMultistagePieces * 16;
-  const uint32_t place_of_lane = share.base + multistage_place(lane);
-  const int lines = x.rows - lane / kMultistagePieces;
-  const int64_t copy_bytes = kMultistageCopyRows * pitch;
+      reinterpret_cast<const uint8_t*>(x.values) + lane / kLinePieces * pitch + lane % kLinePieces * 16;
+  const uint32_t place_of_lane = share.base + line_place(lane);
+  const int lines = x.rows - lane / kLinePieces;
+  const int64_t copy_bytes = kCopyLines * pitch;
   const int end = plan.stages * kMultistageBlocks;
   int block = share.first_step().stage * kMultistageBlocks + producer;
   RingPlace place{0, 1};
@@ -290,9 +267,8 @@ __device__ __forceinline__ void multistage_bring_x(const MultistageShare& share,
   for (int left = share.steps * (kMultistageBlocks / Sizes::kXProducers); left > 0; --left) {
     barrier_wait(share.xs().empty(place.slot), place.parity);
     const bool inside = block < plan.blocks;
-    multistage_copy<2 * Sizes::kColTiles>(place_of_lane + plan.x.at(place.slot),
-                                          from + int64_t{inside ? block : 0} * kPairBlockXBytes, copy_bytes, lines,
-                                          inside);
+    copy_lines<2 * Sizes::kColTiles>(place_of_lane + plan.x.at(place.slot),
+                                     from + int64_t{inside ? block : 0} * kPairBlockXBytes, copy_bytes, lines, inside);
     barrier_arrive_copies(share.xs().full(place.slot));
     place.advance(plan.x_ring, Sizes::kXProducers);
     block += Sizes::kXProducers;
@@ -454,8 +430,8 @@ __device__ __forceinline__ void multistage_multiply(const uint8_t* table, const 
   for (int c = 0; c < ColTiles; ++c) {
     // No x is loaded before this: far ahead, as the compiler would, it takes registers that others need.
     if (ColTiles > 2 && (c == 1 || c == 2)) __syncwarp();
-    const uint4 low = load_shared_quad(x + c * (8 * kMultistageLineBytes));
-    const uint4 high = load_shared_quad((x ^ 16) + c * (8 * kMultistageLineBytes));
+    const uint4 low = load_shared_quad(x + c * (8 * kLinePitch));
+    const uint4 high = load_shared_quad((x ^ 16) + c * (8 * kLinePitch));
     const uint32_t b[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
     float dots[kMultistageRowTiles][4] = {};
 #pragma unroll
@@ -491,8 +467,8 @@ __device__ __forceinline__ void multistage_consume(const MultistageShare& share,
   const unsigned warp_row = share.group * kMultistageWarpRows + g_row;
   // The first block's; the others are pieces further on, before pieces are exchanged. What a step has in common is
   // worked out before, and kept.
-  const uint32_t code_offset = keep(share.base + warp_row * kMultistageLineBytes + (t / 2 ^ g_row) * 16 + t % 2 * 8);
-  const uint32_t x_offset = keep(share.base + g * kMultistageLineBytes + (2 * t ^ g) * 16);
+  const uint32_t code_offset = keep(share.base + warp_row * kLinePitch + (t / 2 ^ g_row) * 16 + t % 2 * 8);
+  const uint32_t x_offset = keep(share.base + g * kLinePitch + (2 * t ^ g) * 16);
   const uint32_t scale_offset = keep(share.base + multistage_scale(warp_row, 0));
   const uint32_t lane4 = lane * 4;
 
@@ -525,8 +501,8 @@ __device__ __forceinline__ void multistage_consume(const MultistageShare& share,
       const uint32_t block_x = x_offset + plan.x.at(x_place.slot);
 #pragma unroll
       for (int eighth = 0; eighth < 2 * kMultistageRowTiles; ++eighth) {
-        w.codes[eighth / 2][eighth % 2] = load_shared_pair(block_codes + eighth * 8 * kMultistageLineBytes);
-        w.scales[eighth / 2][eighth % 2] = bits_to_float(load_shared(block_scales + eighth * 2 * kMultistageLineBytes));
+        w.codes[eighth / 2][eighth % 2] = load_shared_pair(block_codes + eighth * 8 * kLinePitch);
+        w.scales[eighth / 2][eighth % 2] = bits_to_float(load_shared(block_scales + eighth * 2 * kLinePitch));
       }
       // Release the stage.
       if (own + plan.teams >= kMultistageBlocks && left > 1) barrier_arrive_warp(full + kEmptyBarrier, lane);

@@ -1,10 +1,6 @@
 // How gemm.pair_multistage divides its work among CTAs, warps and stages, and where it keeps things in shared memory:
 // what the host works out for a launch, in plain C++, so that it is tested for all sizes without a GPU.
 //
-// Shared memory is little beside a table of 64 KiB whose holes are half of it, so what streams lies in lines of 128
-// bytes, 256 bytes apart: in the upper halves of all 256 bytes, the table's holes among them, and in the lower halves
-// behind the table. A slot of a ring is so many lines of one of these two columns that follow one another.
-//
 //     shared memory     pair table, in its holes and behind it the lines | barriers | maps of nested absmax
 #pragma once
 
@@ -19,7 +15,7 @@
 #include "device/shares.hpp"
 #include "device/warp.hpp"
 #include "format/absmax.hpp"
-#include "format/hd.hpp"
+#include "gemm/hole_lines.hpp"
 #include "gemm/pair_codebook.hpp"
 #include "gemm/pair_sizes.hpp"
 #include "gemm/tiles.hpp"
@@ -32,7 +28,6 @@ constexpr int kMultistageRowTiles = 2;             // operands A of a warp
 constexpr int kMultistageWarpRows = 16 * kMultistageRowTiles;
 constexpr int kMultistageMostGroups = 4;  // of warps with rows of their own: each has barriers (bar.sync) of its own
 constexpr int kMultistageMostRing = 6;
-constexpr int kMultistageLineBytes = PairTableSizes::kEntryBytes;  // from one line to the next
 
 // What a warp multiplies its rows of W by: ColTiles times 8 rows of x.
 template <int ColTiles>
@@ -72,76 +67,33 @@ constexpr MultistageConfig kMultistageConfigs[] = {
     {32, 8, MultistageSplit::even},
 };
 
-// Where the slots of a ring lie, in bytes: the first `split` in one column of lines, the rest in the other.
-struct MultistageSlots {
-  int lower, upper;  // where slot 0 of either column is, or would be
-  int split;
-  int bytes;  // from slot to slot
-
-  NF4_HD int at(int slot) const { return (slot < split ? lower : upper) + slot * bytes; }
-};
-
 // What the host works out for a launch. Offsets are bytes in shared memory.
 struct MultistagePlan {
-  Shares shares;           // of units, among CTAs
-  int unit;                // steps: 1, or those of a tile
-  int stages;              // of a tile
-  int blocks;              // of a row of W
-  int rows;                // of a tile
-  int groups;              // of warps, each with kMultistageWarpRows rows
-  int teams;               // warps of a group, that take blocks in turn
-  int ring;                // stages
-  int x_ring;              // blocks of x, a multiple of the teams
-  int scale_ring;          // pairs of stages
-  MultistageSlots codes;   // of a stage: a line a row of W
-  MultistageSlots x;       // of a block: a line a row of x
-  MultistageSlots scales;  // of two stages: a line 4 rows of W
-  int barriers;            // see MultistageShare
-  int maps;                // of nested absmax, one for each product
-  int threads;             // of a CTA
-  int shared_bytes;        // of a CTA
-  bool quads;              // see quad_scales()
-  PairCodebook codebook;   // in x's type
-  uint64_t launch;         // see multistage_arrive()
-  uint64_t* counters;      // in the workspace, [CTAs][groups]
-  float* parts;            // the same, [2 CTAs][groups][sums of a warp]
+  Shares shares;          // of units, among CTAs
+  int unit;               // steps: 1, or those of a tile
+  int stages;             // of a tile
+  int blocks;             // of a row of W
+  int rows;               // of a tile
+  int groups;             // of warps, each with kMultistageWarpRows rows
+  int teams;              // warps of a group, that take blocks in turn
+  int ring;               // stages
+  int x_ring;             // blocks of x, a multiple of the teams
+  int scale_ring;         // pairs of stages
+  LineSlots codes;        // of a stage: a line a row of W
+  LineSlots x;            // of a block: a line a row of x
+  LineSlots scales;       // of two stages: a line 4 rows of W
+  int barriers;           // see MultistageShare
+  int maps;               // of nested absmax, one for each product
+  int threads;            // of a CTA
+  int shared_bytes;       // of a CTA
+  bool quads;             // see quad_scales()
+  PairCodebook codebook;  // in x's type
+  uint64_t launch;        // see multistage_arrive()
+  uint64_t* counters;     // in the workspace, [CTAs][groups]
+  float* parts;           // the same, [2 CTAs][groups][sums of a warp]
 
   constexpr int consumers() const { return groups * teams; }               // warps
   constexpr int begin(int cta) const { return shares.begin(cta) * unit; }  // step
-};
-
-// Room in the two columns of lines, handed out slot by slot.
-class MultistageLines {
- public:
-  explicit MultistageLines(int bytes)
-      : upper_{PairTableSizes::kUsedBytes, bytes / kMultistageLineBytes},
-        lower_{PairTableSizes::kBytes, (bytes - PairTableSizes::kBytes) / kMultistageLineBytes} {}
-
-  // False if there is no room for so many slots of so many lines each.
-  bool take(int slots, int lines, MultistageSlots& taken) {
-    taken.bytes = lines * kMultistageLineBytes;
-    taken.split = std::min(slots, lower_.lines / lines);
-    const int rest = slots - taken.split;
-    if (rest * lines > upper_.lines) return false;
-    taken.lower = lower_.take(taken.split * lines);
-    taken.upper = upper_.take(rest * lines) - taken.split * taken.bytes;
-    return true;
-  }
-
- private:
-  struct Column {
-    int begin;  // offset of the next line
-    int lines;  // left
-
-    int take(int count) {
-      const int from = begin;
-      begin += count * kMultistageLineBytes;
-      lines -= count;
-      return from;
-    }
-  };
-
-  Column upper_, lower_;
 };
 
 // Bytes of workspace for the counters of so many CTAs, and in all for one pass of `cols` rows of x.
@@ -183,7 +135,7 @@ bool lay_out_multistage(std::span<const int64_t> rows, int64_t k, int maps, cons
       for (plan.ring = kMultistageMostRing; plan.ring > 1; --plan.ring) {
         // Two stages more than are in the ring, so that scales are there when codes are.
         plan.scale_ring = plan.ring / 2 + 1;
-        MultistageLines lines(plan.barriers);
+        HoleLines lines(plan.barriers);
         found = lines.take(plan.x_ring, Sizes::kCols, plan.x) &&
                 lines.take(plan.scale_ring, plan.rows / 4, plan.scales) && lines.take(plan.ring, plan.rows, plan.codes);
         if (found) break;

@@ -36,7 +36,9 @@
 #include "device/ring.cuh"
 #include "device/warp.hpp"
 #include "format/number.hpp"
+#include "gemm/cp_async_lines.cuh"
 #include "gemm/group.hpp"
+#include "gemm/hole_lines.hpp"
 #include "gemm/pair_multistage.cuh"
 #include "gemm/pair_table.cuh"
 #include "gemm/row_scales.cuh"
@@ -117,15 +119,15 @@ class ScaledMmaX {
         return;
       }
     }
-    const int lane = anew(share_.lane), line = lane / kMultistagePieces;
+    const int lane = anew(share_.lane), line = lane / kLinePieces;
     const int col = tiles_.col(tile, Sizes::kCols);
     const int64_t pitch = x_.ld * static_cast<int>(sizeof(T));
     const auto* const from = reinterpret_cast<const uint8_t*>(x_.values) + (col + line) * pitch +
-                             int64_t{blocks.begin + block} * kPairBlockXBytes + lane % kMultistagePieces * 16;
+                             int64_t{blocks.begin + block} * kPairBlockXBytes + lane % kLinePieces * 16;
     const int ring = anew(plan.x_ring), slot = next_ % ring;
     barrier_wait(share_.xs().empty(slot), (next_ / ring & 1) ^ 1);
-    multistage_copy<2 * Sizes::kColTiles>(share_.base + multistage_place(lane) + plan.x.at(slot), from,
-                                          kMultistageCopyRows * pitch, x_.rows - col - line);
+    copy_lines<2 * Sizes::kColTiles>(share_.base + line_place(lane) + plan.x.at(slot), from, kCopyLines * pitch,
+                                     x_.rows - col - line);
     barrier_arrive_copies(share_.xs().full(slot));
     next_ += plan.groups;
     until_ += plan.groups;
@@ -268,7 +270,7 @@ __device__ __forceinline__ void scaled_mma_multiply(const ScaledMmaOperand& a, u
   quads[0] = load_shared_quad(x);
 #pragma unroll
   for (int c = 0; c < ColTiles; ++c) {
-    if (c + 1 < ColTiles) quads[(c + 1) % 2] = load_shared_quad(x + (c + 1) * (8 * kMultistageLineBytes));
+    if (c + 1 < ColTiles) quads[(c + 1) % 2] = load_shared_quad(x + (c + 1) * (8 * kLinePitch));
     const uint4 quad = quads[c % 2];
     const uint32_t b[4] = {quad.x, quad.y, quad.z, quad.w};
 #pragma unroll
@@ -333,7 +335,7 @@ __device__ __forceinline__ void scaled_mma_multiply_all(const MultistageShare& s
   const ScaledMmaPlan& plan = tiles.plan;
   const int lane = share.lane;
   const unsigned g = lane / 4, t = lane % 4;
-  const uint32_t x_offset = keep(share.base + g * kMultistageLineBytes + (2 * t ^ g) * 16);
+  const uint32_t x_offset = keep(share.base + g * kLinePitch + (2 * t ^ g) * 16);
   const uint32_t lane4 = lane * 4;
 
   ScaledMmaX<T, ScaledMmaSizes<ColTiles>> xs(share, tiles, of_x);

@@ -15,6 +15,7 @@
 
 #include "device/math.hpp"
 #include "device/warp.hpp"
+#include "gemm/hole_lines.hpp"
 #include "gemm/pair_multistage_layout.hpp"
 #include "problem.hpp"
 
@@ -92,7 +93,7 @@ bool lay_out_scaled_mma(std::span<const int64_t> rows, int64_t k, int64_t& m, in
   plan.threads = plan.groups * kWarpSize;
   plan.blocks = static_cast<int>(k / kPairBlock);
   plan.stages = static_cast<int>(ceil_div(plan.blocks, kMultistageBlocks));
-  MultistageLines lines(plan.barriers);
+  HoleLines lines(plan.barriers);
   plan.x_ring = kScaledMmaMostRing;
   while (!lines.take(plan.x_ring, Sizes::kCols, plan.x)) {
     if (--plan.x_ring < kScaledMmaLeastRing) return false;

@@ -12,7 +12,7 @@
 namespace nf4test {
 
 // The lines of a ring's slots, each a region, 256 bytes apart.
-inline void add_lines(std::vector<Region>& regions, const char* name, const nf4::MultistageSlots& slots, int count) {
+inline void add_lines(std::vector<Region>& regions, const char* name, const nf4::LineSlots& slots, int count) {
   for (int slot = 0; slot < count; ++slot) {
     for (int line = 0; line < slots.bytes / 256; ++line)
       regions.push_back({name, slots.at(slot) + line * 256, 128, 128});
