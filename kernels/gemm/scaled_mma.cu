@@ -2,7 +2,6 @@
 #include "gemm/scaled_mma.cuh"
 
 #include <algorithm>
-#include <atomic>
 #include <iterator>
 
 #include "device/launch.cuh"
