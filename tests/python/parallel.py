@@ -201,9 +201,12 @@ def packed_checkpoint(folder):
 
 def experts(folder, name):
     """Packed experts, by rows and columns of each: cut, and loaded from folders that hold them dense and packed; or why
-    they are not."""
+    they are not; None where this transformers does not mark their class."""
     import nf4
+    from nf4._transformers.experts import is_marked
 
+    if not any(map(is_marked, dense(name).modules())):
+        return None
     nf4.enable(experts=True)
     save(name, f"{folder}/dense") if dist.get_rank() == 0 else None
     dist.barrier()
@@ -231,17 +234,20 @@ def experts(folder, name):
     return found
 
 
-def uneven(folder):
-    """More processes than divide the blocks: 4 blocks for 3 processes."""
+def uneven(folder, name):
+    """More processes than divide the blocks: 4 blocks for 3 processes. Or why it is refused."""
     import nf4
 
-    save("mistral, blocks of 32", folder, hidden_size=192, num_attention_heads=6, num_key_value_heads=3,
-         intermediate_size=256, vocab_size=129) if dist.get_rank() == 0 else None  # fmt: skip
+    nf4.enable(experts=True)
+    save(name, folder, hidden_size=192, num_attention_heads=6, num_key_value_heads=3, intermediate_size=256,
+         vocab_size=129) if dist.get_rank() == 0 else None  # fmt: skip
     dist.barrier()
     model = load(folder)
     expected = logits(model)
-    nf4.tensor_parallel(model)
-    return {"sharded": distance(logits(model), expected), "size": model.model.layers[0].mlp.down_proj.quant_state.shape[1]}
+    refused = outcome(nf4.tensor_parallel, model)
+    mlp = model.model.layers[0].mlp
+    down = mlp.experts._parameters["down_proj"] if hasattr(mlp, "experts") else mlp.down_proj
+    return {"sharded": distance(logits(model), expected), "size": down.quant_state.shape[-1], "refused": refused}
 
 
 REFUSED = {  # by what is wrong: options of a llama
