@@ -36,6 +36,13 @@ ARCHITECTURES = {
     "phi3, fused": ("Phi3Config", {}),
     "gpt_neox": ("GPTNeoXConfig", {}),
 }
+EXPERTS = {  # gpt-oss: biases, and weights that are transposed, with gate and up in turns; aria: transposed alone
+    "qwen3_moe": ("Qwen3MoeConfig", {"moe_intermediate_size": 128, "num_experts": 4, "head_dim": 32,
+                                     "num_experts_per_tok": 2}),
+    "gpt_oss": ("GptOssConfig", {"intermediate_size": 128, "num_local_experts": 4, "head_dim": 32,
+                                 "num_experts_per_tok": 2, "sliding_window": 8}),
+    "aria": ("AriaTextConfig", {"intermediate_size": 128, "moe_num_experts": 4, "head_dim": 32}),
+}  # fmt: skip
 
 
 def device():
@@ -46,13 +53,13 @@ def dense(name, **options):
     """A model with random weights, biases and norms too."""
     import transformers
 
-    config, own = ARCHITECTURES[name]
+    config, own = {**ARCHITECTURES, **EXPERTS}[name]
     sizes = {**_SIZES, **own, **options}
     torch.manual_seed(1)
     model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, config)(**sizes))
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
+        for parameter_name, parameter in model.named_parameters():
+            if parameter.dim() == 1 or parameter_name.endswith("_bias"):
                 parameter.normal_(1, 0.2)
     return model
 
@@ -136,9 +143,7 @@ def architecture(folder, name, nested):
 
 def memory(model):
     """The bytes of packed weights: of codes, and of scales as if they were not nested."""
-    from bitsandbytes.nn import Linear4bit
-
-    return sum(module.weight.quant_state.shape.numel() / 2 for module in model.modules() if isinstance(module, Linear4bit))
+    return sum(packed.quant_state.shape.numel() / 2 for packed in model.parameters() if hasattr(packed, "quant_state"))
 
 
 def compiled_generate(folder):
@@ -194,40 +199,55 @@ def packed_checkpoint(folder):
             "saved": outcome(loaded.save_pretrained, folder + "/again")}  # fmt: skip
 
 
-def experts(folder):
-    """Packed experts, by rows and columns of each, or why they are not cut."""
-    import transformers
-
+def experts(folder, name):
+    """Packed experts, by rows and columns of each: cut, and loaded from folders that hold them dense and packed; or why
+    they are not; None where this transformers does not mark their class."""
     import nf4
+    from nf4._transformers.experts import is_marked
 
+    if not any(map(is_marked, dense(name).modules())):
+        return None
     nf4.enable(experts=True)
-    config = transformers.Qwen3MoeConfig(**{**_SIZES, "moe_intermediate_size": 128, "num_experts": 4, "head_dim": 32,
-                                            "num_experts_per_tok": 2})  # fmt: skip
-    torch.manual_seed(1)
-    if dist.get_rank() == 0:
-        transformers.Qwen3MoeForCausalLM(config).save_pretrained(folder)
+    save(name, f"{folder}/dense") if dist.get_rank() == 0 else None
     dist.barrier()
-    model = load(folder)
+    model = load(f"{folder}/dense")
     assert len(nf4.status()["experts"]["packed"]) == 2, nf4.status()["experts"]
-    expected = logits(model)
+    model.save_pretrained(f"{folder}/packed") if dist.get_rank() == 0 else None
+    dist.barrier()
+    expected, tokens, bytes_before = logits(model), generate(model), memory(model)
     refused = outcome(nf4.tensor_parallel, model)
     if refused != "nothing":
         return {"refused": refused, "sharded": distance(logits(model), expected)}
-    shape = [*model.model.layers[0].mlp.experts._parameters["down_proj"].quant_state.shape]
-    return {"sharded": distance(logits(model), expected), "shape": shape}
+    found = {"sharded": distance(logits(model), expected), "bytes": memory(model) / bytes_before}
+    found["shape"] = [*model.model.layers[0].mlp.experts._parameters["down_proj"].quant_state.shape]
+    found["tokens"] = torch.equal(generate(model), tokens)
+    found["tokens, static cache"] = torch.equal(generate(model, cache_implementation="static"), tokens)
+    compiled = torch.compile(model.forward, fullgraph=True, backend="aot_eager")
+    found["compiled"] = distance(compiled(input_ids=prompt(), use_cache=False).logits.float(), expected)
+    torch.compiler.reset()
+    loaded = nf4.tensor_parallel(f"{folder}/dense", quantization_config=quantization(), dtype=DTYPE)
+    found["loaded"] = distance(logits(keep_codes(loaded)), expected)
+    loaded = nf4.tensor_parallel(f"{folder}/packed", dtype=DTYPE)
+    found["loaded packed"] = distance(logits(keep_codes(loaded)), expected)
+    nf4.disable()  # transformers' own products of the same parts
+    found["not by libnf4"] = distance(logits(loaded), expected)
+    return found
 
 
-def uneven(folder):
-    """More processes than divide the blocks: 4 blocks for 3 processes."""
+def uneven(folder, name):
+    """More processes than divide the blocks: 4 blocks for 3 processes. Or why it is refused."""
     import nf4
 
-    save("mistral, blocks of 32", folder, hidden_size=192, num_attention_heads=6, num_key_value_heads=3,
-         intermediate_size=256, vocab_size=129) if dist.get_rank() == 0 else None  # fmt: skip
+    nf4.enable(experts=True)
+    save(name, folder, hidden_size=192, num_attention_heads=6, num_key_value_heads=3, intermediate_size=256,
+         vocab_size=129) if dist.get_rank() == 0 else None  # fmt: skip
     dist.barrier()
     model = load(folder)
     expected = logits(model)
-    nf4.tensor_parallel(model)
-    return {"sharded": distance(logits(model), expected), "size": model.model.layers[0].mlp.down_proj.quant_state.shape[1]}
+    refused = outcome(nf4.tensor_parallel, model)
+    mlp = model.model.layers[0].mlp
+    down = mlp.experts._parameters["down_proj"] if hasattr(mlp, "experts") else mlp.down_proj
+    return {"sharded": distance(logits(model), expected), "size": down.quant_state.shape[-1], "refused": refused}
 
 
 REFUSED = {  # by what is wrong: options of a llama
@@ -352,7 +372,7 @@ CASES = {
     **{name: (architecture, name, number % 2 == 1) for number, name in enumerate(ARCHITECTURES)},
     "nf4.compile": (compiled_generate,),
     "packed checkpoint": (packed_checkpoint,),
-    "experts": (experts,),
+    **{name: (experts, name) for name in EXPERTS},
     **{what: (refused, what) for what in REFUSED},
     **{what: (disagreement, what) for what in ("shapes", "blocksize", "adapter", "other device")},
     "bad calls": (bad_calls,),

@@ -102,18 +102,31 @@ class ProcessesTest(ParallelTest):
         self.assertRegex(found["saved"], "not serializable")
 
     def test_experts(self):
-        found = self.found()["experts"]
-        self.assert_near(found, "sharded")
-        if "refused" in found:
-            self.assertRegex(found["refused"], "this transformers does not sum the products of .*experts if they are packed")
-        else:
-            self.assertEqual(found["shape"], [4, 128, 64])
+        """Also experts whose weights are transposed, and whose biases are added once."""
+        for name in parallel.EXPERTS:
+            with self.subTest(name):
+                found = self.found()[name]
+                if found is None:
+                    continue
+                self.assert_near(found, "sharded")
+                if "refused" in found:
+                    self.assertRegex(found["refused"], "does not sum the products of .*experts if they are packed")
+                    continue
+                self.assert_near(found, "compiled", "loaded", "loaded packed", "not by libnf4")
+                self.assertTrue(found["tokens"] and found["tokens, static cache"], found)
+                self.assertEqual(found["bytes"], 0.5)
+                self.assertEqual(found["shape"], [4, 128, 64])
 
     def test_uneven(self):
         """4 blocks for 3 processes, and a vocabulary that 3 divides."""
-        found = parallel.run({"uneven": (parallel.uneven,)}, count=3)["uneven"]
-        self.assert_near(found, "sharded")
-        self.assertEqual(found["size"], 64)
+        names = ("mistral, blocks of 32", "gpt_oss")
+        for name, found in parallel.run({name: (parallel.uneven, name) for name in names}, count=3).items():
+            with self.subTest(name):
+                self.assert_near(found, "sharded")
+                if name == "gpt_oss" and found["refused"] != "nothing":
+                    self.assertRegex(found["refused"], "does not sum the products of .*experts if they are packed")
+                    continue
+                self.assertEqual((found["size"], found["refused"]), (64, "nothing"))
 
     def test_refused(self):
         reasons = {

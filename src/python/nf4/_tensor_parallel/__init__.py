@@ -1,5 +1,6 @@
 """Models of transformers in NF4 in tensor parallel, by transformers' own engine.
 
+    styles.py      the model's tp_plan
     cut.py         codes and scales of a part of a packed matrix
     plan.py        what each process has of a model, by the model's tp_plan, or why it cannot be cut
     agreement.py   whether all processes are about to do the same

@@ -16,7 +16,7 @@ from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 from .._transformers import stack
 from . import plan as planning
 from .agreement import agree
-from .cut import COLS
+from .cut import ROWS
 from .cut import shard as shard_parameter
 from .engine import MARK, is_engines, is_sharded
 from .plan import Packed, Plan
@@ -61,6 +61,7 @@ def shard(model: Any, mesh: Any) -> Any:
     plan = agree(mesh, make)
     for packed in plan.packed:
         put(model, packed)
+        put_bias(model, packed, plan.rank)
     finish(model, plan, mesh)
     return model
 
@@ -89,7 +90,7 @@ def check_state(packed: Packed, parameter: Any) -> None:
 
 
 def put(model: Any, packed: Packed) -> None:
-    """The part of one packed parameter in the place of the whole, and that of its bias."""
+    """The part of one packed parameter in the place of the whole."""
     if packed.cut is None:
         return
     module = model.get_submodule(packed.module)
@@ -97,18 +98,25 @@ def put(model: Any, packed: Packed) -> None:
     module._parameters[packed.parameter] = part
     if isinstance(module, Linear4bit):
         module.quant_state = part.quant_state
-        put_bias(module, packed)
 
 
-def put_bias(module: Any, packed: Packed) -> None:
-    """transformers adds the bias of a row-wise layer once, after the sum: each process has all of it."""
-    if module.bias is not None and packed.cut is not None and packed.cut.dim != COLS:
-        bias = packed.cut.of(module.bias.detach())
-        module._parameters["bias"] = nn.Parameter(bias, requires_grad=module.bias.requires_grad)
+def put_bias(model: Any, packed: Packed, rank: int) -> None:
+    """transformers adds the bias of a row-wise layer once, after the sum: each process has all of it. Experts add theirs
+    before the sum: process 0 has it, and the others have zeros."""
+    module = model.get_submodule(packed.module)
+    bias = module._parameters.get(packed.bias)
+    if bias is None or packed.cut is None:
+        return
+    part = packed.cut.of(bias.detach())
+    if packed.cut.dim != ROWS and not isinstance(module, Linear4bit) and rank != 0:
+        part = torch.zeros_like(part)
+    module._parameters[packed.bias] = nn.Parameter(part, requires_grad=bias.requires_grad)
 
 
 def finish(model: Any, plan: Plan, mesh: Any) -> None:
     """Has transformers cut what is not packed, and wrap the forward of the modules of its plan."""
+    if plan.styles != model.tp_plan:
+        model.tp_plan = plan.styles  # which transformers asks for the heads of a static cache
     _untie(model, plan)
     with _aside(model, plan):
         # Newer versions take the plan with the layers' numbers, older ones read it off the model.
@@ -152,9 +160,10 @@ def _aside(model: Any, plan: Plan) -> Iterator[None]:
     taken = []
     for packed in plan.packed:
         module = model.get_submodule(packed.module)
-        for name in (packed.parameter, "bias") if isinstance(module, Linear4bit) else (packed.parameter,):
-            taken.append((module._parameters, name, module._parameters[name]))
-            module._parameters[name] = None
+        for name in (packed.parameter, packed.bias):
+            if name in module._parameters:
+                taken.append((module._parameters, name, module._parameters[name]))
+                module._parameters[name] = None
     try:
         yield
     finally:

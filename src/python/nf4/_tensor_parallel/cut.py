@@ -34,8 +34,9 @@ class Cut:
         return sum(end - begin for begin, end in self.ranges)
 
     def of(self, tensor: Tensor) -> Tensor:
-        """The same part of a bias, which has an element for each row; all of it where columns are cut."""
-        return torch.cat([tensor[begin:end] for begin, end in self.ranges]) if self.dim == ROWS else tensor
+        """The same part of a bias, or of a stack of them, which has an element for each row; all of it where columns are
+        cut."""
+        return torch.cat([tensor[..., begin:end] for begin, end in self.ranges], -1) if self.dim == ROWS else tensor
 
     def starts(self, shape: Iterable[int]) -> list[int]:
         """The elements at which blocks must begin, of the flattened matrix or of each row."""

@@ -10,7 +10,6 @@ from typing import Any, Iterator
 
 import torch
 import transformers
-from bitsandbytes.nn import Linear4bit
 from transformers import AutoConfig, core_model_loading
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
@@ -50,9 +49,7 @@ def load(where: Any, mesh: Any, options: dict[str, Any]) -> Any:
 
     model = agree(mesh, make)
     for packed in loading.plan.packed:
-        module = model.get_submodule(packed.module)
-        if isinstance(module, Linear4bit):
-            apply.put_bias(module, packed)
+        apply.put_bias(model, packed, loading.plan.rank)
     apply.finish(model, loading.plan, mesh)
     if mesh.device_type == "cuda":
         torch.cuda.empty_cache()  # of matrices that were whole for a while

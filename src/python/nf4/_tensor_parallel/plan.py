@@ -15,12 +15,13 @@ from bitsandbytes.nn import Linear4bit
 from torch import nn
 from torch.distributed.tensor import Replicate
 from transformers.distributed.tensor_parallel import (
-    ALL_PARALLEL_STYLES, ColwiseParallel, MoeExpertsParallel, PackedColwiseParallel, RowwiseParallel,
-    TensorParallelLayer, replace_layer_number_by_wildcard,
+    ALL_PARALLEL_STYLES, ColwiseParallel, MoeExpertsParallel, PackedColwiseParallel, PackedRowwiseParallel,
+    RowwiseParallel, TensorParallelLayer, replace_layer_number_by_wildcard,
 )  # fmt: skip
 
 from .._transformers import stack
 from .._transformers.experts import PackedExperts, weight_names
+from . import styles
 from .cut import COLS, ROWS, SMALLEST, Cut, blocksize
 
 _UNIT = 64  # bitsandbytes' own blocksize
@@ -33,6 +34,7 @@ class Packed:
     module: str
     parameter: str
     shape: tuple[int, ...]
+    bias: str  # the parameter of the module that has its bias, if any does
     style: str | None
     cut: Cut | None
 
@@ -47,9 +49,9 @@ class Plan:
 
     def __init__(self, model: Any, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
-        self._styles = dict(getattr(model, "tp_plan", None) or {})
+        self.styles = styles.of(model)
         self._config = model.config.get_text_config()
-        if not self._styles:
+        if not self.styles:
             raise ValueError(f"{type(model).__name__} has no tp_plan, so transformers does not know how to shard it")
         self._check_modules(model)
         self.packed = [each for name, module in model.named_modules() for each in self._of(model, name, module)]
@@ -58,7 +60,7 @@ class Plan:
         self._check_neighbours(model)
 
     def style(self, name: str) -> str | None:
-        return self._styles.get(replace_layer_number_by_wildcard(name))
+        return self.styles.get(replace_layer_number_by_wildcard(name))
 
     def _check_modules(self, model: Any) -> None:
         for name, module in model.named_modules():
@@ -73,12 +75,13 @@ class Plan:
         if isinstance(module, Linear4bit):
             shape = (module.out_features, module.in_features)
             style, parent = self.style(name), model.get_submodule(name.rpartition(".")[0])
-            yield Packed(name, "weight", shape, style, self._linear_cut(name, shape, style, parent))
+            yield Packed(name, "weight", shape, "bias", style, self._linear_cut(name, shape, style, parent))
         elif isinstance(module, PackedExperts):
             for which in weight_names(module):
                 shape = _stack_shape(module, which)
                 style = self.style(f"{name}.{which}")
-                yield Packed(name, which, shape, style, self._experts_cut(name, which, module, shape, style))
+                cut = self._experts_cut(name, which, module, shape, style)
+                yield Packed(name, which, shape, f"{which}_bias", style, cut)
 
     def _linear_cut(self, name: str, shape: tuple[int, int], style: str | None, parent: nn.Module) -> Cut | None:
         if style is None:
@@ -104,18 +107,22 @@ class Plan:
         raise ValueError(f"the tp_plan has {name} as {style}, which is not known for a layer in NF4")
 
     def _experts_cut(self, name: str, which: str, module: Any, shape: tuple[int, ...], style: str | None) -> Cut | None:
-        if style is None:
+        if style is None and self.style(name) is None:
             return None
         if not _sums_packed_experts(self.style(name)):
             raise ValueError(f"this transformers does not sum the products of {name} if they are packed; 5.24 does")
-        if module.is_transposed or module.has_bias:
-            raise ValueError(f"the experts of {name} have biases or transposed weights, which are not cut yet")
-        known = ALL_PARALLEL_STYLES[style]
-        if isinstance(known, PackedColwiseParallel) and module.has_gate and module.is_concatenated:
-            return self._on_blocks(f"{name}.{which}", shape, ROWS, self._halves(name, shape[1], known.split_factor))
-        if isinstance(known, RowwiseParallel):
-            return self._on_blocks(f"{name}.{which}", shape, COLS, [self._even(name, "columns", shape[2])])
-        raise ValueError(f"the tp_plan has {name}.{which} as {style}, which is not known for experts in NF4")
+        if style is None or not isinstance(ALL_PARALLEL_STYLES[style], _experts_style(which, module)):
+            raise ValueError(f"the tp_plan has {name}.{which} as {style}, which is not known for experts in NF4")
+        _, rows, cols = shape
+        full = f"{name}.{which}"
+        if which == "down_proj":
+            return self._on_blocks(full, shape, COLS, [self._between_blocks(full, "columns", cols)])
+        if not module.has_gate:
+            return self._on_blocks(full, shape, ROWS, [self._between_blocks(full, "rows", rows)])
+        if module.is_concatenated:
+            return self._on_blocks(full, shape, ROWS, self._halves(full, rows, 2))
+        begin, end = self._between_blocks(full, "pairs of rows", rows // 2)
+        return self._on_blocks(full, shape, ROWS, [(2 * begin, 2 * end)])
 
     # ---- ranges
 
@@ -135,7 +142,7 @@ class Plan:
 
     def _halves(self, name: str, rows: int, factor: int) -> list[tuple[int, int]]:
         """The same part of each of the matrices that are packed into one."""
-        begin, end = self._even(name, f"rows in {factor} parts", rows // factor)
+        begin, end = self._between_blocks(name, f"rows in {factor} parts", rows // factor)
         return [(begin + i * (rows // factor), end + i * (rows // factor)) for i in range(factor)]
 
     def _on_blocks(self, name: str, shape: tuple[int, ...], dim: int, ranges: list[tuple[int, int]]) -> Cut:
@@ -172,6 +179,15 @@ def _sums_packed_experts(style: str | None) -> bool:
     if not isinstance(known, MoeExpertsParallel):
         return False
     return "source" not in inspect.signature(known.transform_output_post_forward).parameters
+
+
+def _experts_style(which: str, module: Any) -> type:
+    """The style of a plan in which a process keeps pairs of gate and up, and the columns of down that they are for. The
+    rows of a transposed weight are in its last dimension."""
+    by_column, by_row = ColwiseParallel, RowwiseParallel
+    if which == "gate_up_proj" and module.is_concatenated:
+        by_column, by_row = PackedColwiseParallel, PackedRowwiseParallel
+    return by_row if (which == "down_proj") != module.is_transposed else by_column
 
 
 def _stack_shape(module: Any, name: str) -> tuple[int, ...]:
