@@ -191,8 +191,8 @@ void add_suite(CLI::App& app, SuiteOptions& suite) {
   add_list(app, "--model", suite.models, model,
            "llama, qwen, gemma or all: linear layers of Llama-3.3-70B, Qwen3-32B,\n"
            "Gemma-3-27B (all on a GPU; on the host one layer of 1024x4096);\n"
-           "heldout: 20 layers of others, on which the tuning table does not rest\n"
-           "(of regret on a GPU)")
+           "heldout: 20 layers of others, on which the tuning table does not rest;\n"
+           "with regret the default on a GPU")
       ->group(kWhat);
   add_shapes(app, suite);
   add_list(app, "--m", suite.m, rows_of_x,

@@ -53,7 +53,7 @@ struct TuneOptions {
 };
 
 struct RegretOptions {
-  static SuiteOptions untuned() {  // layers and M that the tuning table does not rest on
+  static SuiteOptions untuned() {  // layers, and M between others, that the tuning table does not rest on
     SuiteOptions out;
     out.ops = {NF4_OP_GEMM};
     out.default_models = {std::string(kHeldOut)};

@@ -16,7 +16,7 @@ struct SuiteOptions {
 
   std::vector<nf4_op_t> ops = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK};
   std::vector<std::string> models;  // of layers.hpp
-  // With no shape and no model on a GPU; the host has one layer of its own.
+  // With no shape and no model, on a GPU; on the host it is one layer of its own.
   std::vector<std::string> default_models = {"all"};
   std::vector<Layer> shapes;
   bool groups = false;  // the models' groups in place of their layers

@@ -1,7 +1,9 @@
 // What the lines of summaries are about: each kind of work, over the shapes that were measured.
 #pragma once
 
+#include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "measure.hpp"

@@ -1,6 +1,7 @@
 #include "report/regret_table.hpp"
 
 #include <algorithm>
+#include <string_view>
 
 #include "contenders/contender.hpp"
 #include "formatted.hpp"
@@ -63,7 +64,7 @@ std::string regret_table(const std::vector<Row>& rows) {
                                    "", kTitleWidth);
   out += nf4::formatted("  {:<{}}  {:<{}}  best\n", "layer", layer_width, "selected", selected_width);
   for (const auto& [kind, values, worst] : lines) {
-    out += nf4::formatted("{:<{}}  {:>8}  {:.3f}  {:.3f}  {:<{}}  {:<{}}  {}\n", title(kind), kTitleWidth,
+    out += nf4::formatted("{:<{}}  {:>8} {:>6.3f} {:>6.3f}  {:<{}}  {:<{}}  {}\n", title(kind), kTitleWidth,
                           values.size(), geometric_mean(values), worst.value(), layer_of(worst.selected->problem),
                           layer_width, choice_of(*worst.selected), selected_width, choice_of(*worst.best));
   }
