@@ -12,6 +12,7 @@
 #include "report/output.hpp"
 #include "status.hpp"
 #include "sweep.hpp"
+#include "tune/regret.hpp"
 #include "tune/tune.hpp"
 #include "variants.hpp"
 
@@ -42,6 +43,10 @@ int run_on(Device& device, nf4_handle_t handle, const SweepOptions& options) {
 
 int run_on(Device& device, nf4_handle_t handle, const TuneOptions& options) {
   return tune(device, handle, options) ? 0 : kWrong;
+}
+
+int run_on(Device& device, nf4_handle_t handle, const RegretOptions& options) {
+  return wrong(measure_regret(device, handle, options));
 }
 
 int run_on(Device& device, nf4_handle_t handle, const ModelOptions& options) {

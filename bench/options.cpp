@@ -191,16 +191,26 @@ void add_suite(CLI::App& app, SuiteOptions& suite) {
   add_list(app, "--model", suite.models, model,
            "llama, qwen, gemma or all: linear layers of Llama-3.3-70B, Qwen3-32B,\n"
            "Gemma-3-27B (all on a GPU; on the host one layer of 1024x4096);\n"
-           "heldout: 20 layers of others, on which the tuning table does not rest")
+           "heldout: 20 layers of others, on which the tuning table does not rest;\n"
+           "with regret the default on a GPU")
       ->group(kWhat);
   add_shapes(app, suite);
-  app.add_flag("--groups", suite.groups,
-               "the models' layers that multiply the same x (q+k+v, gate+up) in place of single layers")
-      ->group(kWhat);
-  add_list(app, "--m", suite.m, rows_of_x, "rows of x in a gemm (1; with tune and --sweep full 1 to 1024)")
+  add_list(app, "--m", suite.m, rows_of_x,
+           "rows of x in a gemm (1; with tune and --sweep full 1 to 1024;\n"
+           "with regret 1,8,48,100,256,1024)")
       ->group(kWhat);
   add_list(app, "--dtype", suite.dtypes, dtype, "f32, f16, bf16 (bf16; with --sweep full bf16,f16)")->group(kWhat);
   add_list(app, "--blocksize", suite.blocksizes, blocksize, "32 to 4096 (64)")->group(kWhat);
+}
+
+void add_groups(CLI::App& app, SuiteOptions& suite) {
+  app.add_flag("--groups", suite.groups,
+               "the models' layers that multiply the same x (q+k+v, gate+up) in place of single layers")
+      ->group(kWhat);
+}
+
+void add_nested(CLI::App& app, SuiteOptions& suite) {
+  app.add_flag("--nested", suite.nested, "8-bit scales with second-level scales")->group(kWhat);
 }
 
 void add_experts(CLI::App& app, SuiteOptions& suite) {
@@ -229,6 +239,13 @@ void add_limit(CLI::App& app, double& target) {
   add_value<double>(app, "--limit", "SECONDS", target, read, "begin no other problem after that long")->group(kWhat);
 }
 
+template <typename Options>
+void add_files(CLI::App& app, Options& options) {
+  add_path(app, "--csv", options.csv, "a row for each result; facts about the run in comments")->group(kResults);
+  add_path(app, "--json", options.json, "JSON Lines: an object about the run, then one for each result as it comes")
+      ->group(kResults);
+}
+
 void add_commit(CLI::App& app, std::string& target) {
   target = built_commit();
   const auto read = [](const std::string&, const std::string& text) { return text; };
@@ -251,8 +268,9 @@ void add_sweep(CLI::App& app, SweepOptions& options) {
            "(gemm,unpack,pack)")
       ->group(kWhat);
   add_suite(app, options.suite);
+  add_groups(app, options.suite);
   add_experts(app, options.suite);
-  app.add_flag("--nested", options.suite.nested, "8-bit scales with second-level scales")->group(kWhat);
+  add_nested(app, options.suite);
   add_variants(app, options.variants, "these variants alone; \"selected\" is what the library chooses");
   app.add_flag("--hot", options.hot,
                "the same weights in every launch; without it, launches rotate through\n"
@@ -265,9 +283,7 @@ void add_sweep(CLI::App& app, SweepOptions& options) {
   add_device(app, options.device);
   add_path(app, "--peer", options.peers.bitsandbytes, "libbitsandbytes_cuda*.so")->group(kWhere);
   add_path(app, "--cublas", options.peers.cublas, "libcublas.so.*, if the loader does not find it")->group(kWhere);
-  add_path(app, "--csv", options.csv, "a row for each result; facts about the run in comments")->group(kResults);
-  add_path(app, "--json", options.json, "JSON Lines: an object about the run, then one for each result as it comes")
-      ->group(kResults);
+  add_files(app, options);
   add_commit(app, options.commit);
 }
 
@@ -275,6 +291,7 @@ void add_tune(CLI::App& app, TuneOptions& options) {
   constexpr const char* kMade = "What it makes";
   add_list(app, "--op", options.suite.ops, tuned_op, "gemm, unpack, pack (all)")->group(kWhat);
   add_suite(app, options.suite);
+  add_groups(app, options.suite);
   add_variants(app, options.variants, "these variants alone");
   add_limit(app, options.limit);
   add_path(app, "--state", options.state, "measurements, by which a later run goes on (nf4-tune.csv)")->group(kMade);
@@ -283,6 +300,19 @@ void add_tune(CLI::App& app, TuneOptions& options) {
            "the table for all of the device's compute capability, as src/tuning_builtin.csv")
       ->group(kMade);
   add_device(app, options.device);
+  add_commit(app, options.commit);
+}
+
+void add_regret(CLI::App& app, RegretOptions& options) {
+  add_list(app, "--op", options.suite.ops, any_op,
+           "gemm, unpack, pack, pack_absmax, unpack_absmax, gemm_experts, gemm_transposed\n(gemm)")
+      ->group(kWhat);
+  add_suite(app, options.suite);
+  add_experts(app, options.suite);
+  add_nested(app, options.suite);
+  add_limit(app, options.limit);
+  add_device(app, options.device);
+  add_files(app, options);
   add_commit(app, options.commit);
 }
 
@@ -326,7 +356,7 @@ std::vector<std::string> arguments_of(const CLI::App& app, int argc, const char*
   const bool names_command = !out.empty() && !out[0].starts_with('-');
   const auto named = [&](const CLI::App* command) { return command->get_name() == out[0]; };
   if (names_command && app.get_subcommands(named).empty()) {
-    reject("the command", out[0], "sweep, tune, model or variants");
+    reject("the command", out[0], "sweep, tune, regret, model or variants");
   }
   if (!of_program && !names_command) out.insert(out.begin(), "sweep");
   std::reverse(out.begin(), out.end());
@@ -338,6 +368,7 @@ std::vector<std::string> arguments_of(const CLI::App& app, int argc, const char*
 Command parse_command(int argc, const char* const* argv) {
   SweepOptions sweep;
   TuneOptions tune;
+  RegretOptions regret;
   ModelOptions model;
   VariantsOptions variants;
   Problem problem;
@@ -350,14 +381,17 @@ Command parse_command(int argc, const char* const* argv) {
       *app.add_subcommand("sweep", "measures shapes by variants and peers; the command if none is named");
   CLI::App& for_tune =
       *app.add_subcommand("tune", "tries every variant and config, and writes a tuning table of the fastest");
+  CLI::App& for_regret =
+      *app.add_subcommand("regret", "measures how far what the library selects is behind the best variant and config");
   CLI::App& for_model = *app.add_subcommand("model", "packs, unpacks and multiplies the weights of a checkpoint");
   CLI::App& for_variants = *app.add_subcommand("variants", "lists the library's variants, and what they can run");
   add_sweep(for_sweep, sweep);
   add_tune(for_tune, tune);
+  add_regret(for_regret, regret);
   add_model(for_model, model);
   add_variants_command(for_variants, variants, problem);
 
-  for (CLI::App* command : {&for_sweep, &for_tune, &for_model}) command->footer(kPromise);
+  for (CLI::App* command : {&for_sweep, &for_tune, &for_regret, &for_model}) command->footer(kPromise);
 
   try {
     app.parse(arguments_of(app, argc, argv));
@@ -378,6 +412,7 @@ Command parse_command(int argc, const char* const* argv) {
     if (for_tune.count("--m") == 0) tune.suite.m = kAllM;
     return tune;
   }
+  if (for_regret.parsed()) return regret;
   if (for_model.parsed()) return model;
   if (for_variants.parsed()) {
     if (for_variants.count("--shape") > 0) {

@@ -52,6 +52,24 @@ struct TuneOptions {
   std::string commit;
 };
 
+struct RegretOptions {
+  static SuiteOptions untuned() {  // layers, and M between others, that the tuning table does not rest on
+    SuiteOptions out;
+    out.ops = {NF4_OP_GEMM};
+    out.default_models = {std::string(kHeldOut)};
+    out.m = {1, 8, 48, 100, 256, 1024};
+    return out;
+  }
+
+  SuiteOptions suite = untuned();
+  double limit = std::numeric_limits<double>::infinity();
+
+  DeviceOption device;
+  std::string csv;
+  std::string json;
+  std::string commit;
+};
+
 struct ModelOptions {
   std::string path;
   int32_t blocksize = 64;  // of what is packed
@@ -66,7 +84,7 @@ struct VariantsOptions {
   DeviceOption device;
 };
 
-using Command = std::variant<Text, SweepOptions, TuneOptions, ModelOptions, VariantsOptions>;
+using Command = std::variant<Text, SweepOptions, TuneOptions, RegretOptions, ModelOptions, VariantsOptions>;
 
 // Throws std::invalid_argument that names the option, its value and what it takes.
 Command parse_command(int argc, const char* const* argv);

@@ -12,11 +12,12 @@ std::vector<Layer> chosen_layers(const Device& device, const SuiteOptions& optio
   std::vector<Layer> out = options.shapes;
   const bool by_default = options.shapes.empty() && options.models.empty();
   if (by_default && device.is_host()) return {{"", "", 1024, 4096}};
+  const std::vector<std::string>& models = by_default ? options.default_models : options.models;
   for (const Layer& layer : options.groups ? groups() : layers()) {
     const auto named = [&](const std::string& model) { return model == "all" || model == layer.model; };
-    if (by_default || std::any_of(options.models.begin(), options.models.end(), named)) out.push_back(layer);
+    if (std::any_of(models.begin(), models.end(), named)) out.push_back(layer);
   }
-  if (std::find(options.models.begin(), options.models.end(), kHeldOut) != options.models.end()) {
+  if (std::find(models.begin(), models.end(), kHeldOut) != models.end()) {
     out.insert(out.end(), held_out_layers().begin(), held_out_layers().end());
   }
   return out;

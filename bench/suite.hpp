@@ -15,7 +15,9 @@ struct SuiteOptions {
   bool full = false;  // a list that covers everything, in place of all combinations of what follows
 
   std::vector<nf4_op_t> ops = {NF4_OP_GEMM, NF4_OP_UNPACK, NF4_OP_PACK};
-  std::vector<std::string> models;  // of layers.hpp; with no shape and no model, the device's default
+  std::vector<std::string> models;  // of layers.hpp
+  // With no shape and no model, on a GPU; on the host it is one layer of its own.
+  std::vector<std::string> default_models = {"all"};
   std::vector<Layer> shapes;
   bool groups = false;  // the models' groups in place of their layers
   std::vector<int64_t> m = {1};

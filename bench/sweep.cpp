@@ -1,39 +1,21 @@
 #include "sweep.hpp"
 
 #include <algorithm>
-#include <chrono>
-#include <ctime>
 #include <stdexcept>
 
-#include "build.hpp"
+#include "context.hpp"
 #include "formatted.hpp"
 #include "measure.hpp"
 #include "report/progress.hpp"
+#include "report/summary.hpp"
 #include "suite.hpp"
 #include "variants.hpp"
 
 namespace nf4bench {
 namespace {
 
-std::string now() {
-  const std::time_t time = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&time));
-  return text;
-}
-
-// Takes seconds, for the ceilings.
-Context describe_run(Device& device, const SweepOptions& options, const Contenders& contenders) {
-  Context context;
-  context.facts = device.description();
-  context.facts.emplace_back("libnf4", library_version());
-  context.facts.emplace_back("commit", options.commit);
-  context.facts.emplace_back("date", now());
-  context.facts.emplace_back("cache", options.hot ? "hot: the same weights in every launch"
-                                                  : nf4::formatted("cold: launches rotate through {} MB or more",
-                                                                   device.cold_bytes() / 1000000));
-  context.facts.emplace_back("weights", options.pending ? "pending" : "constant");
-  context.ceilings = device.ceilings();
+Context context_of(Device& device, const SweepOptions& options, const Contenders& contenders) {
+  Context context = describe_run(device, options.commit, options.hot, options.pending);
   for (const auto& contender : contenders) {
     std::vector<std::string>& peers = context.peers;
     const bool named = std::find(peers.begin(), peers.end(), contender->name()) != peers.end();
@@ -114,10 +96,10 @@ size_t sweep(Device& device, nf4_handle_t handle, const SweepOptions& options) {
   OutputFile csv(options.csv);
   OutputFile json(options.json);
 
-  Report report(describe_run(device, options, contenders), std::move(csv), std::move(json));
+  Report report(context_of(device, options, contenders), std::move(csv), std::move(json));
   if (!note.empty()) say("without dense products: {}\n", note);
   measure_all(device, handle, options, problems, contenders, report);
-  report.finish();
+  report.finish(summary(report.rows(), report.context().peers));
   return report.failures();
 }
 

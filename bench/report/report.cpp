@@ -3,7 +3,6 @@
 #include "formatted.hpp"
 #include "report/csv.hpp"
 #include "report/json.hpp"
-#include "report/summary.hpp"
 #include "report/table.hpp"
 
 namespace nf4bench {
@@ -30,8 +29,8 @@ void Report::add(const std::vector<Row>& rows) {
   json_.write(json);
 }
 
-void Report::finish() {
-  write_stdout(summary(rows_, context_.peers));
+void Report::finish(std::string_view summary) {
+  write_stdout(summary);
   if (!not_measured_.empty()) {
     const std::string what = nf4::formatted("{} problems were not measured, for lack of time; the first is {}",
                                             not_measured_.size(), describe(not_measured_.front()));

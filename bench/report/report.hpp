@@ -1,6 +1,7 @@
 // What a sweep tells: a table of each problem on the terminal, and CSV and JSON files.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "report/lines.hpp"
@@ -16,9 +17,11 @@ class Report {
   void add(const std::vector<Row>& rows);
   // A problem that there was no time for.
   void add_not_measured(const Problem& problem) { not_measured_.push_back(problem); }
-  // Sums up, and tells what there was no time for.
-  void finish();
+  // Ends with `summary` of the rows, and tells what there was no time for.
+  void finish(std::string_view summary);
 
+  const Context& context() const { return context_; }
+  const std::vector<Row>& rows() const { return rows_; }
   size_t failures() const { return failures_; }
 
  private:

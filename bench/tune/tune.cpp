@@ -12,24 +12,17 @@
 #include <stdexcept>
 
 #include "formatted.hpp"
-#include "measure.hpp"
 #include "report/output.hpp"
 #include "report/progress.hpp"
-#include "report/statistics.hpp"
 #include "status.hpp"
 #include "suite.hpp"
 #include "tune/state.hpp"
 #include "tune/table.hpp"
+#include "tune/tryout.hpp"
 #include "variants.hpp"
 
 namespace nf4bench {
 namespace {
-
-// What is this much slower than the best after a glance is dropped; noise is a few percent.
-constexpr double kDropped = 1.15;
-// One launch is enough of what is this much slower, if it takes a while.
-constexpr double kHopeless = 4;
-constexpr double kWhile = 1e-3;  // seconds
 
 Choice selected(nf4_handle_t handle, const Problem& problem, size_t workspace_size) {
   const nf4_selection_t selection = select(handle, problem, workspace_size);
@@ -49,85 +42,33 @@ DeviceNames device_names(nf4_handle_t handle) {
   return {own.find(',') == std::string::npos ? own : all, all};
 }
 
-// The fastest of the trials that are not wrong, and that need no workspace if `modest`; 0 if there is none.
-double fastest(const std::vector<Trial>& trials, bool modest) {
-  double best = 0;
-  for (const Trial& trial : trials) {
-    const bool counts = trial.outcome != Trial::Outcome::failed && !(modest && trial.workspace);
-    if (counts && (best == 0 || trial.microseconds < best)) best = trial.microseconds;
-  }
-  return best;
-}
-
-// Tries the variants of the library on one problem: all of them at a glance, then properly those that are not far
-// behind, be it among all or among those that need no workspace, and what was selected before.
-class Tryout {
- public:
-  // Of cold, constant weights.
-  Tryout(Device& device, nf4_handle_t handle, const Problem& problem)
-      : workload_(device, handle, problem, false, false), before_(selected(handle, problem, SIZE_MAX)) {}
-
-  Measured run(const Contenders& contenders) {
-    std::vector<Trial> trials;
-    for (const auto& contender : contenders) {
-      Pace pace = kGlance;
-      if (const double best = fastest(trials, false); best > 0) {
-        pace.hopeless_seconds = std::max(kHopeless * best * 1e-6, kWhile);
-      }
-      trials.push_back(measured(*contender, pace));
-    }
-    const double best = fastest(trials, false);
-    const double best_modest = fastest(trials, true);
-    for (size_t i = 0; i < trials.size(); ++i) {
-      if (trials[i].outcome == Trial::Outcome::failed) continue;
-      const double limit = kDropped * (trials[i].workspace ? best : std::max(best, best_modest));
-      if (trials[i].microseconds <= limit || trials[i].before) {
-        trials[i] = measured(*contenders[i], kBrisk);
-      } else {
-        trials[i].outcome = Trial::Outcome::dropped;
-      }
-    }
-    return {workload_.problem(), trials};
-  }
-
- private:
-  Trial measured(Contender& contender, const Pace& pace) {
-    const Row row = measure(workload_, contender, pace);
+// Tells what was wrong.
+Measured measured_of(const Problem& problem, const std::vector<Attempt>& attempts) {
+  Measured out{problem, {}};
+  for (const auto& [row, selected, dropped] : attempts) {
     Trial trial;
     trial.choice = {row.contender, row.config};
     trial.workspace = row.workspace > 0;
-    trial.before = trial.choice == before_;
+    trial.before = selected;
     trial.microseconds = std::round(row.median * 1e3) * 1e-3;  // as the state's file keeps it
+    if (dropped) trial.outcome = Trial::Outcome::dropped;
     if (!row.check.ok) {
       trial.outcome = Trial::Outcome::failed;
-      fmt::print(stderr, "\nFAILED: {}, {} {}: {}\n", describe(row.problem), row.contender, row.config, row.check.what);
+      fmt::print(stderr, "FAILED: {}, {} {}: {}\n", describe(row.problem), row.contender, row.config, row.check.what);
     }
-    return trial;
+    out.trials.push_back(trial);
   }
-
-  Workload workload_;
-  Choice before_;
-};
-
-// The variants to try on `problem`.
-Contenders variants_for(nf4_handle_t handle, const std::vector<std::string>& names, const Problem& problem) {
-  Contenders out = nf4_contenders(handle, problem.op, names);
-  std::erase_if(out, [&](auto& contender) { return !contender->is_variant() || !contender->supports(problem); });
   return out;
 }
 
-std::string outcome_text(const Measured& measured) {
+std::string outcome_text(const Problem& problem, const std::vector<Attempt>& attempts) {
   std::string out;
-  const double best = fastest(measured.trials, false);
-  for (const Trial& trial : measured.trials) {
-    if (trial.before && trial.outcome != Trial::Outcome::failed) {
-      out += nf4::formatted("{}: {:.2f} us selected", describe(measured.problem), trial.microseconds);
-    }
+  for (const Attempt& attempt : attempts) {
+    if (attempt.selected && attempt.row.check.ok)
+      out += nf4::formatted("{}: {:.2f} us selected", describe(problem), attempt.row.median);
   }
-  for (const Trial& trial : measured.trials) {
-    if (trial.microseconds != best || trial.outcome == Trial::Outcome::failed) continue;
-    out += nf4::formatted(", {:.2f} us {} {}\n", best, trial.choice.variant, trial.choice.config);
-    break;
+  if (const Attempt* const best = fastest(attempts, false)) {
+    out += nf4::formatted(", {:.2f} us {} {}\n", best->row.median, best->row.contender, best->row.config);
   }
   return out;
 }
@@ -150,10 +91,10 @@ bool measure_missing(Device& device, nf4_handle_t handle, const TuneOptions& opt
     if (state.has(problem)) continue;  // its shape is that of another layer
     progress.next(describe(problem));
     const Contenders contenders = variants_for(handle, options.variants, problem);
-    const Measured measured = Tryout(device, handle, problem).run(contenders);
+    const std::vector<Attempt> attempts = try_all(device, handle, contenders, problem);
     progress.clear();
-    state.append(measured);
-    write_stdout(outcome_text(measured));
+    state.append(measured_of(problem, attempts));
+    write_stdout(outcome_text(problem, attempts));
   }
   return true;
 }

@@ -175,6 +175,11 @@ TEST_CASE("nf4-bench: what there is no time for is told") {
   CHECK(holds(held_out.output,
               "20 problems were not measured, for lack of time; the first is gemm mistral24b.q, N=4096 K=5120,"));
 
+  const Outcome regret = bench(directory, "regret --model heldout --limit 0");
+  CHECK(regret.status == 0);
+  CHECK(holds(regret.output,
+              "120 problems were not measured, for lack of time; the first is gemm mistral24b.q, N=4096 K=5120, M=1,"));
+
   const Outcome tune = bench(directory, kTiny + " --limit 0 --table table");
   CHECK(tune.status == 1);
   CHECK(holds(tune.output, "8 problems are left; the same command goes on with them"));
@@ -184,14 +189,15 @@ TEST_CASE("nf4-bench: what there is no time for is told") {
 
 TEST_CASE("nf4-bench: help and versions") {
   const Directory directory;
-  for (const char* command : {"", "sweep", "tune", "model", "variants"}) {
+  for (const char* command : {"", "sweep", "tune", "regret", "model", "variants"}) {
     CAPTURE(command);
     const Outcome help = shell(directory, std::string("\"$bench\" ") + command + " --help");
     CHECK(help.status == 0);
     CHECK(holds(help.output, "--device N|host"));
     CHECK(holds(help.output, "--as X.Y"));
     CHECK(holds(help.output, std::string("Usage: nf4-bench ") + (*command ? command : "sweep")));
-    CHECK(holds(help.output, "--csv") == (!*command || std::string(command) == "sweep"));
+    CHECK(holds(help.output, "--csv") ==
+          (!*command || std::string(command) == "sweep" || std::string(command) == "regret"));
   }
   const Outcome version = shell(directory, "\"$bench\" --version");
   CHECK(version.status == 0);
@@ -205,6 +211,10 @@ TEST_CASE("nf4-bench: an option or a value that a command does not take is refus
   for (const char* option : {"--nested", "--hot", "--pending", "--json x", "--peer x"}) {
     check_refused(std::string("tune ") + option, std::string("tune takes no ") + std::string(option).substr(0, 6));
   }
+  for (const char* option :
+       {"--variant x", "--hot", "--pending", "--peer x", "--cublas x", "--sweep full", "--groups"}) {
+    check_refused(std::string("regret ") + option, "regret takes no " + std::string(option).substr(0, 5));
+  }
   check_refused("model x --m 4", "model takes no --m");
   check_refused("model x --limit 4", "model takes no --limit");
   check_refused("model x y", "model takes no y");
@@ -213,7 +223,7 @@ TEST_CASE("nf4-bench: an option or a value that a command does not take is refus
   check_refused("variants --m 4", "--m requires --shape");
   check_refused("--state x", "sweep takes no --state");
   check_refused("--m 4 tune", "sweep takes no tune");
-  check_refused("tunee", "the command is tunee; expected sweep, tune, model or variants");
+  check_refused("tunee", "the command is tunee; expected sweep, tune, regret, model or variants");
   check_refused("--bogus", "sweep takes no --bogus");
   check_refused("--csv", "--csv");
   check_refused("--m 0", "--m is 0; expected a number from 1 to 65535");
@@ -249,6 +259,10 @@ TEST_CASE("nf4-bench: what cannot be done is refused before anything is measured
   check_refused("tune --builtin ." + host, "cannot write .: Is a directory");
   check_refused("tune --state none/x" + host, "cannot write none/x: No such file or directory");
   check_refused("tune --state /dev/full" + host, "/dev/full is no regular file");
+  check_refused("regret --op unpack --shape 64+64,64" + host, "none of the variants supports any of the problems");
+  check_refused("regret --op gemm_experts --shape 8,64" + host, "--op is gemm_experts; expected --experts with it");
+  check_refused("regret --csv none/x" + host, "cannot write none/x: No such file or directory");
+  check_refused("regret --json ." + host, "cannot write .: Is a directory");
   check_refused("model none" + host, "cannot open none");
   check_refused("model ." + host, ". has neither model.safetensors nor model.safetensors.index.json");
   check_refused("model /dev/full" + host, "/dev/full is no regular file");
@@ -315,6 +329,47 @@ TEST_CASE("nf4-bench: values after an equals sign, lists, and the last of a valu
     CHECK(objects[i]["ok"] == true);
     CHECK(objects[i]["median_us"] > 0);
   }
+}
+
+TEST_CASE("nf4-bench regret: every operation; what is selected alone is the best") {
+  const Directory directory;
+  const Outcome outcome = bench(directory,
+                                "regret --op gemm,unpack,pack,pack_absmax,unpack_absmax,gemm_experts,gemm_transposed "
+                                "--shape 8,64 --experts 2 --top-k 2 --m 1,3 --nested --csv out.csv --json out.json");
+  CAPTURE(outcome.output);
+  REQUIRE(outcome.status == 0);
+  for (const char* op : {"gemm M=1", "gemm M=3", "unpack", "pack", "pack_absmax", "unpack_absmax",
+                         "gemm_experts M=3, top 2 of 2 experts", "gemm_transposed M=3"}) {
+    CAPTURE(op);
+    CHECK(holds(outcome.output, std::string("\n") + op + ", "));
+  }
+  CHECK(holds(outcome.output, " 1  1.000  1.000  8x64  "));
+  CHECK(holds(outcome.output,
+              "\nThe worst: 1.000, gemm, N=8 K=64, M=1, bf16, blocksize 64, nested: selected gemm.host, "));
+  CHECK(holds(read_file(directory / "out.csv"), "gemm,\"selected\",\"gemm.host\",0,,bf16,64,1,3,8,64,"));
+  CHECK(holds(read_file(directory / "out.json"), R"("contender":"selected","config":"unpack.host")"));
+}
+
+#if NF4_HAVE_CUDA
+TEST_CASE("nf4-bench regret: on a GPU, of what every variant is right", "[gpu]") {
+  REQUIRE_GPU();
+  const Directory directory;
+  const Outcome outcome = bench(directory, "regret --shape 1024,2048 --m 1,16,200", "0");
+  CAPTURE(outcome.output);
+  CHECK(outcome.status == 0);
+  CHECK(holds(outcome.output, "\nThe worst: "));
+  const Outcome by_default = bench(directory, "regret --limit 0", "0");
+  CHECK(holds(by_default.output,
+              "120 problems were not measured, for lack of time; the first is gemm mistral24b.q, N=4096 K=5120, M=1,"));
+}
+#endif
+
+TEST_CASE("nf4-bench regret: on the host one layer by default") {
+  const Directory directory;
+  const Outcome outcome = bench(directory, "regret --limit 0");
+  CHECK(outcome.status == 0);
+  CHECK(
+      holds(outcome.output, "6 problems were not measured, for lack of time; the first is gemm, N=1024 K=4096, M=1,"));
 }
 
 TEST_CASE("nf4-bench variants: lists them, and what they can run") {
@@ -430,6 +485,13 @@ TEST_CASE("nf4-bench: wrong results are told, each way of being wrong, with stat
   CHECK(holds(read_file(directory / "out.csv"), "\"2 of 512 codes differ\"\n"));
   CHECK(holds(read_file(directory / "out.json"), R"("ok":false,"note":"2 of 512 codes differ")"));
 
+  const Outcome regret = shell(directory, wrong + "\"$bench\" regret --shape 8,64 --m 1 --device host");
+  CAPTURE(regret.output);
+  CHECK(regret.status == 1);
+  CHECK(holds(regret.output, "FAILED: 1 of 8 outputs are outside the bound"));
+  CHECK(holds(regret.output, "1 results are wrong"));
+  CHECK_FALSE(holds(regret.output, "over that of the best"));
+
   const std::string tuning = wrong + "\"$bench\" tune --op gemm --shape 8,64 --m 1 --table table --device host";
   const Outcome tune = shell(directory, tuning);
   CAPTURE(tune.output);
@@ -447,6 +509,61 @@ TEST_CASE("nf4-bench: wrong results are told, each way of being wrong, with stat
   CHECK(model.status == 1);
   CHECK(holds(model.output, "FAILED: 1 of 64 outputs are outside the bound"));
   CHECK(holds(model.output, "4 results are wrong"));
+}
+
+TEST_CASE(
+    "nf4-bench regret: a poor selection is told with what would have been better, whatever is wrong or cannot run") {
+  const Directory directory;
+  const std::string choosing = "export LD_PRELOAD='" NF4_CHOOSING_LIBRARY "'; ";
+  const auto run = [&](const std::string& m) {
+    return shell(directory, choosing + "\"$bench\" regret --shape 8,64 --json out.json --device host --m " + m);
+  };
+  // What is in the file below the run's own line: what is selected, what beats it, what is wrong.
+  const auto results = [&] {
+    std::istringstream lines(read_file(directory / "out.json"));
+    std::string line;
+    std::getline(lines, line);
+    std::vector<nlohmann::json> out;
+    while (std::getline(lines, line)) out.push_back(nlohmann::json::parse(line));
+    return out;
+  };
+  const auto is = [](const nlohmann::json& result, int m, const char* contender, const char* config) {
+    return result["m"] == m && result["contender"] == contender && result["config"] == config;
+  };
+  const auto worst_of = [](const Outcome& outcome) {
+    const std::string said = "\nThe worst: ";
+    const size_t at = outcome.output.find(said);
+    REQUIRE(at != std::string::npos);
+    return std::stod(outcome.output.substr(at + said.size()));
+  };
+
+  const Outcome poor = run("1,3");
+  CAPTURE(poor.output);
+  CHECK(poor.status == 0);
+  CHECK(worst_of(poor) > 1.5);  // a nap of 5 ms over a small product
+  CHECK(holds(poor.output, " 1  1.000  1.000  8x64   gemm.host         gemm.host\n"));
+  CHECK(holds(poor.output, "  8x64   gemm.slow naps=1  gemm.host\n"));
+  CHECK(holds(poor.output, ", gemm, N=8 K=64, M=3, bf16, blocksize 64: selected gemm.slow naps=1, "));
+  CHECK(holds(poor.output, " us; best gemm.host, "));
+  std::vector<nlohmann::json> told = results();
+  REQUIRE(told.size() == 3);
+  CHECK(is(told[0], 1, "selected", "gemm.host"));
+  CHECK(is(told[1], 3, "selected", "gemm.slow naps=1"));
+  CHECK(is(told[2], 3, "gemm.host", ""));
+  CHECK(told[1]["p5_us"] < told[1]["p95_us"]);  // a glance would be one launch
+
+  const Outcome wrong = run("5");
+  CAPTURE(wrong.output);
+  CHECK(wrong.status == 1);
+  CHECK(worst_of(wrong) > 5);  // one of 20 ms
+  told = results();
+  REQUIRE(told.size() == 3);  // the other config is faster than the selected one, and far behind
+  CHECK(is(told[0], 5, "selected", "gemm.slow naps=4"));
+  CHECK(is(told[1], 5, "gemm.host", ""));
+  CHECK(is(told[2], 5, "gemm.wrong", ""));
+  CHECK(holds(wrong.output, "FAILED: 1 of 40 outputs are outside the bound"));
+  CHECK(holds(wrong.output, "  8x64   gemm.slow naps=4  gemm.host\n"));
+  CHECK(holds(wrong.output, "1 results are wrong"));
 }
 #endif
 
