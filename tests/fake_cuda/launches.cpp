@@ -236,10 +236,12 @@ TEST_CASE("launches: compute capability 8.x has a fused product on tensor cores"
             selection.struct_size = sizeof selection;
             require_success(nf4_select(backend.handle(), &problem, &options, &selection));
             // Where W is large, two passes of 32 rows take longer than one of 64, but on 8.0 (docs/design/kernels/).
-            const bool many = m > 64 || (m == 64 && n > 2048 && device.capability > 80);
+            // On 8.0 small ones are unpacked for many rows, by cuBLASLt, which is kept out of these tests.
+            const bool unpacked = m > 64 && n <= 6144 && device.capability == 80;
+            const bool many = (m > 64 && !unpacked) || (m == 64 && n > 2048 && device.capability > 80);
             CHECK(std::string(selection.variant) ==
                   (many && workspace > 0 ? "gemm.scaled_mma" : "gemm.pair_multistage"));
-            CHECK((selection.workspace_size == 0) == (workspace == 0));
+            CHECK((selection.workspace_size == 0) == (workspace == 0 || unpacked));
           }
         }
       }
