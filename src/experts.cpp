@@ -1,8 +1,7 @@
 // The entry points of products with routed experts.
-#include <memory>
-
 #include "host/host.hpp"
 #include "overlap.hpp"
+#include "product.hpp"
 #include "select.hpp"
 
 using namespace nf4;
@@ -138,23 +137,6 @@ Problem problem_of(const GemmExpertsArgs& args) {
           sorted && routing.order == nullptr};
 }
 
-void gemm_experts(nf4_handle_t handle, GemmExpertsArgs args, const nf4_options_t* options, nf4_stream_t stream) {
-  const Options checked = check_options(options, false);
-  check_stream(*handle, stream);
-  if (!has_outputs(args)) return;
-  args.workspace = checked.workspace;
-  const Problem problem = problem_of(args);
-  const Choice choice = select(*handle, problem, checked);
-  std::unique_ptr<double[]> scratch;  // of the host; none is needed on a CUDA device
-  if (handle->on_host()) {
-    const int64_t count = host_gemm_experts_scratch(args, handle->device);
-    scratch = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(count));
-    args.workspace = scratch.get();
-  }
-  start(*handle, problem, choice,
-        [&](const Variant& variant) { return variant.launch(&args, handle->device, choice.config, stream); });
-}
-
 void sort_experts(nf4_handle_t handle, int32_t* order, int32_t* ends, const nf4_routing_t* routing,
                   const nf4_options_t* options, nf4_stream_t stream) {
   check_handle(handle);
@@ -189,7 +171,8 @@ nf4_status_t nf4_gemm_experts(nf4_handle_t handle, void* y, int64_t ldy, const v
                               const nf4_options_t* options, nf4_stream_t stream) {
   return guarded([&] {
     check_handle(handle);
-    gemm_experts(handle, check_gemm_experts(y, ldy, x, ldx, dtype, weight, bias, routing), options, stream);
+    const GemmExpertsArgs args = check_gemm_experts(y, ldy, x, ldx, dtype, weight, bias, routing);
+    run_product(*handle, args, has_outputs(args), options, stream, problem_of, host_gemm_experts_scratch);
   });
 }
 

@@ -1,8 +1,7 @@
 // The entry points of the product with W itself, where nf4_gemm has W^T.
-#include <memory>
-
 #include "host/host.hpp"
 #include "overlap.hpp"
+#include "product.hpp"
 #include "select.hpp"
 
 using namespace nf4;
@@ -51,23 +50,6 @@ Problem problem_of(const GemmTransposedArgs& args) {
           weight.absmax.dtype, alignment.value(), strided};
 }
 
-void gemm_transposed(nf4_handle_t handle, GemmTransposedArgs args, const nf4_options_t* options, nf4_stream_t stream) {
-  const Options checked = check_options(options, false);
-  check_stream(*handle, stream);
-  if (!has_outputs(args)) return;
-  args.workspace = checked.workspace;
-  const Problem problem = problem_of(args);
-  const Choice choice = select(*handle, problem, checked);
-  std::unique_ptr<double[]> scratch;  // of the host; none is needed on a CUDA device
-  if (handle->on_host()) {
-    const int64_t count = host_gemm_transposed_scratch(args, handle->device);
-    scratch = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(count));
-    args.workspace = scratch.get();
-  }
-  start(*handle, problem, choice,
-        [&](const Variant& variant) { return variant.launch(&args, handle->device, choice.config, stream); });
-}
-
 }  // namespace
 
 nf4_status_t nf4_gemm_transposed(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx, int64_t m,
@@ -75,7 +57,8 @@ nf4_status_t nf4_gemm_transposed(nf4_handle_t handle, void* y, int64_t ldy, cons
                                  nf4_stream_t stream) {
   return guarded([&] {
     check_handle(handle);
-    gemm_transposed(handle, check_gemm_transposed(y, ldy, x, ldx, m, dtype, weight), options, stream);
+    const GemmTransposedArgs args = check_gemm_transposed(y, ldy, x, ldx, m, dtype, weight);
+    run_product(*handle, args, has_outputs(args), options, stream, problem_of, host_gemm_transposed_scratch);
   });
 }
 
