@@ -92,14 +92,14 @@ __device__ __forceinline__ void experts_scaled_list(uint8_t* shared, const Routi
   experts_scaled_slot(shared, i) = {slot, routing.scale != nullptr && slot >= 0 ? routing.scale[slot] : 1.0f};
 }
 
-// Writes the rows of y of the tile's slots, by all threads.
+// Writes the rows of y of the tile's slots, by all threads. `of_all` is the tile's first row among those of all experts.
 template <class T, class Shape>
 __device__ __forceinline__ void experts_scaled_finish(const ScaledShare<Shape>& share, const GemmExpertsArgs& args,
-                                                      const ExpertsScaledTile& tile) {
+                                                      int64_t of_all, const ExpertsScaledTile& tile) {
   constexpr int kQuad = QuadWalk::kRows;
   using Quad = totals::Quad<T>;
   const int rows = min(static_cast<int>(args.n) - tile.row, Shape::kRows);
-  const T* const bias = args.bias != nullptr ? static_cast<const T*>(args.bias) + share.row : nullptr;
+  const T* const bias = args.bias != nullptr ? static_cast<const T*>(args.bias) + of_all : nullptr;
   T* const y = static_cast<T*>(args.y) + tile.row;
   const bool aligned =
       (reinterpret_cast<uintptr_t>(y) | static_cast<uintptr_t>(args.ldy * sizeof(T))) % sizeof(Quad) == 0;
@@ -141,7 +141,8 @@ __device__ __forceinline__ void experts_scaled_multiply(const GemmExpertsArgs& a
   static_assert(kScaledMostRing * Shape::kScales * (Shape::kRows / kScaledHoleRows) <= kExpertsScaledFirstHole,
                 "scales and slots must fit into the holes");
   const Weight& weight = args.weight;
-  const ScaledShare<Shape> share(way.plan, shared, tile.expert * args.n + tile.row, tile.first);
+  const ScaledShare<Shape> share{way.plan, shared};
+  const ScaledPart part{tile.expert * args.n + tile.row, tile.first, 0, way.plan.stages, -1};
   const int warp = uniform(static_cast<int>(threadIdx.x) / kWarpSize);
   const int warpgroup = warp / kWarpgroupWarps;
   init_stages(way.plan.ring, [&](int slot) {
@@ -160,13 +161,14 @@ __device__ __forceinline__ void experts_scaled_multiply(const GemmExpertsArgs& a
       const int lane = static_cast<int>(threadIdx.x % kWarpgroupThreads) - kWarpSize;
       const Absmax& absmax = weight.absmax;
       if (absmax.dtype == Dtype::f32) {
-        scaled_bring_scales(share, weight, lane,
+        scaled_bring_scales(share, ScaledOnePart{part}, weight, lane,
                             [&](int64_t block) { return static_cast<const float*>(absmax.values)[block]; });
       } else {
-        scaled_bring_scales(share, weight, lane, [&](int64_t block) { return absmax_at(absmax, block); });
+        scaled_bring_scales(share, ScaledOnePart{part}, weight, lane,
+                            [&](int64_t block) { return absmax_at(absmax, block); });
       }
     } else if (threadIdx.x % kWarpSize == 0) {
-      scaled_copy(share, way.codes, way.x);
+      scaled_copy(share, ScaledOnePart{part}, way.codes, way.x);
     }
     __syncwarp();
     barrier_pass(kReadBarrier, Shape::kThreads);
@@ -176,12 +178,12 @@ __device__ __forceinline__ void experts_scaled_multiply(const GemmExpertsArgs& a
     experts_scaled_list(shared, args.routing, tile);
     barrier_sync(kTableBarrier, Shape::kThreads);
     ScaledSums<Shape> sums{};
-    scaled_consume<T>(share, warpgroup, sums);
+    scaled_consume<T>(share, part.stages, warpgroup, sums, [] { return 0; });
     barrier_sync(kReadBarrier, Shape::kThreads);  // all stages have come, and nobody reads them any more
     scaled_store(share, sums);
   }
   __syncthreads();
-  experts_scaled_finish<T>(share, args, tile);
+  experts_scaled_finish<T>(share, args, part.row, tile);
 }
 
 // Writes zeros for every slot of no expert that falls to this CTA.

@@ -44,6 +44,7 @@
 #include "gemm/cp_async_lines.cuh"
 #include "gemm/group.hpp"
 #include "gemm/hole_lines.hpp"
+#include "gemm/meeting.cuh"
 #include "gemm/pair_fragment.cuh"
 #include "gemm/pair_multistage_layout.hpp"
 #include "gemm/pair_scales.cuh"
@@ -277,22 +278,6 @@ __device__ __forceinline__ void multistage_bring_x(const MultistageShare& share,
   wait_all_copies();
 }
 
-// Counts one in that has left its part of a tile in the workspace; true for the last of `parts`. A counter holds the
-// launch's number and how many have come. What was there before is another's: at the end of a launch all counters that
-// it used are 0 again, so the number may come again when a graph is replayed.
-__device__ __forceinline__ bool multistage_arrive(uint64_t* counter, uint64_t launch, int parts) {
-  auto* const word = reinterpret_cast<unsigned long long*>(counter);
-  unsigned long long old = *reinterpret_cast<volatile unsigned long long*>(word);
-  for (;;) {
-    const int come = old >> 16 == launch ? static_cast<int>(old & 0xffff) : 0;
-    const bool last = come + 1 == parts;
-    const unsigned long long before =
-        atomicCAS(word, old, last ? 0ull : launch << 16 | static_cast<unsigned long long>(come + 1));
-    if (before == old) return last;
-    old = before;
-  }
-}
-
 // The sums of a warp: row 16 tile + operand_row(g) of its rows in [0] and [1], the row 8 further in [2] and [3], by
 // rows 2t and 2t + 1 of 8 rows of x.
 template <int ColTiles>
@@ -353,7 +338,7 @@ __device__ __forceinline__ bool multistage_meet(const MultistageShare& share, in
   __syncwarp();
   int all_there = 0;
   if (share.lane == 0)
-    all_there = multistage_arrive(plan.counters + first * plan.groups + share.group, plan.launch, last - first + 1);
+    all_there = count_part(plan.counters + first * plan.groups + share.group, plan.launch, last - first + 1);
   if (uniform(all_there) == 0) return false;
   __threadfence();
   each_fragment<ColTiles>(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });

@@ -88,7 +88,7 @@ struct MultistagePlan {
   int shared_bytes;       // of a CTA
   bool quads;             // see quad_scales()
   PairCodebook codebook;  // in x's type
-  uint64_t launch;        // see multistage_arrive()
+  uint64_t launch;        // see meeting.cuh
   uint64_t* counters;     // in the workspace, [CTAs][groups]
   float* parts;           // the same, [2 CTAs][groups][sums of a warp]
 

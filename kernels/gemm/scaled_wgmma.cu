@@ -9,6 +9,7 @@
 #include "device/tensor_map.cuh"
 #include "dispatch.hpp"
 #include "families.hpp"
+#include "gemm/launch_number.hpp"
 #include "gemm/limits.hpp"
 #include "gemm/operand_maps.cuh"
 
@@ -16,14 +17,24 @@ namespace nf4 {
 namespace {
 
 // Multiplies rows m0 to m0 + m of x.
-template <class T, class Shape>
-int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& device, ScaledLaunch& launch,
-                Stream stream) {
-  constexpr auto kKernel = gemm_scaled_wgmma<T, Shape>;
+template <class T, class Shape, bool Even>
+int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& device, const ScaledConfig& config,
+                ScaledLaunch& launch, Stream stream) {
+  constexpr auto kKernel = gemm_scaled_wgmma<T, Shape, Even>;
   if (const int error = allow_shared_memory<kKernel>(device.ordinal, device.shared_memory); error != cudaSuccess)
     return error;
   ScaledPlan& plan = launch.plan;
   plan.col_tiles = static_cast<int>(ceil_div(m, Shape::kCols));
+  const int64_t tiles = launch.row_tiles * plan.col_tiles;
+  int64_t count = tiles * plan.cluster;
+  if constexpr (Even) {
+    share_evenly<Shape>(plan, tiles, std::max(1, device.clusters(1)));
+    count = plan.shares.count;
+    plan.launch = launch_number();
+    plan.counters = static_cast<uint64_t*>(args.workspace);
+    plan.parts = reinterpret_cast<float*>(static_cast<uint8_t*>(args.workspace) +
+                                          scaled_counter_bytes(config, plan.shares.count));
+  }
   plan.constant_weights = args.weight.constant;
   plan.codebook = pair_codebook<f16>(kScaledTableFactor);
 
@@ -39,8 +50,7 @@ int launch_rows(const GemmArgs& args, int64_t m0, int64_t m, const Device& devic
     return error;
   }
 
-  const Blocks blocks{launch.row_tiles * plan.col_tiles * plan.cluster, Shape::kThreads, launch.shared_bytes,
-                      plan.cluster, true};
+  const Blocks blocks{count, Shape::kThreads, launch.shared_bytes, plan.cluster, true};
   return nf4::launch(kKernel, blocks, stream, static_cast<T*>(args.y) + m0 * args.ldy, args.ldy, static_cast<int>(m),
                      weight, static_cast<const T*>(args.bias), plan, codes_map, x_map);
 }
@@ -54,7 +64,9 @@ int launch_gemm_scaled_wgmma(const GemmArgs& args, const Device& device, int con
     return in_passes(args.m, [&](int64_t m0, int64_t& rows) {
       rows = std::min(rows, launch.most_rows);
       return with_16bit(args.dtype, [&](auto type) {
-        return launch_rows<decltype(type), Shape>(args, m0, rows, device, launch, stream);
+        using T = decltype(type);
+        return config.cluster == kScaledEven ? launch_rows<T, Shape, true>(args, m0, rows, device, config, launch, stream)
+                                             : launch_rows<T, Shape, false>(args, m0, rows, device, config, launch, stream);
       });
     });
   });
@@ -67,9 +79,13 @@ const char* unsupported(const Problem& problem, const Device& device) {
   return nullptr;
 }
 
+size_t workspace_size(const Problem&, const Device& device, int config) {
+  return static_cast<size_t>(scaled_workspace(kScaledConfigs[config], std::max(1, device.clusters(1))));
+}
+
 constexpr Variant kVariants[] = {
     {"gemm.scaled_wgmma", "weights scaled in registers and warpgroup tensor cores, for many rows of x", "scaled16",
-     Op::gemm, false, static_cast<int>(std::size(kScaledConfigs)), config_text<kScaledConfigs>, unsupported, nullptr,
+     Op::gemm, false, static_cast<int>(std::size(kScaledConfigs)), config_text<kScaledConfigs>, unsupported, workspace_size,
      erased<GemmArgs, launch_gemm_scaled_wgmma>},
 };
 

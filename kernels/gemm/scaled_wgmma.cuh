@@ -17,11 +17,17 @@
 // kScaledTableFactor, and rounded once to x's type: what unpacking gives, but for those 2^-12.4. All products of a row
 // meet in one accumulator, so the tensor cores work on one block while the warpgroup decodes the next.
 //
-// Work. A CTA has a tile of 128 rows of W by up to 256 rows of x, or 128 or 192 by up to 128: 64 rows of W for each of
-// two or three warpgroups. It walks along K, and keeps the sums in registers. Producer warps fill a ring of stages
-// (warp specialization, a multistage pipeline). The CTAs of a cluster split K (split-K); in the end their sums meet in
-// shared memory, and are added up in order (epilogue). CTAs that share rows of W come one after the other, so that
-// their codes are read from memory once.
+// Work. A tile has 128 rows of W by up to 256 rows of x, or 128 or 192 by up to 128: 64 rows of W for each of two or
+// three warpgroups. A CTA walks along K of a tile, and keeps the sums in registers. Producer warps fill a ring of stages
+// (warp specialization, a multistage pipeline). CTAs that share rows of W run at the same time, so that their codes are
+// read from memory once. The work is divided in one of two ways:
+//
+//     cluster    A cluster has a tile, and its CTAs split K (split-K). In the end their sums meet in shared memory, and
+//                are added up in order.
+//     even       As many CTAs as the device holds stay (a persistent kernel). Each has whole tiles, then an even share
+//                of the stages of those that are left (stream-K). Sums go from registers to y, or, of a tile that
+//                several have a part of, to the workspace, where the last to come adds them up, in order. Meanwhile the
+//                ring is filled for the next tile.
 //
 // The warpgroups take turns (ping-pong) in giving work to the tensor cores, half of a decoding apart: then what lies
 // between one's products has those of the others beside it. Left to themselves they would end and begin together.
@@ -45,6 +51,7 @@
 #include "device/wgmma.cuh"
 #include "format/absmax.hpp"
 #include "format/number.hpp"
+#include "gemm/meeting.cuh"
 #include "gemm/named_barriers.hpp"
 #include "gemm/pair_table.cuh"
 #include "gemm/scale_pair.cuh"
@@ -53,32 +60,33 @@
 
 namespace nf4 {
 
-// What a CTA has to do, and where it keeps things.
+// The only part that a CTA has.
+struct ScaledOnePart {
+  ScaledPart only;
+
+  __device__ bool get(int i, ScaledPart& part) const {
+    part = only;
+    return i == 0;
+  }
+};
+
+// The parts of a CTA that has an even share. Part `i` is worked out from its number alone: consumers have no registers
+// in which to keep where they are.
+template <class Shape>
+struct ScaledParts {
+  const ScaledPlan& plan;
+
+  __device__ bool get(int i, ScaledPart& part) const {
+    return even_part<Shape>(plan, static_cast<int>(blockIdx.x), i, part);
+  }
+};
+
+// Where a CTA keeps things.
 template <class Shape>
 struct ScaledShare {
   const ScaledPlan& plan;
   uint8_t* shared;
-  int rank;       // in the cluster
-  int col_begin;  // of x
-  int64_t row;
-  int stage_begin, stages;
 
-  __device__ ScaledShare(const ScaledPlan& the_plan, uint8_t* the_shared) : plan(the_plan), shared(the_shared) {
-    const int tile = static_cast<int>(blockIdx.x) / plan.cluster;
-    rank = static_cast<int>(blockIdx.x) % plan.cluster;
-    col_begin = tile % plan.col_tiles * Shape::kCols;
-    row = int64_t{tile / plan.col_tiles} * Shape::kRows;
-    stage_begin = plan.stages.begin(rank);
-    stages = plan.stages.begin(rank + 1) - stage_begin;
-  }
-
-  // A tile by one CTA.
-  __device__ ScaledShare(const ScaledPlan& the_plan, uint8_t* the_shared, int64_t the_row, int the_col)
-      : plan(the_plan), shared(the_shared), rank(0), col_begin(the_col), row(the_row), stage_begin(0) {
-    stages = plan.stages.begin(1);
-  }
-
-  __device__ int col(int stage) const { return (stage_begin + stage) * Shape::kStageCols; }
   __device__ StageBarriers barriers() const { return {shared_address(shared + plan.barriers)}; }
   // It is this warpgroup's turn.
   __device__ uint32_t turn(int warpgroup) const { return barriers().full(plan.ring) + warpgroup * 8; }
@@ -95,80 +103,88 @@ struct ScaledShare {
 };
 
 // Copies codes and x to the ring, as one thread.
-template <class Shape>
-__device__ void scaled_copy(const ScaledShare<Shape>& share, const CUtensorMap& codes_map, const CUtensorMap& x_map) {
+template <class Shape, class Parts>
+__device__ void scaled_copy(const ScaledShare<Shape>& share, const Parts& parts, const CUtensorMap& codes_map,
+                            const CUtensorMap& x_map) {
   const ScaledPlan& plan = share.plan;
+  ScaledPart part;
+  bool there = parts.get(0, part);
   const auto copy_codes = [&](int stage, int slot) {
     barrier_expect(share.barriers().full(slot), Shape::kCodesBytes + Shape::kXBytes);
-    copy_tensor(shared_address(share.codes(slot)), &codes_map, share.col(stage) / 2, static_cast<int>(share.row),
+    copy_tensor(shared_address(share.codes(slot)), &codes_map, part.k<Shape>(stage) / 2, static_cast<int>(part.row),
                 share.barriers().full(slot));
   };
-  const int early = plan.constant_weights ? min(plan.ring, share.stages) : 0;  // stages whose codes come before any x
+  int early = plan.constant_weights ? min(plan.ring, part.stages) : 0;  // stages whose codes come before any x
   for (int stage = 0; stage < early; ++stage) copy_codes(stage, stage);
   // PDL (griddepcontrol): wait for the kernels before, and let the next one start.
   wait_for_dependencies();
   launch_dependents();
   RingPlace place{0, 1};
-  for (int stage = 0; stage < share.stages; ++stage) {
-    // Wait until the place is empty; the first time round it is at once.
-    barrier_wait(share.barriers().empty(place.slot), place.parity);
-    // Issue the TMA of codes and x.
-    if (stage >= early) copy_codes(stage, place.slot);
+  for (int i = 0; there; there = parts.get(++i, part), early = 0) {
+    for (int stage = 0; stage < part.stages; ++stage) {
+      // Wait until the place is empty; the first time round it is at once.
+      barrier_wait(share.barriers().empty(place.slot), place.parity);
+      // Issue the TMA of codes and x.
+      if (stage >= early) copy_codes(stage, place.slot);
 #pragma unroll
-    for (int b = 0; b < Shape::kBlocks; ++b)
-      copy_tensor(shared_address(share.x(place.slot)) + b * Shape::kXBlockBytes, &x_map,
-                  share.col(stage) + b * kPairBlock, share.col_begin, share.barriers().full(place.slot));
-    barrier_arrive(share.barriers().full(place.slot));
-    place.advance(plan.ring);
+      for (int b = 0; b < Shape::kBlocks; ++b)
+        copy_tensor(shared_address(share.x(place.slot)) + b * Shape::kXBlockBytes, &x_map,
+                    part.k<Shape>(stage) + b * kPairBlock, part.col, share.barriers().full(place.slot));
+      barrier_arrive(share.barriers().full(place.slot));
+      place.advance(plan.ring);
+    }
   }
 }
 
 // Brings scales to the ring, as one of kScaledScaleWarps warps. Those of a stage are read while the one before is
 // stored. `scale_at` gives the scale of a block of the format.
-template <class Shape, class ScaleAt>
-__device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& share, const Weight& weight, int lane,
-                                                    const ScaleAt& scale_at) {
+template <class Shape, class Parts, class ScaleAt>
+__device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& share, const Parts& parts, const Weight& weight,
+                                                    int lane, const ScaleAt& scale_at) {
   constexpr int kLanes = kScaledScaleWarps * kWarpSize;
   constexpr int kRows = Shape::kRows;
   constexpr int kLaneRows = (kRows + kLanes - 1) / kLanes;
   const ScaledPlan& plan = share.plan;
-  int64_t elements[kLaneRows];  // of W, where the next stage begins
-#pragma unroll
-  for (int r = 0; r < kLaneRows; ++r)
-    elements[r] = min(share.row + lane + r * kLanes, weight.rows - 1) * weight.cols + share.col(0);
-  int cols = static_cast<int>(weight.cols) - share.col(0);  // from there to the end of W
-  float next[kLaneRows][Shape::kScales];
-  const auto read = [&] {
-#pragma unroll
-    for (int r = 0; r < kLaneRows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Shape::kScales; ++i) {
-        next[r][i] = 0.0f;
-        if (lane + r * kLanes < kRows && i * Shape::kFormatCols < cols)
-          next[r][i] = scale_at((elements[r] + i * Shape::kFormatCols) >> weight.log2_blocksize);
-      }
-      elements[r] += Shape::kStageCols;
-    }
-    cols -= Shape::kStageCols;
-  };
   if (!plan.constant_weights) wait_for_dependencies();
   RingPlace place{0, 1};
-  read();
-  for (int stage = 0; stage < share.stages; ++stage) {
-    // Wait until the place is empty, store the scales that were read a stage ahead, and arrive.
-    barrier_wait(share.barriers().empty(place.slot), place.parity);
+  ScaledPart part;
+  for (int i = 0; parts.get(i, part); ++i) {
+    int64_t elements[kLaneRows];  // of W, where the next stage begins
 #pragma unroll
-    for (int r = 0; r < kLaneRows; ++r) {
+    for (int r = 0; r < kLaneRows; ++r)
+      elements[r] = min(part.row + lane + r * kLanes, weight.rows - 1) * weight.cols + part.k<Shape>(0);
+    int cols = static_cast<int>(weight.cols) - part.k<Shape>(0);  // from there to the end of W
+    float next[kLaneRows][Shape::kScales];
+    const auto read = [&] {
 #pragma unroll
-      for (int i = 0; i < Shape::kScales; ++i) {
-        const int row = lane + r * kLanes;
-        if (row < kRows) *share.scale(place.slot, i, row) = next[r][i] * (1.0f / kScaledTableFactor);
+      for (int r = 0; r < kLaneRows; ++r) {
+#pragma unroll
+        for (int i = 0; i < Shape::kScales; ++i) {
+          next[r][i] = 0.0f;
+          if (lane + r * kLanes < kRows && i * Shape::kFormatCols < cols)
+            next[r][i] = scale_at((elements[r] + i * Shape::kFormatCols) >> weight.log2_blocksize);
+        }
+        elements[r] += Shape::kStageCols;
       }
-    }
-    barrier_arrive_warp(share.barriers().full(place.slot));
-    // Read those of the next stage.
+      cols -= Shape::kStageCols;
+    };
     read();
-    place.advance(plan.ring);
+    for (int stage = 0; stage < part.stages; ++stage) {
+      // Wait until the place is empty, store the scales that were read a stage ahead, and arrive.
+      barrier_wait(share.barriers().empty(place.slot), place.parity);
+#pragma unroll
+      for (int r = 0; r < kLaneRows; ++r) {
+#pragma unroll
+        for (int i = 0; i < Shape::kScales; ++i) {
+          const int row = lane + r * kLanes;
+          if (row < kRows) *share.scale(place.slot, i, row) = next[r][i] * (1.0f / kScaledTableFactor);
+        }
+      }
+      barrier_arrive_warp(share.barriers().full(place.slot));
+      // Read those of the next stage.
+      read();
+      place.advance(plan.ring);
+    }
   }
 }
 
@@ -182,12 +198,17 @@ __device__ __forceinline__ int scaled_row() {
   return warp * 16 + static_cast<int>(threadIdx.x) % kWarpSize / 4;
 }
 
-// Multiplies all stages by the rows of the warpgroup.
-template <class T, class Shape>
-__device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, int warpgroup,
-                                               ScaledSums<Shape>& sums) {
+// Multiplies all stages of the CTA's parts by the rows of the warpgroup: those of the first, and then as many as finish()
+// says, which takes the sums of a part, and leaves zeros unless it is the last, and says 0.
+//
+// ptxas decides what this is worth. Of a loop over parts around one over stages it makes code where every instruction of
+// the tensor cores is waited for, and a loop that comes from the end of a part to its beginning waits once in each round.
+// So the next part begins where the one before has ended, with a round of its own.
+template <class T, class Shape, class Finish>
+__device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, int stages, int warpgroup,
+                                               ScaledSums<Shape>& sums, const Finish& finish) {
   constexpr int kSteps = kPairBlock / 16;
-  constexpr int kStages = 2 / Shape::kBlocks;  // at a time, so that each block has its operand A at compile time
+  constexpr int kStages = Shape::kStages;  // of a round: each block has its operand A at compile time
   constexpr int kBlockScales = kPairBlock / Shape::kFormatCols;
   const ScaledPlan& plan = share.plan;
   const PairTable::Lane table(share.shared);
@@ -202,17 +223,9 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
   uint32_t turn_parity = 0;
   uint32_t done = 0;  // the barrier of the stage that was multiplied last
   RingPlace place;
-  const auto end = [&] {
-    wgmma_wait();
-    if (passes) barrier_arrive_warp(next_turn);
-  };
-  for (int first = 0; first < share.stages; first += kStages) {
+  const auto round = [&]() __attribute__((always_inline)) {
 #pragma unroll
     for (int s = 0; s < kStages; ++s) {
-      if (s > 0 && first + s >= share.stages) {
-        end();
-        return;
-      }
       // Wait for the stage.
       barrier_wait(share.barriers().full(place.slot), place.parity);
       const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
@@ -268,8 +281,23 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
       done = share.barriers().empty(place.slot);
       place.advance(plan.ring);
     }
+    stages -= kStages;
+  };
+#pragma unroll 1
+  for (;;) {
+    round();
+    while (stages == 0) {
+      // The end of a part.
+      wgmma_wait();
+      if (passes) barrier_arrive_warp(next_turn);
+      passes = false;
+      barrier_arrive_warp(done);
+      done = 0;
+      stages = finish();
+      if (stages == 0) return;
+      round();
+    }
   }
-  end();
 }
 
 // Leaves a thread's sums in shared memory.
@@ -281,13 +309,115 @@ __device__ __forceinline__ void scaled_store(const ScaledShare<Shape>& share, co
 
 // Adds up the sums of the cluster, and writes y.
 template <class T, class Shape>
-__device__ void scaled_finish(const ScaledShare<Shape>& share, T* y, int64_t ldy, int m, int64_t rows, const T* bias) {
-  const Partials partials{share.sums(), Shape::kSumPitch, 0, 1, share.plan.cluster, share.rank, 1.0f};
-  write_tile(partials, y + share.col_begin * ldy, ldy, share.row, Shape::kRows, rows,
-             min(m - share.col_begin, Shape::kCols), bias);
+__device__ void scaled_finish(const ScaledShare<Shape>& share, const ScaledPart& part, T* y, int64_t ldy, int m,
+                              int64_t rows, const T* bias) {
+  const int rank = static_cast<int>(blockIdx.x) % share.plan.cluster;
+  const Partials partials{share.sums(), Shape::kSumPitch, 0, 1, share.plan.cluster, rank, 1.0f};
+  write_tile(partials, y + part.col * ldy, ldy, part.row, Shape::kRows, rows, min(m - part.col, Shape::kCols), bias);
 }
 
+// Where several CTAs have a part of a tile: leaves the warp's in the workspace. The last to come finds all parts added
+// up in `sums`, the others false.
+template <class Shape>
+__device__ __forceinline__ bool scaled_meet(const ScaledPlan& plan, int step, ScaledSums<Shape>& sums) {
+  constexpr int kFragments = Shape::kCols / 8;
+  constexpr int kFloats = kFragments * 4 * kWarpSize;  // of a warp
+  constexpr int kWarps = Shape::kConsumerThreads / kWarpSize;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int cta = static_cast<int>(blockIdx.x);
+  const int rounds = plan.stages / Shape::kStages;  // of a tile
+  const int tile_begin = step / rounds * rounds;
+  const int first = plan.shares.taker(tile_begin), last = plan.shares.taker(tile_begin + rounds - 1);  // CTAs
+  // A CTA has two parts of tiles at most: what its share begins with, and what it ends with.
+  const auto part = [&](int of, bool begins) {
+    return plan.parts + ((int64_t{of} * 2 + (begins ? 0 : 1)) * kWarps + warp) * kFloats + lane * 4;
+  };
+  uint64_t* const counter = plan.counters + first * kWarps + warp;
+  // Of two parts the order is all the same, so one can stay where it is.
+  const bool stays = last - first == 1 && parts_there(counter, plan.launch, 1);
+  if (!stays) {
+    float* const own = part(cta, step == plan.shares.begin(cta));
+#pragma unroll
+    for (int f = 0; f < kFragments; ++f)
+      *reinterpret_cast<float4*>(own + f * (4 * kWarpSize)) =
+          make_float4(sums[4 * f], sums[4 * f + 1], sums[4 * f + 2], sums[4 * f + 3]);
+    if (!part_arrives(counter, plan.launch, last - first + 1)) return false;
+#pragma unroll
+    for (float& sum : sums) sum = 0.0f;
+  }
+#pragma unroll 1
+  for (int of = first; of <= last; ++of) {
+    if (stays && of == cta) continue;
+    const float* const from = part(of, of != first || plan.shares.begin(of) == tile_begin);
+    constexpr int kAhead = 8;  // fragments under way, for which there are registers
+#pragma unroll
+    for (int f = 0; f < kFragments; f += kAhead) {
+      uint4 v[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) v[i] = load_global_quad(from + (f + i) * (4 * kWarpSize));
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        float* const sum = sums + 4 * (f + i);
+        sum[0] += bits_to_float(v[i].x);
+        sum[1] += bits_to_float(v[i].y);
+        sum[2] += bits_to_float(v[i].z);
+        sum[3] += bits_to_float(v[i].w);
+      }
+    }
+  }
+  return true;
+}
+
+// Writes y from a thread's sums. 8 x 8 of them are transposed among the lanes of a warp, so that each lane has 4 rows of
+// W that follow one another, and four lanes a sector of y.
 template <class T, class Shape>
+__device__ __forceinline__ void scaled_write(const ScaledPart& part, const ScaledSums<Shape>& sums, T* y,
+                                             int64_t ldy, int m, int64_t rows, const T* bias) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize, g = lane / 4, t = lane % 4;
+  const int64_t warp_row = part.row + static_cast<int>(threadIdx.x) / kWarpSize * 16;
+  float add[2];  // for rows g and g + 8
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int64_t row = warp_row + g + i * 8;
+    add[i] = bias != nullptr && row < rows ? to_float(bias[row]) : 0.0f;
+  }
+  const int64_t row = warp_row + (t % 2 == 0 ? 2 * t : 6 + 2 * t);
+  const int cols = m - part.col - g;  // of x, from the lane's first on
+  T* const to = y + (part.col + g) * ldy + row;
+  const auto count = static_cast<int>(max(int64_t{-1}, min(rows - row, int64_t{4})));
+  const bool together = count == 4 && reinterpret_cast<uintptr_t>(to) % 8 == 0 && ldy % 4 == 0;
+#pragma unroll
+  for (int f = 0; f < Shape::kCols / 8; ++f) {
+    uint32_t of_row[2];  // rows 2t and 2t + 1 of 8, by row g of 8 of x
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float pair[2] = {sums[4 * f + 2 * i], sums[4 * f + 2 * i + 1]};
+      if (bias != nullptr) {
+        pair[0] += add[i];
+        pair[1] += add[i];
+      }
+      of_row[i] = transpose_8x8(from_float<T>(pair[0]).bits | uint32_t{from_float<T>(pair[1]).bits} << 16);
+    }
+    const bool even = t % 2 == 0;
+    const uint32_t other = __shfl_xor_sync(~0u, even ? of_row[1] : of_row[0], 1);
+    const uint2 quad = even ? make_uint2(of_row[0], other) : make_uint2(other, of_row[1]);
+    if (f * 8 < cols) {
+      T* const at = to + f * 8 * ldy;
+      if (together) {
+        *reinterpret_cast<uint2*>(at) = quad;
+      } else {
+        const uint32_t words[2] = {quad.x, quad.y};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          if (i < count) at[i] = T{static_cast<uint16_t>(words[i / 2] >> i % 2 * 16)};
+        }
+      }
+    }
+  }
+}
+
+// Even: see above.
+template <class T, class Shape, bool Even>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_scaled_wgmma(T* y,         // [m, weight.rows]
                       int64_t ldy,  // elements
@@ -297,7 +427,14 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
                       const __grid_constant__ CUtensorMap x_map) {
   if constexpr (kHasWgmma) {
     extern __shared__ __align__(1024) uint8_t shared[];
-    const ScaledShare<Shape> share(plan, shared);
+    const ScaledShare<Shape> share{plan, shared};
+    const auto parts = [&] {
+      if constexpr (Even) {
+        return ScaledParts<Shape>{plan};
+      } else {
+        return ScaledOnePart{cluster_part<Shape>(plan, static_cast<int>(blockIdx.x))};
+      }
+    }();
     const int warp = uniform(static_cast<int>(threadIdx.x) / kWarpSize);
     const int warpgroup = warp / kWarpgroupWarps;
 
@@ -319,31 +456,49 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         const int lane = static_cast<int>(threadIdx.x % kWarpgroupThreads) - kWarpSize;
         const Absmax& absmax = weight.absmax;
         if (absmax.dtype == Dtype::f32) {
-          scaled_bring_scales(share, weight, lane,
+          scaled_bring_scales(share, parts, weight, lane,
                               [&](int64_t block) { return static_cast<const float*>(absmax.values)[block]; });
         } else {
-          scaled_bring_scales(share, weight, lane, [&](int64_t block) { return absmax_at(absmax, block); });
+          scaled_bring_scales(share, parts, weight, lane, [&](int64_t block) { return absmax_at(absmax, block); });
         }
       } else if (threadIdx.x % kWarpSize == 0) {
-        scaled_copy(share, codes_map, x_map);
+        scaled_copy(share, parts, codes_map, x_map);
       }
       __syncwarp();
-      barrier_pass(kReadBarrier, Shape::kThreads);
+      if constexpr (!Even) barrier_pass(kReadBarrier, Shape::kThreads);
     } else {
       take_registers<Shape::kConsumerRegisters>();
       PairTable::fill(shared, plan.codebook, Shape::kConsumers * kWarpgroupWarps);
       barrier_sync(kTableBarrier, Shape::kThreads);
       ScaledSums<Shape> sums{};
-      scaled_consume<T>(share, warpgroup, sums);
-      barrier_sync(kReadBarrier, Shape::kThreads);  // all stages have come, and nobody reads them any more
-      scaled_store(share, sums);
-      wait_for_dependencies();  // before y is written, here too
+      int i = 0;
+      ScaledPart part;
+      parts.get(0, part);
+      const auto finish = [&] {
+        if constexpr (!Even) return 0;
+        wait_for_dependencies();  // before the workspace or y is written, here too
+        parts.get(anew(i), part);
+        if (part.step < 0 || scaled_meet<Shape>(plan, part.step, sums))
+          scaled_write<T, Shape>(part, sums, y, ldy, m, weight.rows, bias);
+#pragma unroll
+        for (float& sum : sums) sum = 0.0f;
+        return parts.get(++i, part) ? part.stages : 0;
+      };
+      // In a cluster more CTAs may split K than it has rounds.
+      if (Even || part.stages > 0) scaled_consume<T>(share, part.stages, warpgroup, sums, finish);
+      if constexpr (!Even) {
+        barrier_sync(kReadBarrier, Shape::kThreads);  // all stages have come, and nobody reads them any more
+        scaled_store(share, sums);
+        wait_for_dependencies();  // before y is written, here too
+      }
     }
 
-    __syncthreads();
-    if (plan.cluster > 1) cluster_barrier();
-    scaled_finish<T>(share, y, ldy, m, weight.rows, bias);
-    if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
+    if constexpr (!Even) {
+      __syncthreads();
+      if (plan.cluster > 1) cluster_barrier();
+      scaled_finish<T>(share, parts.only, y, ldy, m, weight.rows, bias);
+      if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
+    }
   }
 }
 

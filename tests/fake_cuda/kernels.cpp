@@ -432,21 +432,25 @@ Check read_pair_stream(const Launch& launch, const Name& kernel, const void* con
   };
 }
 
-// What a launch with even division puts into the workspace, [counters | parts], lies within what the call gives for one
-// pass of `cols` rows of x.
+// What a launch with even division puts into the workspace, [counters | parts], lies within what the call gives. Each
+// of so many warps of a CTA has a counter, and two parts of so many bytes.
+std::string wrong_with_workspace(const uint64_t* counters, const float* parts, uint64_t number, bool even, int64_t ctas,
+                                 int64_t warps, int64_t part_bytes, const Expected& call) {
+  const auto* const workspace = static_cast<const uint8_t*>(call.products.front().workspace);
+  if (!even) return counters == nullptr && parts == nullptr ? "" : "a workspace where none is used";
+  const auto* const first_part = reinterpret_cast<const uint8_t*>(parts);
+  if (reinterpret_cast<const uint8_t*>(counters) != workspace || first_part < workspace + ctas * warps * 8 ||
+      !aligned(first_part, 256)) {
+    return "workspace";
+  }
+  if (first_part - workspace + 2 * ctas * warps * part_bytes > static_cast<int64_t>(call.workspace_size))
+    return "past the workspace";
+  return number >> 48 == 0 ? "" : "number of the launch";
+}
 std::string wrong_with_workspace(const nf4::MultistagePlan& plan, nf4::MultistageSplit split, int cols,
                                  const Expected& call) {
-  const auto* const workspace = static_cast<const uint8_t*>(call.products.front().workspace);
-  const bool even = split == nf4::MultistageSplit::even;
-  if (!even) return plan.counters == nullptr && plan.parts == nullptr ? "" : "a workspace where none is used";
-  const auto* const counters = reinterpret_cast<const uint8_t*>(plan.counters);
-  const auto* const parts = reinterpret_cast<const uint8_t*>(plan.parts);
-  const int64_t ctas = plan.shares.count;
-  if (counters != workspace || parts < counters + ctas * plan.groups * 8 || !aligned(parts, 256)) return "workspace";
-  const auto size = static_cast<int64_t>(call.workspace_size);
-  const int64_t part_bytes = 32 * cols * 4;
-  if (parts - workspace + 2 * ctas * plan.groups * part_bytes > size) return "past the workspace";
-  return plan.launch >> 48 == 0 ? "" : "number of the launch";
+  return wrong_with_workspace(plan.counters, plan.parts, plan.launch, split == nf4::MultistageSplit::even,
+                              plan.shares.count, plan.groups, int64_t{32} * cols * 4, call);
 }
 
 // gemm_pair_multistage<T, ColTiles, Scales>({x, ldx, m}, group, plan)
@@ -568,7 +572,7 @@ Check read_pair_wgmma(const Launch& launch, const Name& kernel, const void* cons
   };
 }
 
-// gemm_scaled_wgmma<T, ScaledShape<Rows, Cols, FormatCols>>(y, ldy, m, weight, bias, plan, codes_map, x_map)
+// gemm_scaled_wgmma<T, ScaledShape<Rows, Cols, FormatCols>, Even>(y, ldy, m, weight, bias, plan, codes_map, x_map)
 Check read_scaled_wgmma(const Launch& launch, const Name& kernel, const void* const* arguments) {
   const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 3), argument<const void*>(arguments, 4),
                                   argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
@@ -585,24 +589,31 @@ Check read_scaled_wgmma(const Launch& launch, const Name& kernel, const void* co
     found.x_box = {config.cols, 64};
     found.codes_maps = codes;
     found.codes_box = {config.rows, config.cols == 128 ? 64 : 32};
-    found.grid = row_tiles * up(m, config.cols) * plan.cluster;
+    const bool even = config.cluster == nf4::kScaledEven;
+    const int64_t tiles = row_tiles * up(m, config.cols);
+    found.grid = even ? plan.shares.count : tiles * plan.cluster;
     found.block = (config.rows / 64 + 1) * 128;
     found.cluster = plan.cluster;
     found.dependent = true;
     found.oldest = found.newest = 90;
     found.constant = plan.constant_weights;
-    for (int64_t tile = 0; tile < found.grid / plan.cluster; ++tile) {
+    for (int64_t tile = 0; tile < tiles; ++tile) {  // whose stages the layout's checks count
       found.tiles.push_back(
           {0, tile / plan.col_tiles * config.rows, config.rows, tile % plan.col_tiles * config.cols, config.cols});
     }
     const nf4::ScaledLaunch layout{plan, row_tiles, int64_t{plan.col_tiles} * config.cols,
                                    static_cast<int>(launch.shared_memory)};
     const std::string wrong_with_layout = nf4::with_scaled_shape(config, blocksize, [&](auto shape) {
-      return wrong_with<decltype(shape)>(layout, config, call.device, blocksize, first.weight.rows, first.weight.cols);
+      using Shape = decltype(shape);
+      return first_of(
+          {wrong_with<Shape>(layout, config, call.device, blocksize, first.weight.rows, first.weight.cols),
+           even ? wrong_with_parts<Shape>(plan, tiles, std::max(1, call.device.clusters(1))) : std::string()});
     });
     const std::string shape = "ScaledShape<" + std::to_string(config.rows) + ", " + std::to_string(config.cols) + ", " +
                               std::to_string(blocksize) + ">";
-    return first_of({wrong_with_name(kernel, {type_name(first.dtype), shape}), wrong_with_layout,
+    return first_of({wrong_with_name(kernel, {type_name(first.dtype), shape, text_of(even)}), wrong_with_layout,
+                     wrong_with_workspace(plan.counters, plan.parts, plan.launch, even, plan.shares.count,
+                                          config.rows / 16, int64_t{16} * config.cols * 4, call),
                      same(plan.codebook, nf4::pair_codebook<nf4::f16>(nf4::kScaledTableFactor)) ? "" : "codebook",
                      wrong_with_gemm(found, launch, call)});
   };

@@ -36,4 +36,32 @@ TEST_CASE("scaled_wgmma_layout: nothing overlaps, for any sizes") {
   check_scaled_layouts(32);
 }
 
+TEST_CASE("scaled_wgmma_layout: even shares cover every stage of every tile once") {
+  using Shape = nf4::ScaledShape<128, 256, 64>;
+  for (const int stages : {2, 4, 6, 14, 64, 448}) {
+    for (const int ctas : {1, 2, 3, 78, 132}) {
+      for (int tiles = 1; tiles <= 3 * ctas + 1; ++tiles) {
+        for (const int col_tiles : {1, 3}) {
+          if (tiles % col_tiles != 0) continue;
+          nf4::ScaledPlan plan{};
+          plan.stages = stages;
+          plan.col_tiles = col_tiles;
+          nf4::share_evenly<Shape>(plan, tiles, ctas);
+          INFO(tiles << " tiles of " << stages << " stages, " << ctas << " CTAs");
+          CHECK(wrong_with_parts<Shape>(plan, tiles, ctas) == "");
+        }
+      }
+    }
+  }
+  // As long as K can be, for one tile and for more than each CTA has.
+  for (const int tiles : {1, 131, 263}) {
+    nf4::ScaledPlan plan{};
+    plan.stages = (1 << 30) / 64;
+    plan.col_tiles = 1;
+    nf4::share_evenly<Shape>(plan, tiles, 132);
+    INFO(tiles << " tiles");
+    CHECK(wrong_with_parts<Shape>(plan, tiles, 132) == "");
+  }
+}
+
 }  // namespace nf4test
