@@ -323,7 +323,7 @@ __device__ __forceinline__ bool scaled_meet(const ScaledPlan& plan, int step, Sc
   constexpr int kFragments = Shape::kCols / 8;
   constexpr int kFloats = kFragments * 4 * kWarpSize;  // of a warp
   constexpr int kWarps = Shape::kConsumerThreads / kWarpSize;
-  const int warp = static_cast<int>(threadIdx.x) / kWarpSize, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int thread = anew(static_cast<int>(threadIdx.x)), warp = thread / kWarpSize, lane = thread % kWarpSize;
   const int cta = static_cast<int>(blockIdx.x);
   const int rounds = plan.stages / Shape::kStages;  // of a tile
   const int tile_begin = step / rounds * rounds;
@@ -373,8 +373,8 @@ __device__ __forceinline__ bool scaled_meet(const ScaledPlan& plan, int step, Sc
 template <class T, class Shape>
 __device__ __forceinline__ void scaled_write(const ScaledPart& part, const ScaledSums<Shape>& sums, T* y,
                                              int64_t ldy, int m, int64_t rows, const T* bias) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize, g = lane / 4, t = lane % 4;
-  const int64_t warp_row = part.row + static_cast<int>(threadIdx.x) / kWarpSize * 16;
+  const int thread = anew(static_cast<int>(threadIdx.x)), lane = thread % kWarpSize, g = lane / 4, t = lane % 4;
+  const int64_t warp_row = part.row + thread / kWarpSize * 16;
   float add[2];  // for rows g and g + 8
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
