@@ -350,11 +350,12 @@ TEST_CASE("select: plans of all variants name one of their configs, that fits if
         device.architecture = 90;
         device.shared_memory = 227 << 10;
         device.resident_clusters = {132, 66, 32, 16};
-        for (const int64_t m : {1, 100, 1024}) {
+        for (const int64_t m : {1, 256, 1024}) {
           nf4::Problem problem = kGemm;
           problem.dtype = nf4::Dtype::bf16;
           problem.m = m;
-          problem.n = problem.k = 4096;
+          problem.n = 21504;
+          problem.k = 5376;
           REQUIRE(variant->unsupported(problem, device) == nullptr);
           const auto needs = [&](int config) {
             return variant->workspace_size == nullptr ? 0 : variant->workspace_size(problem, device, config);
