@@ -27,6 +27,9 @@ struct Variant {
   // The same for 1 to kMostProducts products of an x that are alike in all but N, y, its leading dimension, weights and
   // bias, and that the variant supports as one of all their rows of W together; null if it takes them one by one.
   int (*launch_group)(std::span<const GemmArgs>, const Device&, int config, Stream) = nullptr;
+  // The config for a problem that the variant supports, of those that need no more workspace if there are any; null if
+  // callers and tables must name one.
+  int (*plan)(const Problem&, const Device&, size_t workspace_size) = nullptr;
 };
 
 // Makes a Variant::launch of a launcher with typed arguments.

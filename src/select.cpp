@@ -1,6 +1,7 @@
 #include "select.hpp"
 
 #include <cstdio>
+#include <optional>
 
 #include "device.hpp"
 #include "registry.hpp"
@@ -9,13 +10,32 @@
 namespace nf4 {
 namespace {
 
+bool is_for(const nf4_handle& handle, const Problem& problem, const Variant& variant) {
+  return variant.op == problem.op && variant.host == handle.on_host();
+}
+
+bool has_room(const nf4_handle& handle, const Problem& problem, const Variant& variant, int config,
+              size_t workspace_size) {
+  return variant.workspace_size == nullptr || variant.workspace_size(problem, handle.device, config) <= workspace_size;
+}
+
 bool can_run(const nf4_handle& handle, const Problem& problem, const Variant& variant, int config,
              size_t workspace_size) {
   // Room first: asking a variant whether it is supported may load a library, which none without room is worth.
-  return variant.op == problem.op && variant.host == handle.on_host() &&
-         (variant.workspace_size == nullptr ||
-          variant.workspace_size(problem, handle.device, config) <= workspace_size) &&
+  return is_for(handle, problem, variant) && has_room(handle, problem, variant, config, workspace_size) &&
          variant.unsupported(problem, handle.device) == nullptr;
+}
+
+// The row's config, or the one that its variant plans, if that can run.
+std::optional<int> config_of(const nf4_handle& handle, const Problem& problem, const TuningRow& row,
+                             size_t workspace_size) {
+  const Variant& variant = *row.variant;
+  if (row.config) {
+    return can_run(handle, problem, variant, *row.config, workspace_size) ? row.config : std::nullopt;
+  }
+  if (!is_for(handle, problem, variant) || variant.unsupported(problem, handle.device) != nullptr) return std::nullopt;
+  const int config = variant.plan(problem, handle.device, workspace_size);
+  return has_room(handle, problem, variant, config, workspace_size) ? std::optional{config} : std::nullopt;
 }
 
 Choice forced(const nf4_handle& handle, const Problem& problem, const Options& options, const Variant& variant,
@@ -114,8 +134,9 @@ Choice select(const nf4_handle& handle, const Problem& problem, const Options& o
   }
   const auto tuning = handle.tuning();
   for (const TuningRow* row : tuning->near(problem)) {
-    if (row->matches(problem) && can_run(handle, problem, *row->variant, row->config, options.workspace_size)) {
-      return {row->variant, row->config, Choice::Why::table, row->line};
+    if (!row->matches(problem)) continue;
+    if (const auto config = config_of(handle, problem, *row, options.workspace_size)) {
+      return {row->variant, *config, Choice::Why::table, row->line};
     }
   }
   for (const Variant* variant : variants(problem.op, handle.on_host())) {

@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::string_view kHeader = "nf4-tuning 1";
 constexpr std::string_view kColumns = "# device,op,dtype,m,n,k,blocksize,variant,config,microseconds";
-constexpr size_t kFields = 10;  // a row may have one more: experts
+constexpr size_t kFields = 10;              // a row may have one more: experts
+constexpr std::string_view kPlan = "plan";  // in place of a config
 constexpr size_t kMaxFileSize = size_t{16} << 20;
 
 // One line of a table, with what its messages need.
@@ -136,10 +137,14 @@ TuningRow parse_row(const Line& line, std::string_view text) {
               shown(variant), variant_names());
   }
   if (row.variant->op != row.op) line.fail("{} is no variant of {}", variant, op);
-  row.config = find_config(*row.variant, config);
-  if (row.config < 0) {
-    line.fail("config is '{}', which {} has not; its first is '{}'", shown(config), variant,
-              row.variant->config_text(0));
+  if (config != kPlan) {
+    row.config = find_config(*row.variant, config);
+    if (*row.config < 0) {
+      line.fail("config is '{}', which {} has not; its first is '{}'", shown(config), variant,
+                row.variant->config_text(0));
+    }
+  } else if (row.variant->plan == nullptr) {
+    line.fail("config is 'plan', and {} has no plan; its first config is '{}'", variant, row.variant->config_text(0));
   }
   if (!microseconds.empty()) {
     row.microseconds = parse_number<double>(microseconds);
@@ -196,11 +201,11 @@ std::string format_tuning(const TuningTable& table) {
   std::string text = formatted("{}\n{}\n", kHeader, kColumns);
   for (const TuningRow& row : table.rows) {
     const std::string experts = format_range(row.experts);
-    text +=
-        formatted("{},{},{},{},{},{},{},{},{},{}{}\n", row.device, name_of(row.op),
-                  row.dtype ? name_of(*row.dtype) : "*", format_range(row.m), format_range(row.n), format_range(row.k),
-                  format_range(row.blocksize), row.variant->name, row.variant->config_text(row.config),
-                  row.microseconds ? formatted("{}", *row.microseconds) : "", experts == "*" ? "" : "," + experts);
+    text += formatted("{},{},{},{},{},{},{},{},{},{}{}\n", row.device, name_of(row.op),
+                      row.dtype ? name_of(*row.dtype) : "*", format_range(row.m), format_range(row.n),
+                      format_range(row.k), format_range(row.blocksize), row.variant->name,
+                      row.config ? row.variant->config_text(*row.config) : std::string(kPlan),
+                      row.microseconds ? formatted("{}", *row.microseconds) : "", experts == "*" ? "" : "," + experts);
   }
   return text;
 }

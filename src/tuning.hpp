@@ -34,7 +34,7 @@ struct TuningRow {
   Range blocksize;
   Range experts;
   const Variant* variant;
-  int config;
+  std::optional<int> config;           // none: the variant plans it for each problem
   std::optional<double> microseconds;  // as measured when the row was made
   int line;                            // in the file, for explanations
 

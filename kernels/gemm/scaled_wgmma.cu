@@ -12,6 +12,7 @@
 #include "gemm/launch_number.hpp"
 #include "gemm/limits.hpp"
 #include "gemm/operand_maps.cuh"
+#include "gemm/scaled_wgmma_cost.hpp"
 
 namespace nf4 {
 namespace {
@@ -86,7 +87,7 @@ size_t workspace_size(const Problem&, const Device& device, int config) {
 constexpr Variant kVariants[] = {
     {"gemm.scaled_wgmma", "weights scaled in registers and warpgroup tensor cores, for many rows of x", "scaled16",
      Op::gemm, false, static_cast<int>(std::size(kScaledConfigs)), config_text<kScaledConfigs>, unsupported, workspace_size,
-     erased<GemmArgs, launch_gemm_scaled_wgmma>},
+     erased<GemmArgs, launch_gemm_scaled_wgmma>, nullptr, plan_scaled},
 };
 
 }  // namespace

@@ -1,8 +1,10 @@
 #include "select.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -119,9 +121,21 @@ const char* counts(const nf4::Problem&, const nf4::Device&) {
 }
 constexpr nf4::Variant kCounting{"gemm.counting", "",     "fp32",          nf4::Op::gemm, true, 1,
                                  nf4::no_config,  counts, needs_workspace, launched};
+// One that plans its config: the last that there is room for. It takes no more than 8 rows of x.
+int planned = 0;
+const char* declines_many(const nf4::Problem& problem, const nf4::Device&) {
+  return problem.m > 8 ? "it is for few" : nullptr;
+}
+int plans(const nf4::Problem& problem, const nf4::Device&, size_t workspace_size) {
+  ++planned;
+  CHECK(problem.m <= 8);
+  return workspace_size >= 1024 ? 1 : 0;
+}
+constexpr nf4::Variant kPlanning{"gemm.planning", "",       "fp32",  nf4::Op::gemm, true, 2, numbered, declines_many,
+                                 needs_workspace, launched, nullptr, plans};
 constexpr nf4::Problem kGemm{nf4::Op::gemm, nf4::Dtype::f32, 1, 1, 1, 64, nf4::Dtype::f32, 16, false};
 
-nf4::TuningRow row_of(const nf4::Variant& variant, int config, int line) {
+nf4::TuningRow row_of(const nf4::Variant& variant, std::optional<int> config, int line) {
   nf4::TuningRow row{};
   row.device = "*";
   row.op = nf4::Op::gemm;
@@ -285,6 +299,78 @@ TEST_CASE("select: rows that cannot run are passed over, forced ones are not") {
   options.variant = nullptr;
   handle.forced[static_cast<size_t>(nf4::Op::gemm)] = &kIdle;
   fails(NF4_ERROR_UNSUPPORTED, "forced variant gemm.idle cannot run this: it is for Sundays");
+}
+
+TEST_CASE("select: a row may leave the config to its variant's plan") {
+  nf4_handle handle{};
+  handle.device = {NF4_HOST_DEVICE, 0, 1, "host"};
+  auto table = std::make_unique<nf4::TuningTable>();
+  table->rows = {row_of(kPlanning, std::nullopt, 2)};
+  handle.set_tuning(std::move(table));
+  nf4::Options options;
+  nf4::Problem problem = kGemm;
+  const auto chosen = [&] { return nf4::select(handle, problem, options); };
+
+  options.workspace_size = 1024;
+  CHECK(chosen().reason() == "line 2 of the tuning table");
+  CHECK(chosen().config == 1);
+  CHECK(chosen().workspace_size(problem, handle.device) == 1024);
+  options.workspace_size = 1023;
+  CHECK(chosen().variant == &kPlanning);
+  CHECK(chosen().config == 0);
+  options.workspace_size = 511;  // none fits
+  CHECK(chosen().why == nf4::Choice::Why::fallback);
+
+  // It plans only what it is for.
+  options.workspace_size = 1024;
+  planned = 0;
+  problem.m = 9;
+  CHECK(chosen().why == nf4::Choice::Why::fallback);
+  problem.m = 8;
+  handle.device.ordinal = 0;
+  nf4::guarded([&] { chosen(); });  // there may be none for the device
+  handle.device.ordinal = NF4_HOST_DEVICE;
+  CHECK(planned == 0);
+
+  // Forced, it runs with its first config unless one is named.
+  options.variant = &kPlanning;
+  CHECK(chosen().config == 0);
+  CHECK(planned == 0);
+}
+
+// Of any workspace that some config fits into, a plan takes one that does.
+TEST_CASE("select: plans of all variants name one of their configs, that fits if any does; none is called plan") {
+  for (const nf4_op_t op : kAllOps) {
+    for (const bool host : {true, false}) {
+      for (const nf4::Variant* variant : nf4::variants(static_cast<nf4::Op>(op), host)) {
+        CAPTURE(variant->name);
+        for (int config = 0; config < variant->configs; ++config) CHECK(variant->config_text(config) != "plan");
+        if (variant->plan == nullptr) continue;
+        nf4::Device device{0, 90, 132, "NVIDIA H200"};
+        device.architecture = 90;
+        device.shared_memory = 227 << 10;
+        device.resident_clusters = {132, 66, 32, 16};
+        for (const int64_t m : {1, 256, 1024}) {
+          nf4::Problem problem = kGemm;
+          problem.dtype = nf4::Dtype::bf16;
+          problem.m = m;
+          problem.n = 21504;
+          problem.k = 5376;
+          REQUIRE(variant->unsupported(problem, device) == nullptr);
+          const auto needs = [&](int config) {
+            return variant->workspace_size == nullptr ? 0 : variant->workspace_size(problem, device, config);
+          };
+          size_t least = SIZE_MAX;
+          for (int config = 0; config < variant->configs; ++config) least = std::min(least, needs(config));
+          for (const size_t workspace : {least, least + 1, least + (size_t{1} << 20), SIZE_MAX}) {
+            const int config = variant->plan(problem, device, workspace);
+            REQUIRE((config >= 0 && config < variant->configs));
+            CHECK(needs(config) <= workspace);
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("select: a variant without room is not asked whether it can run, which may load a library") {
