@@ -92,7 +92,8 @@ __device__ __forceinline__ void experts_scaled_list(uint8_t* shared, const Routi
   experts_scaled_slot(shared, i) = {slot, routing.scale != nullptr && slot >= 0 ? routing.scale[slot] : 1.0f};
 }
 
-// Writes the rows of y of the tile's slots, by all threads. `of_all` is the tile's first row among those of all experts.
+// Writes the rows of y of the tile's slots, by all threads. `of_all` is the tile's first row among those of all
+// experts.
 template <class T, class Shape>
 __device__ __forceinline__ void experts_scaled_finish(const ScaledShare<Shape>& share, const GemmExpertsArgs& args,
                                                       int64_t of_all, const ExpertsScaledTile& tile) {

@@ -1,8 +1,8 @@
 // Where several CTAs have a part of a tile, and whoever comes last adds them up: a counter in the workspace for each
 // warp that has rows of its own. Nobody waits for anybody.
 //
-// A counter holds the launch's number (launch_number.hpp) and how many have come. What was there before is another's: at
-// the end of a launch all counters that it used are 0 again, so the number may come again when a graph is replayed.
+// A counter holds the launch's number (launch_number.hpp) and how many have come. What was there before is another's:
+// at the end of a launch all counters that it used are 0 again, so the number may come again when a graph is replayed.
 //
 // What a warp finds out is put to the vote: only then does the compiler take it for the same in all lanes, and keeps in
 // uniform registers what is needed after a branch on it.

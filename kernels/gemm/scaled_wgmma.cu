@@ -66,8 +66,11 @@ int launch_gemm_scaled_wgmma(const GemmArgs& args, const Device& device, int con
       rows = std::min(rows, launch.most_rows);
       return with_16bit(args.dtype, [&](auto type) {
         using T = decltype(type);
-        return config.cluster == kScaledEven ? launch_rows<T, Shape, true>(args, m0, rows, device, config, launch, stream)
-                                             : launch_rows<T, Shape, false>(args, m0, rows, device, config, launch, stream);
+        if constexpr (Shape::kRows == 128) {  // as configs have it
+          if (config.cluster == kScaledEven)
+            return launch_rows<T, Shape, true>(args, m0, rows, device, config, launch, stream);
+        }
+        return launch_rows<T, Shape, false>(args, m0, rows, device, config, launch, stream);
       });
     });
   });
@@ -86,8 +89,8 @@ size_t workspace_size(const Problem&, const Device& device, int config) {
 
 constexpr Variant kVariants[] = {
     {"gemm.scaled_wgmma", "weights scaled in registers and warpgroup tensor cores, for many rows of x", "scaled16",
-     Op::gemm, false, static_cast<int>(std::size(kScaledConfigs)), config_text<kScaledConfigs>, unsupported, workspace_size,
-     erased<GemmArgs, launch_gemm_scaled_wgmma>, nullptr, plan_scaled},
+     Op::gemm, false, static_cast<int>(std::size(kScaledConfigs)), config_text<kScaledConfigs>, unsupported,
+     workspace_size, erased<GemmArgs, launch_gemm_scaled_wgmma>, nullptr, plan_scaled},
 };
 
 }  // namespace

@@ -18,9 +18,9 @@
 // meet in one accumulator, so the tensor cores work on one block while the warpgroup decodes the next.
 //
 // Work. A tile has 128 rows of W by up to 256 rows of x, or 128 or 192 by up to 128: 64 rows of W for each of two or
-// three warpgroups. A CTA walks along K of a tile, and keeps the sums in registers. Producer warps fill a ring of stages
-// (warp specialization, a multistage pipeline). CTAs that share rows of W run at the same time, so that their codes are
-// read from memory once. The work is divided in one of two ways:
+// three warpgroups. A CTA walks along K of a tile, and keeps the sums in registers. Producer warps fill a ring of
+// stages (warp specialization, a multistage pipeline). CTAs that share rows of W run at the same time, so that their
+// codes are read from memory once. The work is divided in one of two ways:
 //
 //     cluster    A cluster has a tile, and its CTAs split K (split-K). In the end their sums meet in shared memory, and
 //                are added up in order.
@@ -139,8 +139,8 @@ __device__ void scaled_copy(const ScaledShare<Shape>& share, const Parts& parts,
 // Brings scales to the ring, as one of kScaledScaleWarps warps. Those of a stage are read while the one before is
 // stored. `scale_at` gives the scale of a block of the format.
 template <class Shape, class Parts, class ScaleAt>
-__device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& share, const Parts& parts, const Weight& weight,
-                                                    int lane, const ScaleAt& scale_at) {
+__device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& share, const Parts& parts,
+                                                    const Weight& weight, int lane, const ScaleAt& scale_at) {
   constexpr int kLanes = kScaledScaleWarps * kWarpSize;
   constexpr int kRows = Shape::kRows;
   constexpr int kLaneRows = (kRows + kLanes - 1) / kLanes;
@@ -198,12 +198,12 @@ __device__ __forceinline__ int scaled_row() {
   return warp * 16 + static_cast<int>(threadIdx.x) % kWarpSize / 4;
 }
 
-// Multiplies all stages of the CTA's parts by the rows of the warpgroup: those of the first, and then as many as finish()
-// says, which takes the sums of a part, and leaves zeros unless it is the last, and says 0.
+// Multiplies all stages of the CTA's parts by the rows of the warpgroup: those of the first, and then as many as
+// finish() says, which takes the sums of a part, and leaves zeros unless it is the last, and says 0.
 //
-// ptxas decides what this is worth. Of a loop over parts around one over stages it makes code where every instruction of
-// the tensor cores is waited for, and a loop that comes from the end of a part to its beginning waits once in each round.
-// So the next part begins where the one before has ended, with a round of its own.
+// ptxas decides what this is worth. Of a loop over parts around one over stages it makes code where every instruction
+// of the tensor cores is waited for, and a loop that comes from the end of a part to its beginning waits once in each
+// round. So the next part begins where the one before has ended, with a round of its own.
 template <class T, class Shape, class Finish>
 __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, int stages, int warpgroup,
                                                ScaledSums<Shape>& sums, const Finish& finish) {
@@ -368,11 +368,11 @@ __device__ __forceinline__ bool scaled_meet(const ScaledPlan& plan, int step, Sc
   return true;
 }
 
-// Writes y from a thread's sums. 8 x 8 of them are transposed among the lanes of a warp, so that each lane has 4 rows of
-// W that follow one another, and four lanes a sector of y.
+// Writes y from a thread's sums. 8 x 8 of them are transposed among the lanes of a warp, so that each lane has 4 rows
+// of W that follow one another, and four lanes a sector of y.
 template <class T, class Shape>
-__device__ __forceinline__ void scaled_write(const ScaledPart& part, const ScaledSums<Shape>& sums, T* y,
-                                             int64_t ldy, int m, int64_t rows, const T* bias) {
+__device__ __forceinline__ void scaled_write(const ScaledPart& part, const ScaledSums<Shape>& sums, T* y, int64_t ldy,
+                                             int m, int64_t rows, const T* bias) {
   const int thread = anew(static_cast<int>(threadIdx.x)), lane = thread % kWarpSize, g = lane / 4, t = lane % 4;
   const int64_t warp_row = part.row + thread / kWarpSize * 16;
   float add[2];  // for rows g and g + 8

@@ -60,7 +60,9 @@ std::string wrong_with_parts(const nf4::ScaledPlan& plan, int64_t tiles, int cta
     for (int i = 0; nf4::even_part<Shape>(plan, cta, i, part); ++i) {
       const int64_t tile = part.row / Shape::kRows * plan.col_tiles + part.col / Shape::kCols;
       if (part.row % Shape::kRows != 0 || part.col % Shape::kCols != 0 || tile >= tiles) return "a tile's place";
-      if (part.stages < 1 || part.stages % Shape::kStages != 0 || part.stage_begin != covered[static_cast<size_t>(tile)]) return "stages of a tile";
+      if (part.stages < 1 || part.stages % Shape::kStages != 0 ||
+          part.stage_begin != covered[static_cast<size_t>(tile)])
+        return "stages of a tile";
       covered[static_cast<size_t>(tile)] += part.stages;
       stages += part.stages;
       if ((part.step < 0) != (part.stages == plan.stages)) return "whole tiles";
