@@ -14,6 +14,8 @@ struct Factor {
   int32_t blocksize = 64;
   nf4_dtype_t absmax_dtype = NF4_F32;
   bool bias = true;
+  size_t skew = 0;  // bytes by which codes and y lie off a multiple of 256
+  bool constant = false;
 };
 
 struct Group {
@@ -26,7 +28,8 @@ struct Group {
     std::string text = "dtype " + std::to_string(dtype) + " m " + std::to_string(m) + " k " + std::to_string(k) +
                        " pad " + std::to_string(pad) + ", W of";
     for (const Factor& f : factors) {
-      text += " " + std::to_string(f.rows) + "/" + std::to_string(f.blocksize) + "/" + std::to_string(f.absmax_dtype);
+      text += " " + std::to_string(f.rows) + "/" + std::to_string(f.blocksize) + "/" + std::to_string(f.absmax_dtype) +
+              "+" + std::to_string(f.skew) + (f.constant ? " constant" : "");
     }
     return text;
   }
@@ -48,10 +51,11 @@ class Run {
       const float own = static_cast<float>(3 + data_.size()) / 4;  // whose map and offset are whose must show
       for (float& value : data_.back().map) value *= own;
       for (float& value : data_.back().offset) value *= own;
-      weights_.push_back(std::make_unique<ArenaWeight>(arena_, data_.back()));
+      weights_.push_back(std::make_unique<ArenaWeight>(arena_, data_.back(), factor.skew));
       const auto bias = raw(uniform(random, static_cast<size_t>(factor.rows), -1.0f, 1.0f), group.dtype);
       biases_.push_back(factor.bias ? arena_.add(bias) : Arena::Slot{});
-      outputs_.push_back(arena_.add_output(static_cast<size_t>(group.m * (factor.rows + group.pad) * size_)));
+      outputs_.push_back(
+          arena_.add_output(static_cast<size_t>(group.m * (factor.rows + group.pad) * size_), factor.skew));
     }
     arena_.upload();
   }
@@ -61,6 +65,7 @@ class Run {
     for (const auto& weight : weights_) views.push_back(weight->view());
     std::vector<nf4_product_t> products;
     for (size_t i = 0; i < views.size(); ++i) {
+      views[i].flags = group_.factors[i].constant ? NF4_WEIGHT_CONSTANT : 0;
       products.push_back({sizeof(nf4_product_t), arena_.at(outputs_[i]), ldy(i), &views[i], arena_.at(biases_[i])});
     }
     return nf4_gemm_group(backend_.handle(), products.data(), products.size(), arena_.at(x_), ldx(), group_.m,
@@ -111,8 +116,8 @@ class Run {
   std::vector<Arena::Slot> biases_, outputs_;
 };
 
-// Rows that fill tiles and rows that do not, products of one row and of none, more than a launch takes, and such as no
-// launch takes together.
+// Rows that fill tiles and rows that do not, products of one row and of none, more than a launch takes, such as no
+// launch takes together, and such as are aligned differently, any of them the worst, some of constant weights.
 std::vector<Group> groups(nf4_dtype_t dtype, int64_t m) {
   return {
       {dtype, m, 320, {{64}, {16}, {16}}},
@@ -123,6 +128,12 @@ std::vector<Group> groups(nf4_dtype_t dtype, int64_t m) {
       {dtype, m, 192, {{17}, {0}, {5}, {40}, {16}, {3}, {64}}, 8},
       {dtype, m, 192, {{17}, {9, 128}, {20, 128}, {30, 128, NF4_U8}, {12, 128, NF4_U8}}},
       {dtype, m, 192, {{48}}},
+      {dtype,
+       m,
+       320,
+       {{64, 64, NF4_F32, true, 0, true}, {48, 64, NF4_F32, true, 4}, {16, 64, NF4_F32, true, 16, true}}},
+      {dtype, m, 320, {{64, 64, NF4_F32, true, 8}, {48, 64, NF4_F32, true, 0, true}}},
+      {dtype, m, 320, {{64, 64, NF4_U8, true, 32, true}, {48, 64, NF4_U8, true, 16}}},
   };
 }
 

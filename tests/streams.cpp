@@ -213,9 +213,10 @@ TEST_CASE("streams: a product waits for the kernels that write its weights and i
   REQUIRE_GPU();
   const Backend backend(0);
   for_each_config(backend, NF4_OP_GEMM, [&](const nf4_variant_info_t&, const nf4_options_t& options) {
-    for (const int64_t m : {int64_t{1}, int64_t{5}}) {
+    for (const auto& [m, grouped] : {std::pair<int64_t, bool>{1, false}, {5, false}, {1, true}, {5, true}}) {
       // Two products take turns: each packs its weights anew, from a matrix that takes longer than a launch, and the
-      // second reads what the first wrote. All of it in one go, with no wait in between.
+      // second reads what the first wrote. All of it in one go, with no wait in between. In a group they follow one by
+      // weights that are constant, as theirs are not.
       constexpr int64_t kSize = 2048;
       std::mt19937 random(7);
       Arena arena(false);
@@ -228,7 +229,12 @@ TEST_CASE("streams: a product waits for the kernels that write its weights and i
       const Arena::Slot x = arena.add(raw(uniform(random, static_cast<size_t>(m * kSize), -1.0f, 1.0f), NF4_BF16));
       const Arena::Slot y = arena.add_output(static_cast<size_t>(m * kSize) * sizeof(uint16_t));
       const Arena::Slot z = arena.add_output(static_cast<size_t>(m * kSize) * sizeof(uint16_t));
+      const WeightData kept = random_weight(random, 64, kSize, 64, NF4_F32);
+      const ArenaWeight kept_weight(arena, kept);
+      const Arena::Slot of_kept = arena.add_output(static_cast<size_t>(m * kept.rows) * sizeof(uint16_t));
       arena.upload();
+      nf4_weight_t constant = kept_weight.view();
+      constant.flags = NF4_WEIGHT_CONSTANT;
       nf4_weight_t weight = NF4_WEIGHT_INIT;
       weight.rows = weight.cols = kSize;
       weight.codes = arena.at<uint8_t>(codes);
@@ -241,8 +247,12 @@ TEST_CASE("streams: a product waits for the kernels that write its weights and i
           require_success(nf4_pack(backend.handle(), arena.at<uint8_t>(codes), arena.at<float>(absmax),
                                    arena.at(sources[step]), kSize, NF4_BF16, kSize, kSize, 64, nullptr, nullptr));
           if (wait) check_cuda(cudaDeviceSynchronize());
+          const nf4_product_t products[] = {{sizeof(nf4_product_t), arena.at(of_kept), kept.rows, &constant, nullptr},
+                                            {sizeof(nf4_product_t), to, kSize, &weight, nullptr}};
           const nf4_status_t status =
-              nf4_gemm(backend.handle(), to, kSize, from, kSize, m, NF4_BF16, &weight, nullptr, &how, nullptr);
+              grouped
+                  ? nf4_gemm_group(backend.handle(), products, 2, from, kSize, m, NF4_BF16, &how, nullptr)
+                  : nf4_gemm(backend.handle(), to, kSize, from, kSize, m, NF4_BF16, &weight, nullptr, &how, nullptr);
           runs = runs && status != NF4_ERROR_UNSUPPORTED;
           if (!runs) return;
           require_success(status);

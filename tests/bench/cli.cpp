@@ -273,6 +273,8 @@ TEST_CASE("nf4-bench: a run that is refused leaves the files of the last one") {
   write_file(directory / "out.csv", "before");
   CHECK(bench(directory, "--csv out.csv --json none/x").status == 2);
   CHECK(bench(directory, "--csv out.csv --variant gemm.none").status == 2);
+  CHECK(bench(directory, "regret --csv out.csv --json none/x").status == 2);
+  CHECK(bench(directory, "regret --csv out.csv --op unpack --shape 64+64,64").status == 2);
   CHECK(read_file(directory / "out.csv") == "before");
 }
 
@@ -370,6 +372,12 @@ TEST_CASE("nf4-bench regret: on the host one layer by default") {
   CHECK(outcome.status == 0);
   CHECK(
       holds(outcome.output, "6 problems were not measured, for lack of time; the first is gemm, N=1024 K=4096, M=1,"));
+  CHECK(bench(directory, "regret --shape 8,64 --csv out.csv").status == 0);
+  const std::string csv = read_file(directory / "out.csv");
+  for (const int m : {1, 8, 48, 100, 256, 1024}) {
+    CAPTURE(csv, m);
+    CHECK(holds(csv, nf4::formatted("gemm,\"selected\",\"gemm.host\",0,,bf16,64,0,{},8,64,", m)));
+  }
 }
 
 TEST_CASE("nf4-bench variants: lists them, and what they can run") {

@@ -411,6 +411,20 @@ class MainTest(FolderTest):
         out, _ = self.run_main("inspect", target)
         self.assertIn("\\x1b[2J\\u202e\\nproj ", out)
 
+    def test_escape_sequences_of_a_type(self):
+        """A layer's type is what its file says, as long as a key says the same."""
+        self.write_model()
+        self.quantize()
+        packed, _ = read(self.target)
+        key = f"{LAYER}.{STATE}"
+        state = json.loads(packed.pop(key)[1].tobytes())
+        text = json.dumps({**state, "quant_type": "\x1b[2J"}).encode()
+        packed[key.replace("nf4", "\x1b[2J")] = "U8", np.frombuffer(text, np.uint8)
+        out, code = self.run_main("inspect", self.write(file_bytes(packed)))
+        self.assertIsNone(code)
+        self.assertNotIn("\x1b", out)
+        self.assertIn(" \\x1b[2J ", out)
+
     def test_output_that_cannot_be_written(self):
         self.write_model()
         self.quantize()

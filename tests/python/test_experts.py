@@ -468,13 +468,14 @@ def marked(cls=None, **flags):
                     setattr(self, f"{name}_bias", torch.nn.Parameter(torch.randn(experts, rows), requires_grad=False))
 
         def forward(self, hidden_states, top_k_index, top_k_weights):
-            """One expert after the other, as the models' own classes do."""
+            """One expert after the other, as the models' own classes do, and for tokens of any sizes."""
             y = torch.zeros_like(hidden_states)
             for expert in range(self.num_experts):
-                token, slot = torch.where(top_k_index == expert)
+                *token, slot = torch.where(top_k_index == expert)
+                token = tuple(token)
                 x = self.product("gate_up_proj" if self.has_gate else "up_proj", hidden_states[token], expert)
                 x = self.product("down_proj", self._apply_gate(x) if self.has_gate else self.act_fn(x), expert)
-                y.index_add_(0, token, x * top_k_weights[token, slot, None])
+                y.index_put_(token, x * top_k_weights[(*token, slot)][:, None], accumulate=True)
             return y
 
         def product(self, name, x, expert):
@@ -605,6 +606,15 @@ class ModuleTest(ExpertsTest):
         self.assertEqual(calls, [])
         self.assertLess(distance(ours, expected), 1e-5)
 
+    def test_other_arguments(self):
+        """What libnf4 does not multiply goes to the class's own forward: tokens in batches, ids of another type."""
+        module, (x, index, weights) = pack(marked()), routed()
+        module.config._experts_implementation = "eager"
+        expected, calls = module(x, index, weights), self.count_products()
+        self.assertLess(distance(module(x[None], index[None], weights[None])[0], expected), 1e-5)
+        self.assertLess(distance(module(x, index.short(), weights), expected), 1e-5)
+        self.assertEqual(calls, [])
+
     def test_copies(self):
         for nested in (False, True):
             module, arguments = pack(marked(), nested), routed()
@@ -639,6 +649,12 @@ class ModuleTest(ExpertsTest):
             Join(None, ["x.*.weight"]).convert(
                 {"x.*.weight": [dense] * 2}, full_layer_name="experts.down_proj", model=model
             )
+
+    def test_state(self):
+        """The keys are bitsandbytes', which says by one of them what the codes are."""
+        keys = {"", ".absmax", ".quant_map", ".quant_state.bitsandbytes__nf4"}
+        self.assertEqual(set(pack(marked()).state_dict()),
+                         {name + key for name in ("gate_up_proj", "down_proj") for key in keys})  # fmt: skip
 
     def test_read_and_write(self):
         """A weight reads as the dense one. What is added to its data is packed again."""
@@ -703,6 +719,21 @@ class TrainingTest(ExpertsTest):
         self.assertEqual([w() for w in made], [None, None])
         y.sum().backward()
         self.assertIsNotNone(x.grad)
+
+    def test_hooks_of_others(self):
+        """Who keeps what autograd saves in a way of his own gets all of it, the dense stacks too."""
+        self.enable()
+        module, (x, index, weights) = pack(marked()), routed()
+        sizes = []
+
+        def save(tensor):
+            sizes.append(tensor.untyped_storage().nbytes())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+            module(x.requires_grad_(), index, weights)
+        for name in ("gate_up_proj", "down_proj"):
+            self.assertIn(getattr(module, name).untyped_storage().nbytes(), sizes)
 
     def losses(self, model, config, checkpointing, steps=3):
         import peft
@@ -818,6 +849,17 @@ class CheckpointTest(ExpertsTest):
 
     def test_stacks_without_the_plugin(self):
         self.check("GptOssForCausalLM", active=False)
+
+    def test_default_type(self):
+        """The type that torch has by default is not that of a model whose config tells none."""
+        new_model(QWEN).save_pretrained(self.folder)
+        path = pathlib.Path(self.folder, "config.json")
+        config = json.loads(path.read_text())
+        del config["dtype"]
+        path.write_text(json.dumps(config))
+        self.addCleanup(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float64)
+        self.assertIn(f"{EXPERTS}.4.down_proj.weight", checkpoint.quantize(self.folder, self.out, experts=True))
 
     def test_command(self):
         """inspect shows the matrices of all experts of a layer as one."""

@@ -114,11 +114,11 @@ def inspect(arguments: argparse.Namespace) -> None:
         known = [error for error in errors if error is not None]
         first = group[0]
         shape = [len(group), *first.shape] if len(group) > 1 else first.shape
-        print(columns.format(
-            name, first.quant_type, "x".join(map(str, shape)), printable(first.dtype), first.blocksize,
+        print(printable(columns.format(
+            name, first.quant_type, "x".join(map(str, shape)), first.dtype, first.blocksize,
             "yes" if first.nested else "no", sum(layer.nbytes for layer in group),
             f"{max(known):.5f}" if known else "-",
-        ))  # fmt: skip
+        )))  # fmt: skip
     nbytes = sum(layer.nbytes for layer in layers)
     total = sum(tensor.nbytes for tensor in packed.tensors.values())
     weights = sum(layer.count for layer in layers)
