@@ -54,10 +54,17 @@ ScaledEvenWork scaled_even_work(ScaledPlan plan, int64_t tiles, int ctas) {
   return {plan.whole + ceil_div(share - least, rounds) + 1, int64_t{plan.whole} * rounds + share, least != rounds};
 }
 
+// Clusters of so many CTAs that run at once: as many as the device says, and no more than were seen to. A GPC holds
+// whole ones, so that of clusters of 4 and 8 some SMs have none.
+inline int clusters_at_once(const Device& device, int cluster) {
+  const int sms = std::max(1, device.clusters(1));
+  return cluster == 1 ? sms : std::min(device.clusters(cluster), (cluster < 4 ? sms : sms * 10 / 11) / cluster);
+}
+
 // Nanoseconds of a product that the variant supports; infinite if the device cannot run the config.
 inline double scaled_cost(const ScaledConfig& config, const Problem& problem, const Device& device) {
   const int sms = std::max(1, device.clusters(1));
-  const int clusters = config.cluster > 1 ? device.clusters(config.cluster) : sms;
+  const int clusters = clusters_at_once(device, std::max(config.cluster, 1));
   if (clusters == 0) return std::numeric_limits<double>::infinity();
   return with_scaled_shape(config, problem.blocksize, [&](auto shape) {
     using Shape = decltype(shape);
