@@ -58,7 +58,8 @@ ScaledEvenWork scaled_even_work(ScaledPlan plan, int64_t tiles, int ctas) {
 // whole ones, so that of clusters of 4 and 8 some SMs have none.
 inline int clusters_at_once(const Device& device, int cluster) {
   const int sms = std::max(1, device.clusters(1));
-  return cluster == 1 ? sms : std::min(device.clusters(cluster), (cluster < 4 ? sms : sms * 10 / 11) / cluster);
+  const int most = std::max(1, (cluster < 4 ? sms : sms * 10 / 11) / cluster);
+  return cluster == 1 ? sms : std::min(device.clusters(cluster), most);
 }
 
 // Nanoseconds of a product that the variant supports; infinite if the device cannot run the config.
