@@ -9,7 +9,7 @@
 #     --record FILE      write the outcome there, as Markdown
 #     --jobs N           runs at a time, half as many as processors if not given: most of the time goes by on the host,
 #                        where every result is compared with an oracle
-#     --limit SECONDS    for one run, 300 if not given; one that takes longer has failed
+#     --limit SECONDS    for one run, 500 if not given; one that takes longer has failed
 #     --budget SECONDS   for everything: what has not begun by then is skipped, and the record says so
 #
 # NF4_TEST_VARIANT limits all of it to one variant. compute-sanitizer is looked for in $COMPUTE_SANITIZER, the bundle,
@@ -17,7 +17,7 @@
 set -uo pipefail
 usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 2; }
 
-bundle='' record='' limit=300 budget=0 jobs=$((($(nproc) + 1) / 2)) steps=()
+bundle='' record='' limit=500 budget=0 jobs=$((($(nproc) + 1) / 2)) steps=()
 while (($#)); do
   case $1 in
     --bundle) bundle=$(realpath -e -- "$2") || exit 2; shift ;;
@@ -122,7 +122,7 @@ for step in "${steps[@]}"; do
   case $step in
     tests)
       # Those that go through all variants take long: a run for each variant.
-      long='^gemm: (all pairs|many rows\\, CUDA)'
+      long='^(gemm: (all pairs|many rows\\, CUDA)|gemm_group: every variant)'
       while read -r name; do
         for variant in $(variants | grep '^gem'); do NF4_TEST_VARIANT=$variant begin run_tests tests "$name"; done
       done < <(names '[gpu]~[soak]' | grep -E "$long")

@@ -82,7 +82,8 @@ void check_configs(const Backend& backend) {
   }
 }
 
-// Without a table row or force, the first variant listed that can run the problem runs it, with its first config.
+// Without a table row or force, the first variant listed that can run the problem runs it, with its first config. Without
+// a workspace that is one that needs none.
 void check_default(const Backend& backend) {
   if (std::getenv("NF4_TEST_VARIANT") != nullptr) return skip("NF4_TEST_VARIANT leaves one, and this is about all");
   for (const nf4_op_t op : kAllOps) {
@@ -92,7 +93,12 @@ void check_default(const Backend& backend) {
     for_each_config(backend, op, [&](const nf4_variant_info_t& info, const nf4_options_t& options) {
       int32_t supported = -1;
       REQUIRE(nf4_variant_supports(backend.handle(), info.name, &problem, &supported, nullptr, 0) == NF4_SUCCESS);
-      if (supported == 1 && expected.empty()) expected = std::string(info.name) + " " + options.config;
+      nf4_options_t without = options;
+      without.workspace = nullptr;
+      without.workspace_size = 0;
+      nf4_selection_t forced = empty_selection();
+      const bool fits = nf4_select(backend.handle(), &problem, &without, &forced) == NF4_SUCCESS;
+      if (supported == 1 && fits && expected.empty()) expected = std::string(info.name) + " " + options.config;
     });
     nf4_selection_t selection = empty_selection();
     require_success(nf4_select(backend.handle(), &problem, nullptr, &selection));
