@@ -27,12 +27,13 @@ struct ScaledTileTime {
   int rows, cols;  // of W and of x
   double round;    // 128 columns of K
   double end;      // and start
+  double meeting;  // of CTAs that have parts of it
 };
-constexpr ScaledTileTime kScaledTileTimes[] = {{128, 256, 1100, 2900}, {128, 128, 750, 1900}, {192, 128, 1100, 3600}};
+constexpr ScaledTileTime kScaledTileTimes[] = {
+    {128, 256, 1100, 2900, 16000}, {128, 128, 750, 1900, 9500}, {192, 128, 1100, 3600, 0}};
 constexpr double kScaledClusterEnds[] = {0, 2200, 3000, 4300};  // besides, in clusters of 1, 2, 4 and 8
 constexpr double kScaledPower = 450.0 / (128 * 256);            // of a sum of a tile, in a round
 constexpr double kScaledEvenWhole = 2000;                       // even division into whole tiles
-constexpr double kScaledEvenMeeting = 12000;                    // and into parts of tiles, which meet
 
 constexpr ScaledTileTime scaled_tile_time(int rows, int cols) {
   return *std::find_if(std::begin(kScaledTileTimes), std::end(kScaledTileTimes),
@@ -54,18 +55,10 @@ ScaledEvenWork scaled_even_work(ScaledPlan plan, int64_t tiles, int ctas) {
   return {plan.whole + ceil_div(share - least, rounds) + 1, int64_t{plan.whole} * rounds + share, least != rounds};
 }
 
-// Clusters of so many CTAs that run at once: as many as the device says, and no more than were seen to. A GPC holds
-// whole ones, so that of clusters of 4 and 8 some SMs have none.
-inline int clusters_at_once(const Device& device, int cluster) {
-  const int sms = std::max(1, device.clusters(1));
-  const int most = std::max(1, (cluster < 4 ? sms : sms * 10 / 11) / cluster);
-  return cluster == 1 ? sms : std::min(device.clusters(cluster), most);
-}
-
 // Nanoseconds of a product that the variant supports; infinite if the device cannot run the config.
 inline double scaled_cost(const ScaledConfig& config, const Problem& problem, const Device& device) {
   const int sms = std::max(1, device.clusters(1));
-  const int clusters = clusters_at_once(device, std::max(config.cluster, 1));
+  const int clusters = config.cluster > 1 ? device.clusters(config.cluster) : sms;
   if (clusters == 0) return std::numeric_limits<double>::infinity();
   return with_scaled_shape(config, problem.blocksize, [&](auto shape) {
     using Shape = decltype(shape);
@@ -77,7 +70,7 @@ inline double scaled_cost(const ScaledConfig& config, const Problem& problem, co
     if (config.cluster == kScaledEven) {
       const auto [ends, rounds, meets] = scaled_even_work<Shape>(launch.plan, tiles, sms);
       time = static_cast<double>(ends) * kTime.end + static_cast<double>(rounds) * kTime.round +
-             (meets ? kScaledEvenMeeting : kScaledEvenWhole);
+             (meets ? kTime.meeting : kScaledEvenWhole);
     } else {
       const double end = kTime.end + kScaledClusterEnds[std::countr_zero(static_cast<unsigned>(config.cluster))];
       time = static_cast<double>(ceil_div(tiles, clusters)) * (end + launch.plan.shares.begin(1) * kTime.round);

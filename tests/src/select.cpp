@@ -82,8 +82,8 @@ void check_configs(const Backend& backend) {
   }
 }
 
-// Without a table row or force, the first variant listed that can run the problem runs it, with its first config. Without
-// a workspace that is one that needs none.
+// Without a table row or force, the first variant listed that can run the problem runs it, with its first config.
+// Without a workspace that is one that needs none.
 void check_default(const Backend& backend) {
   if (std::getenv("NF4_TEST_VARIANT") != nullptr) return skip("NF4_TEST_VARIANT leaves one, and this is about all");
   for (const nf4_op_t op : kAllOps) {
