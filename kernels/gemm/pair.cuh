@@ -1,4 +1,4 @@
-// gemm.pair and gemm.pair_tma: the fused product on the tensor cores, for up to 16 rows of x a pass, codes decoded by
+// gemm.pair and gemm.pair_tma: the fused product on the tensor cores, for up to 4 rows of x a pass, codes decoded by
 // the pair table (a lookup table). The two differ in how codes reach shared memory (`Copy`).
 //
 // Product. The weights are the A operand of mma.m16n8k16, x is B. K may be permuted freely inside a block of the format
@@ -20,13 +20,13 @@
 // gives that block's sums in its own columns, and in the others nothing of use. So x takes no more room than its
 // elements do, and so few registers that it is read from shared memory for every tile.
 //
-// Work. A stage is 4 KiB of codes: 8 blocks of 16 rows, or 4 blocks of 32 rows when x fills the columns. A CTA owns a
-// range of tiles (of 16 or 32 rows of one W, see group.hpp); their stages, in the order of rows and then of K, are
-// dealt to the consumer warps in equal contiguous runs. Every consumer has a ring of stages (a multistage pipeline) of
-// its own, which a producer warp fills (warp specialization), so consumers never wait for one another before the end. A
-// consumer adds up in registers while it stays in a tile; when it leaves, it puts its sums into a slot of shared
-// memory. The slots of a tile are added up at the end, in order. The CTAs of a cluster share their tiles and split K
-// (split-K); what they found meets through distributed shared memory, in rank order.
+// Work. A stage is 4 KiB of codes: 8 blocks of 16 rows. A CTA owns a range of tiles (of 16 rows of one W, see
+// group.hpp); their stages, in the order of rows and then of K, are dealt to the consumer warps in equal contiguous
+// runs. Every consumer has a ring of stages (a multistage pipeline) of its own, which a producer warp fills (warp
+// specialization), so consumers never wait for one another before the end. A consumer adds up in registers while it
+// stays in a tile; when it leaves, it puts its sums into a slot of shared memory. The slots of a tile are added up at
+// the end, in order. The CTAs of a cluster share their tiles and split K (split-K); what they found meets through
+// distributed shared memory, in rank order.
 //
 // Banks. A stage's rows lie 128 bytes apart, with 16-byte pieces exchanged: piece c of row r is at place c ^ (r % 8),
 // the 128-byte swizzle of the copy engine (TMA). Row g of the operand is row 2 (g % 4) + g / 4 of the tile, since then
@@ -255,16 +255,14 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
 #pragma unroll
   for (int b = 0; b < kPairBoxBlocks; ++b)
     offsets[b] = g_row * kPairBoxBytes + ((2 * b + t / 2) ^ g_row) * 16 + t % 2 * 8;
-  int x_offsets[Shape::kColTiles];  // of the lane's elements of x: row, block in the group, part of the block
-#pragma unroll
-  for (int c = 0; c < Shape::kColTiles; ++c)
-    x_offsets[c] = plan.x + min(c * 8 + g % Cols, m - 1) * plan.x_pitch +
-                   (g / Cols * Shape::kGroups * kPairBlock + t * 16) * static_cast<int>(sizeof(T));
+  // Of the lane's elements of x: row, block in the group, part of the block.
+  const int x_offset = plan.x + min(g % Cols, m - 1) * plan.x_pitch +
+                       (g / Cols * Shape::kGroups * kPairBlock + t * 16) * static_cast<int>(sizeof(T));
   // With one row of x, neighbouring columns lie 128 bytes apart; to meet different banks, odd ones read the second half
   // of their elements first.
   const int first_half = Cols == 1 ? g % 2 * 16 : 0;
 
-  float sums[Shape::kTiles][Shape::kColTiles][4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
+  float sums[4] = {};  // row g_row in [0] and [1], g_row + 8 in [2] and [3]
   PairPosition at = share.begin_of(consumer);
   RingPlace place;
   for (int left = share.run(consumer); left > 0; --left) {
@@ -273,83 +271,60 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
     barrier_wait(share.full(stage), place.parity);
     const uint8_t* const codes = share.codes(stage);
     // Load the scales.
-    float scales[Shape::kScaleRows][Shape::kScaleBlocks];
+    float2 scales[2];  // of rows g_row and g_row + 8
+    static_assert(Shape::kScaleBlocks == 2);
 #pragma unroll
-    for (int r = 0; r < Shape::kScaleRows; ++r) {
-      const float* from =
-          reinterpret_cast<const float*>(share.scales(stage)) + (r * 8 + g) * Shape::kBlocks + t * Shape::kScaleBlocks;
-      if constexpr (Shape::kScaleBlocks == 2) {
-        const float2 pair = *reinterpret_cast<const float2*>(from);
-        scales[r][0] = pair.x;
-        scales[r][1] = pair.y;
-      } else {
-        scales[r][0] = *from;
-      }
-    }
+    for (int r = 0; r < 2; ++r)
+      scales[r] = *reinterpret_cast<const float2*>(share.scales(stage) + ((r * 8 + g) * Shape::kBlocks + t * 2) * 4);
     const int x_stage = at.stage * Shape::kBlocks * kPairBlock * static_cast<int>(sizeof(T));
 #pragma unroll
     for (int i = 0; i < Shape::kGroups; ++i) {
       // Load operand B: x of a group of blocks.
-      uint32_t b[Shape::kColTiles][8];
-#pragma unroll
-      for (int c = 0; c < Shape::kColTiles; ++c) {
-        const uint8_t* from = share.shared + x_offsets[c] + x_stage + i * kPairBlock * static_cast<int>(sizeof(T));
-        const uint4 low = *reinterpret_cast<const uint4*>(from + first_half);
-        const uint4 high = *reinterpret_cast<const uint4*>(from + (first_half ^ 16));
-        const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-        for (int w = 0; w < 8; ++w) b[c][w] = words[w];
-      }
+      const uint8_t* x = share.shared + x_offset + x_stage + i * kPairBlock * static_cast<int>(sizeof(T));
+      const uint4 low = *reinterpret_cast<const uint4*>(x + first_half);
+      const uint4 high = *reinterpret_cast<const uint4*>(x + (first_half ^ 16));
+      const uint32_t b[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
       // The scales of the blocks whose sums this lane holds: of its own, or those that another lane of the quad has.
-      float group_scales[Shape::kScaleRows];
+      float group_scales[2];
 #pragma unroll
-      for (int r = 0; r < Shape::kScaleRows; ++r) {
-        if constexpr (Cols == 2) group_scales[r] = scales[r][i];
-        if constexpr (Cols == 4) group_scales[r] = __shfl_sync(~0u, scales[r][i % 2], (lane & ~1) + i / 2);
-        if constexpr (Cols >= 8) group_scales[r] = __shfl_sync(~0u, scales[r][0], (lane & ~3) + i);
+      for (int r = 0; r < 2; ++r) {
+        const float scale = i % 2 == 0 ? scales[r].x : scales[r].y;
+        if constexpr (Cols == 2) group_scales[r] = scale;
+        if constexpr (Cols == 4) group_scales[r] = __shfl_sync(~0u, scale, (lane & ~1) + i / 2);
       }
 #pragma unroll
       for (int p = 0; p < Shape::kPacked; ++p) {
         const int block = i + p * Shape::kGroups;
-#pragma unroll
-        for (int tile = 0; tile < Shape::kTiles; ++tile) {
-          // Load the codes, two rows of a block.
-          const uint8_t* from =
-              codes + (block / kPairBoxBlocks + tile) * 16 * kPairBoxBytes + offsets[block % kPairBoxBlocks];
-          uint2 upper = *reinterpret_cast<const uint2*>(from);
-          uint2 lower = *reinterpret_cast<const uint2*>(from + 8 * kPairBoxBytes);
-          if (Cols == 1 && p % 2 == 1) {  // as the elements of x are read
-            upper = make_uint2(upper.y, upper.x);
-            lower = make_uint2(lower.y, lower.x);
+        // Load the codes, two rows of a block.
+        const uint8_t* from = codes + block / kPairBoxBlocks * 16 * kPairBoxBytes + offsets[block % kPairBoxBlocks];
+        uint2 upper = *reinterpret_cast<const uint2*>(from);
+        uint2 lower = *reinterpret_cast<const uint2*>(from + 8 * kPairBoxBytes);
+        if (Cols == 1 && p % 2 == 1) {  // as the elements of x are read
+          upper = make_uint2(upper.y, upper.x);
+          lower = make_uint2(lower.y, lower.x);
+        }
+        // Look up operand A in the pair table, and multiply (mma).
+        float dots[4] = {};
+        const auto step = [&](auto byte, uint32_t word0, uint32_t word1, int j) {
+          constexpr int kByte = decltype(byte)::value;
+          const uint32_t a[4] = {
+              PairTable::look_up<kByte>(table, word0, lane4), PairTable::look_up<kByte>(table, word1, lane4),
+              PairTable::look_up<kByte + 1>(table, word0, lane4), PairTable::look_up<kByte + 1>(table, word1, lane4)};
+          mma<T>(dots, a, b[2 * j], b[2 * j + 1]);
+        };
+        step(Constant<0>{}, upper.x, lower.x, 0);
+        step(Constant<2>{}, upper.x, lower.x, 1);
+        step(Constant<0>{}, upper.y, lower.y, 2);
+        step(Constant<2>{}, upper.y, lower.y, 3);
+        // Apply the scale of the block to its products.
+        if constexpr (Cols == 1) {  // columns 2t and 2t + 1 are blocks, whose scales the lane has
+          if (t == p / 2) {
+            sums[0] = fmaf(dots[p % 2], p % 2 == 0 ? scales[0].x : scales[0].y, sums[0]);
+            sums[2] = fmaf(dots[2 + p % 2], p % 2 == 0 ? scales[1].x : scales[1].y, sums[2]);
           }
-          // Look up operand A in the pair table, and multiply (mma).
-          float dots[Shape::kColTiles][4] = {};
-          const auto step = [&](auto byte, uint32_t word0, uint32_t word1, int j) {
-            constexpr int kByte = decltype(byte)::value;
-            const uint32_t a[4] = {
-                PairTable::look_up<kByte>(table, word0, lane4), PairTable::look_up<kByte>(table, word1, lane4),
-                PairTable::look_up<kByte + 1>(table, word0, lane4), PairTable::look_up<kByte + 1>(table, word1, lane4)};
+        } else if (2 * t / Cols == p) {
 #pragma unroll
-            for (int c = 0; c < Shape::kColTiles; ++c) mma<T>(dots[c], a, b[c][2 * j], b[c][2 * j + 1]);
-          };
-          step(Constant<0>{}, upper.x, lower.x, 0);
-          step(Constant<2>{}, upper.x, lower.x, 1);
-          step(Constant<0>{}, upper.y, lower.y, 2);
-          step(Constant<2>{}, upper.y, lower.y, 3);
-          // Apply the scale of the block to its products.
-          if constexpr (Cols == 1) {  // columns 2t and 2t + 1 are blocks, whose scales the lane has
-            if (t == p / 2) {
-              sums[tile][0][0] = fmaf(dots[0][p % 2], scales[2 * tile][p % 2], sums[tile][0][0]);
-              sums[tile][0][2] = fmaf(dots[0][2 + p % 2], scales[2 * tile + 1][p % 2], sums[tile][0][2]);
-            }
-          } else if (Shape::kPacked == 1 || 2 * t / Cols == p) {
-#pragma unroll
-            for (int c = 0; c < Shape::kColTiles; ++c) {
-#pragma unroll
-              for (int e = 0; e < 4; ++e)
-                sums[tile][c][e] = fmaf(dots[c][e], group_scales[2 * tile + e / 2], sums[tile][c][e]);
-            }
-          }
+          for (int e = 0; e < 4; ++e) sums[e] = fmaf(dots[e], group_scales[e / 2], sums[e]);
         }
       }
     }
@@ -360,31 +335,24 @@ __device__ void pair_consume(const PairShare<PairShape<Cols>>& share, int m, int
     at.advance(share.stages);
     if (at.stage != 0 && left > 1) continue;
 
-      // The warp leaves the tile. Where columns were packed, sums of the same row of x are spread over lanes.
+      // The warp leaves the tile. Sums of the same row of x are spread over lanes, for columns were packed.
 #pragma unroll
-    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+    for (int e = 0; e < 4; e += Cols == 1 ? 2 : 1) {
+      sums[e] += __shfl_xor_sync(~0u, sums[e], 2);
+      if constexpr (Cols <= 2) sums[e] += __shfl_xor_sync(~0u, sums[e], 1);
+    }
 #pragma unroll
-      for (int c = 0; c < Shape::kColTiles; ++c) {
-        float(&sum)[4] = sums[tile][c];
-#pragma unroll
-        for (int e = 0; e < 4; e += Cols == 1 ? 2 : 1) {
-          if constexpr (Cols <= 4) sum[e] += __shfl_xor_sync(~0u, sum[e], 2);
-          if constexpr (Cols <= 2) sum[e] += __shfl_xor_sync(~0u, sum[e], 1);
-        }
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int row = tile * 16 + half * 8 + g_row;
-          if constexpr (Cols == 1) {
-            if (t == 0) *share.in_slot(slot, row) = sum[2 * half];
-          } else if (Cols >= 8 || 2 * t < Cols) {
-            *reinterpret_cast<float2*>(share.in_slot(slot, row * Cols + c * 8 + 2 * t)) =
-                make_float2(sum[2 * half], sum[2 * half + 1]);
-          }
-        }
-#pragma unroll
-        for (int e = 0; e < 4; ++e) sum[e] = 0.0f;
+    for (int half = 0; half < 2; ++half) {
+      const int row = half * 8 + g_row;
+      if constexpr (Cols == 1) {
+        if (t == 0) *share.in_slot(slot, row) = sums[2 * half];
+      } else if (2 * t < Cols) {
+        *reinterpret_cast<float2*>(share.in_slot(slot, row * Cols + 2 * t)) =
+            make_float2(sums[2 * half], sums[2 * half + 1]);
       }
     }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sums[e] = 0.0f;
   }
 }
 
@@ -410,7 +378,7 @@ __device__ void pair_finish(const PairShare<PairShape<Cols>>& share, const Group
       if (stages == 0) continue;
       const int takers = *share.takers(stages, tile);
       const int last = takers >> 4;
-#pragma unroll(Cols > 8 ? 1 : 4)  // 16 rows of x have no registers to spare
+#pragma unroll 4
       for (int consumer = takers & 15; consumer <= last; ++consumer) {
         const float* sum = share.in_slot(consumer + tile, row * Cols + col);
         total += rank == share.rank ? *sum : Copy::load_at_rank(sum, rank);

@@ -38,7 +38,7 @@ int launch_pair_pass(std::span<const GemmArgs> group, int64_t m0, int m, const D
                      Group<Products>::of(group, m0, sizeof(T), PairShape<Cols>::kRows), plan, source);
 }
 
-// Passes of as many rows of x as are left, 16 at most, fewer where x has no room in shared memory.
+// Passes of as many rows of x as are left, Copy::kMostCols at most, fewer where x has no room in shared memory.
 template <class Copy>
 int launch_gemm_pair(std::span<const GemmArgs> group, const Device& device, int config_index, Stream stream) {
   const PairConfig config = Copy::kConfigs[config_index];
@@ -67,9 +67,14 @@ int launch_gemm_pair(std::span<const GemmArgs> group, const Device& device, int 
   return in_passes(args.m, [&](int64_t m0, int64_t& rows) {
     int error = cudaSuccess;
     const int64_t left = rows;
-    const auto pass = [&](auto cols) { return left > decltype(cols)::value / 2 && try_pass(cols, m0, rows, error); };
-    const bool launched = pass(Constant<16>{}) || pass(Constant<8>{}) || pass(Constant<4>{}) || pass(Constant<2>{}) ||
-                          pass(Constant<1>{});
+    const auto pass = [&](auto cols) {
+      constexpr int kCols = decltype(cols)::value;
+      if constexpr (kCols > Copy::kMostCols)
+        return false;
+      else
+        return left > kCols / 2 && try_pass(cols, m0, rows, error);
+    };
+    const bool launched = pass(Constant<4>{}) || pass(Constant<2>{}) || pass(Constant<1>{});
     return launched ? error : static_cast<int>(cudaErrorInvalidConfiguration);
   });
 }

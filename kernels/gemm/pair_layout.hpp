@@ -28,19 +28,17 @@ constexpr int kPairMostTiles = 512;  // of a CTA
 constexpr int kPairServed = kPairConsumers / kPairProducers;
 constexpr int kPairThreads = (kPairConsumers + kPairProducers) * kWarpSize;
 
-// The shape of the work for up to Cols rows of x: 1, 2, 4, 8 or 16.
+// The shape of the work for up to Cols rows of x: 1, 2 or 4.
 template <int Cols>
 struct PairShape {
-  static constexpr int kTiles = Cols >= 8 ? 2 : 1;  // of 16 rows, that share an operand B
-  static constexpr int kRows = 16 * kTiles;         // of W in a stage
+  static constexpr int kRows = 16;  // of W in a stage: a tile
   static constexpr int kBlocks = kPairStageBytes / (kRows * kPairBlockBytes);
   static constexpr int kBoxes = kBlocks / kPairBoxBlocks;
-  static constexpr int kColTiles = Cols >= 8 ? Cols / 8 : 1;  // operands B side by side
-  static constexpr int kPacked = Cols >= 8 ? 1 : 8 / Cols;    // blocks in an operand B
+  static constexpr int kPacked = 8 / Cols;           // blocks in an operand B
   static constexpr int kGroups = kBlocks / kPacked;  // of blocks in a stage; group i has blocks i + p * kGroups
   static constexpr int kOutputs = kRows * Cols;      // of a tile, and floats in a slot
-  static constexpr int kScaleRows = 2 * kTiles;      // that a lane needs scales of,
-  static constexpr int kScaleBlocks = kBlocks / 4;   // in each those of the blocks from t * kScaleBlocks
+  static constexpr int kScaleBlocks =
+      kBlocks / 4;  // whose scales a lane needs, in each of two rows: from t * kScaleBlocks
   static constexpr int kScaleBytes = kRows * kBlocks * static_cast<int>(sizeof(float));  // of a stage
 };
 
@@ -78,10 +76,12 @@ struct PairConfig {
 
 // What a launch may use where codes and x come by cp.async, and where they come by TMA.
 struct PairCpAsyncConfigs {
+  static constexpr int kMostCols = 1;  // rows of x in a pass
   static constexpr int kMostCluster = 1;
   static constexpr PairConfig kConfigs[] = {{8, 2, 1}, {8, 3, 1}, {12, 2, 1}};
 };
 struct PairTmaConfigs {
+  static constexpr int kMostCols = 4;
   static constexpr int kMostCluster = 8;
   static constexpr PairConfig kConfigs[] = {{8, 3, 1},  {8, 2, 1}, {12, 2, 1}, {4, 2, 1},
                                             {12, 2, 2}, {8, 2, 2}, {8, 2, 4}};

@@ -317,19 +317,14 @@ int64_t most_pair_cols(const Expected& call, bool tma, int maps) {
   const auto has_room = [&](auto cols) {
     constexpr int kCols = decltype(cols)::value;
     using Shape = nf4::PairShape<kCols>;
-    const auto& config =
-        tma ? nf4::PairTmaConfigs::kConfigs[call.config] : nf4::PairCpAsyncConfigs::kConfigs[call.config];
-    const int most_cluster = tma ? nf4::PairTmaConfigs::kMostCluster : nf4::PairCpAsyncConfigs::kMostCluster;
     nf4::PairLaunch launch;
     return first.m - call.m0 > kCols / 2 &&
            nf4::lay_out_pair<kCols>(nf4::count_tiles(rows, Shape::kRows), first.weight.cols, maps, call.device,
-                                    most_cluster, config, launch);
+                                    nf4::PairTmaConfigs::kMostCluster, nf4::PairTmaConfigs::kConfigs[call.config],
+                                    launch);
   };
-  return has_room(nf4::Constant<16>{})  ? 16
-         : has_room(nf4::Constant<8>{}) ? 8
-         : has_room(nf4::Constant<4>{}) ? 4
-         : has_room(nf4::Constant<2>{}) ? 2
-                                        : 1;
+  if (!tma) return 1;
+  return has_room(nf4::Constant<4>{}) ? 4 : has_room(nf4::Constant<2>{}) ? 2 : 1;
 }
 
 // gemm_pair<T, Cols, Copy, Scales, Products>(x, ldx, m, group, plan, source)
@@ -345,7 +340,7 @@ Check read_pair_of(const Launch& launch, const Name& kernel, const void* const* 
   const std::vector<TensorMap> maps = tma ? read_maps(arguments[5], Products) : std::vector<TensorMap>{};
   return [=](Expected& call) {
     const nf4::GemmArgs& first = call.products.front();
-    const int rows = cols >= 8 ? 32 : 16;
+    constexpr int rows = nf4::PairShape<1>::kRows;
     const std::vector<int64_t> all_rows = rows_of(call.products);
     const int maps_kept = first.weight.absmax.dtype == Dtype::u8 ? static_cast<int>(all_rows.size()) : 1;
     GemmLaunch found{products_of(group), m, most_pair_cols(call, tma, maps_kept), cols, cols / 2};
@@ -372,12 +367,12 @@ Check read_pair_of(const Launch& launch, const Name& kernel, const void* const* 
     return first_of({wrong_with_name(kernel, {type_name(first.dtype), std::to_string(cols),
                                               tma ? "TmaCopy" : "AsyncCopy", f32 ? "F32Scales" : "PackedScales",
                                               std::to_string(all_rows.size() == 1 ? 1 : nf4::kMostProducts)}),
-                     with_one_of<1, 2, 4, 8, 16>(cols,
-                                                 [&](auto width) {
-                                                   return wrong_with<decltype(width)::value>(
-                                                       layout, config, call.device, most_cluster,
-                                                       nf4::count_tiles(all_rows, rows), first.weight.cols, maps_kept);
-                                                 }),
+                     with_one_of<1, 2, 4>(cols,
+                                          [&](auto width) {
+                                            return wrong_with<decltype(width)::value>(
+                                                layout, config, call.device, most_cluster,
+                                                nf4::count_tiles(all_rows, rows), first.weight.cols, maps_kept);
+                                          }),
                      group.count == static_cast<int>(all_rows.size()) ? "" : "products",
                      wrong_with_codebook(plan.codebook, first.dtype), wrong_with_gemm(found, launch, call)});
   };

@@ -388,7 +388,7 @@ TEST_CASE("launches: products of the same x share a launch where they can") {
     CHECK(launches({{28672}, {28672}}, m) == 1);
     CHECK(launches({{1024, 64, NF4_U8}, {1024, 64, NF4_U8}, {8192, 64, NF4_U8}}, m) == 1);
   }
-  CHECK(launches(qkv, 33, "gemm.pair_tma") == 3);     // passes of 16, 16 and 1 rows of x
+  CHECK(launches(qkv, 9, "gemm.pair_tma") == 3);      // passes of 4, 4 and 1 rows of x
   CHECK(launches(qkv, 65, "gemm.pair_stream") == 2);  // of 64 and 1
   CHECK(launches({{1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}}, 1) == 3);
   CHECK(launches({{64}, {0}, {64}}, 1) == 1);

@@ -29,8 +29,8 @@ template <int Cols>
 std::string wrong_with(const nf4::PairLaunch& launch, const nf4::PairConfig& config, const nf4::Device& device,
                        int most_cluster, int64_t tiles, int64_t k, int maps) {
   const nf4::PairPlan& plan = launch.plan;
-  const int tile_rows = Cols >= 8 ? 32 : 16;
-  const int blocks = Cols >= 8 ? 4 : 8;  // of a stage
+  constexpr int tile_rows = 16;
+  constexpr int blocks = 8;  // of a stage
   const int consumers = launch.threads / 32 - 4;
   if (consumers > config.warps || consumers % 4 != 0 || consumers < 4) return "consumers";
   if (launch.threads > nf4::kPairThreads) return "more threads than the kernel is compiled for";
