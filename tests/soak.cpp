@@ -1,4 +1,5 @@
-// The same call gives the same bits on every run: 100 reruns of each variant and config with each dtype.
+// The same call gives the same bits on every run: 100 reruns of each variant and config with each dtype, and a few with
+// other things in the workspace before.
 #include "support/calls.hpp"
 
 namespace nf4test {
@@ -46,8 +47,28 @@ void check_soak(const Backend& backend, nf4_op_t op) {
   if (reruns > 0) WARN(reruns << " reruns");
 }
 
+// Where CTAs meet they count in the workspace, whatever that held: zeros, floats, and what is greater than a count.
+void check_workspace(const Backend& backend) {
+  const std::vector<Shape> shapes = {{21, 1031, 4160, 64, NF4_F32}, {300, 517, 2048, 64, NF4_U8}};
+  for_each_call(backend, NF4_OP_GEMM, shapes,
+                [&](Call& call, const nf4_variant_info_t& info, const nf4_options_t& options) {
+                  call.check(info.accuracy);
+                  const std::vector<uint8_t> first = call.outputs();
+                  for (const int byte : {0x00, 0x3f, 0x7f, 0x80, 0xc0, 0xfe, 0xff}) {
+                    INFO("workspace of bytes " << byte);
+#if NF4_HAVE_CUDA
+                    check_cuda(cudaMemset(options.workspace, byte, size_t{64} << 20));
+#endif
+                    call.poison();
+                    require_success(call.run(backend, &options));
+                    CHECK(call.outputs() == first);
+                  }
+                });
+}
+
 }  // namespace
 
+NF4_ON_CUDA("workspace: what it held before changes nothing", "", check_workspace(backend))
 NF4_ON_CUDA("soak: pack", "[soak]", check_soak(backend, NF4_OP_PACK))
 NF4_ON_CUDA("soak: unpack", "[soak]", check_soak(backend, NF4_OP_UNPACK))
 NF4_ON_CUDA("soak: gemm", "[soak]", check_soak(backend, NF4_OP_GEMM))

@@ -15,18 +15,22 @@
 
 namespace nf4 {
 
-// Counts one in; true for the last of `parts`. By one lane.
+// Counts one in; true for the last of `parts`. By one lane. By additions, since of those that compare and swap at the
+// same time all but one have to try again.
 __device__ __forceinline__ bool count_part(uint64_t* counter, uint64_t launch, int parts) {
   auto* const word = reinterpret_cast<unsigned long long*>(counter);
-  unsigned long long old = *reinterpret_cast<volatile unsigned long long*>(word);
-  for (;;) {
-    const int come = old >> 16 == launch ? static_cast<int>(old & 0xffff) : 0;
-    const bool last = come + 1 == parts;
-    const unsigned long long before =
-        atomicCAS(word, old, last ? 0ull : launch << 16 | static_cast<unsigned long long>(come + 1));
-    if (before == old) return last;
-    old = before;
+  const unsigned long long none = launch << 16;
+  unsigned come = 1;
+  atomicMax(word, none);  // in place of what is less, as nearly all is that was there before
+  unsigned long long old = atomicAdd(word, 1ull);
+  if (old >> 16 != launch) {  // it was more; whom this takes away with it, it counts in again
+    old = atomicExch(word, none);
+    if (old >> 16 == launch) come += static_cast<unsigned>(old & 0xffff);
+    old = atomicAdd(word, static_cast<unsigned long long>(come));
   }
+  if (static_cast<unsigned>(old & 0xffff) + come != static_cast<unsigned>(parts)) return false;
+  *reinterpret_cast<volatile unsigned long long*>(word) = 0;
+  return true;
 }
 
 // Whether all `others` have come; then they are found by this warp, and the counter is as if it had come too.

@@ -334,13 +334,7 @@ __device__ __forceinline__ bool multistage_meet(const MultistageShare& share, in
   each_fragment<ColTiles>(sums, [&](int fragment, float(&sum)[4]) {
     *reinterpret_cast<float4*>(own + fragment * (4 * kWarpSize)) = make_float4(sum[0], sum[1], sum[2], sum[3]);
   });
-  __threadfence();
-  __syncwarp();
-  int all_there = 0;
-  if (share.lane == 0)
-    all_there = count_part(plan.counters + first * plan.groups + share.group, plan.launch, last - first + 1);
-  if (uniform(all_there) == 0) return false;
-  __threadfence();
+  if (!part_arrives(plan.counters + first * plan.groups + share.group, plan.launch, last - first + 1)) return false;
   each_fragment<ColTiles>(sums, [&](int, float(&sum)[4]) { sum[0] = sum[1] = sum[2] = sum[3] = 0.0f; });
 #pragma unroll 1
   for (int cta = first; cta <= last; ++cta) {

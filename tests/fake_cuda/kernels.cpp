@@ -440,7 +440,7 @@ std::string wrong_with_workspace(const uint64_t* counters, const float* parts, u
   }
   if (first_part - workspace + 2 * ctas * warps * part_bytes > static_cast<int64_t>(call.workspace_size))
     return "past the workspace";
-  return number >> 48 == 0 ? "" : "number of the launch";
+  return number >> 40 == 0xff ? "" : "number of the launch";
 }
 std::string wrong_with_workspace(const nf4::MultistagePlan& plan, nf4::MultistageSplit split, int cols,
                                  const Expected& call) {
