@@ -49,7 +49,8 @@ void check_soak(const Backend& backend, nf4_op_t op) {
 
 // Where CTAs meet they count in the workspace, whatever that held: zeros, floats, and what is greater than a count.
 void check_workspace(const Backend& backend) {
-  const std::vector<Shape> shapes = {{21, 1031, 4160, 64, NF4_F32}, {300, 517, 2048, 64, NF4_U8}};
+  const std::vector<Shape> shapes = {
+      {1, 517, 4096, 64, NF4_F32}, {21, 1031, 4160, 64, NF4_F32}, {300, 517, 2048, 64, NF4_U8}};
   for_each_call(backend, NF4_OP_GEMM, shapes,
                 [&](Call& call, const nf4_variant_info_t& info, const nf4_options_t& options) {
                   call.check(info.accuracy);
