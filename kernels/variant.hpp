@@ -2,12 +2,30 @@
 #pragma once
 
 #include <cstddef>
+#include <iterator>
+#include <limits>
 #include <span>
 #include <string>
 
 #include "problem.hpp"
 
 namespace nf4 {
+
+// A config, and what it takes; infinite where nobody knows.
+struct Planned {
+  int config = 0;
+  double nanoseconds = std::numeric_limits<double>::infinity();
+};
+
+// The config that takes the least, the first of several, by cost(config) in nanoseconds.
+template <class Configs, class Cost>
+Planned least_of(const Configs& configs, const Cost& cost) {
+  Planned least;
+  for (int i = 0; i < static_cast<int>(std::size(configs)); ++i) {
+    if (const double nanoseconds = cost(configs[i]); nanoseconds < least.nanoseconds) least = {i, nanoseconds};
+  }
+  return least;
+}
 
 // One way to run an operation. A family of kernels declares its variants as constants of this type
 // (docs/design/variants.md). A config is one setting of a variant's compile-time parameters; callers name it by its
@@ -27,9 +45,9 @@ struct Variant {
   // The same for 1 to kMostProducts products of an x that are alike in all but N, y, its leading dimension, weights and
   // bias, and that the variant supports as one of all their rows of W together; null if it takes them one by one.
   int (*launch_group)(std::span<const GemmArgs>, const Device&, int config, Stream) = nullptr;
-  // The config for a problem that the variant supports, of those that need no more workspace if there are any; null if
-  // callers and tables must name one.
-  int (*plan)(const Problem&, const Device&, size_t workspace_size) = nullptr;
+  // The config that takes the least for a problem that the variant supports, of those that need no more workspace if
+  // there are any; null if callers and tables must name one.
+  Planned (*plan)(const Problem&, const Device&, size_t workspace_size) = nullptr;
 };
 
 // Makes a Variant::launch of a launcher with typed arguments.

@@ -1,6 +1,7 @@
 #include "select.hpp"
 
 #include <cstdio>
+#include <limits>
 #include <optional>
 
 #include "device.hpp"
@@ -26,16 +27,34 @@ bool can_run(const nf4_handle& handle, const Problem& problem, const Variant& va
          variant.unsupported(problem, handle.device) == nullptr;
 }
 
-// The row's config, or the one that its variant plans, if that can run.
-std::optional<int> config_of(const nf4_handle& handle, const Problem& problem, const TuningRow& row,
-                             size_t workspace_size) {
-  const Variant& variant = *row.variant;
-  if (row.config) {
-    return can_run(handle, problem, variant, *row.config, workspace_size) ? row.config : std::nullopt;
+// What takes the least of what can run, as the row's variant plans, or each that has a plan.
+std::optional<Choice> planned(const nf4_handle& handle, const Problem& problem, const TuningRow& row,
+                              size_t workspace_size) {
+  std::optional<Choice> choice;
+  double least = std::numeric_limits<double>::infinity();
+  const auto consider = [&](const Variant& variant) {
+    if (!is_for(handle, problem, variant) || variant.unsupported(problem, handle.device) != nullptr) return;
+    const auto [config, nanoseconds] = variant.plan(problem, handle.device, workspace_size);
+    if (!(nanoseconds < least) || !has_room(handle, problem, variant, config, workspace_size)) return;
+    choice = {&variant, config, Choice::Why::table, row.line};
+    least = nanoseconds;
+  };
+  if (row.variant != nullptr) {
+    consider(*row.variant);
+  } else {
+    for (const Variant* variant : variants(problem.op, handle.on_host())) {
+      if (variant->plan != nullptr) consider(*variant);
+    }
   }
-  if (!is_for(handle, problem, variant) || variant.unsupported(problem, handle.device) != nullptr) return std::nullopt;
-  const int config = variant.plan(problem, handle.device, workspace_size);
-  return has_room(handle, problem, variant, config, workspace_size) ? std::optional{config} : std::nullopt;
+  return choice;
+}
+
+// What the row chooses, if that can run.
+std::optional<Choice> choice_of(const nf4_handle& handle, const Problem& problem, const TuningRow& row,
+                                size_t workspace_size) {
+  if (!row.config) return planned(handle, problem, row, workspace_size);
+  if (!can_run(handle, problem, *row.variant, *row.config, workspace_size)) return std::nullopt;
+  return Choice{row.variant, *row.config, Choice::Why::table, row.line};
 }
 
 Choice forced(const nf4_handle& handle, const Problem& problem, const Options& options, const Variant& variant,
@@ -135,9 +154,7 @@ Choice select(const nf4_handle& handle, const Problem& problem, const Options& o
   const auto tuning = handle.tuning();
   for (const TuningRow* row : tuning->near(problem)) {
     if (!row->matches(problem)) continue;
-    if (const auto config = config_of(handle, problem, *row, options.workspace_size)) {
-      return {row->variant, *config, Choice::Why::table, row->line};
-    }
+    if (const auto choice = choice_of(handle, problem, *row, options.workspace_size)) return *choice;
   }
   for (const Variant* variant : variants(problem.op, handle.on_host())) {
     if (can_run(handle, problem, *variant, 0, options.workspace_size)) return {variant, 0, Choice::Why::fallback, 0};

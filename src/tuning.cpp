@@ -131,19 +131,20 @@ TuningRow parse_row(const Line& line, std::string_view text) {
   row.k = parse_range(line, "k", k);
   row.blocksize = parse_range(line, "blocksize", blocksize);
   row.experts = parse_range(line, "experts", experts);
-  row.variant = find_variant(variant);
-  if (row.variant == nullptr) {
+  if (variant == "*") {
+    if (config != kPlan) line.fail("config is '{}', and variant *; only 'plan' goes with it", shown(config));
+  } else if ((row.variant = find_variant(variant)) == nullptr) {
     nf4::fail(NF4_ERROR_UNKNOWN_VARIANT, "{}, line {}: variant is '{}'; there are {}", line.table, line.number,
               shown(variant), variant_names());
   }
-  if (row.variant->op != row.op) line.fail("{} is no variant of {}", variant, op);
+  if (row.variant != nullptr && row.variant->op != row.op) line.fail("{} is no variant of {}", variant, op);
   if (config != kPlan) {
     row.config = find_config(*row.variant, config);
     if (*row.config < 0) {
       line.fail("config is '{}', which {} has not; its first is '{}'", shown(config), variant,
                 row.variant->config_text(0));
     }
-  } else if (row.variant->plan == nullptr) {
+  } else if (row.variant != nullptr && row.variant->plan == nullptr) {
     line.fail("config is 'plan', and {} has no plan; its first config is '{}'", variant, row.variant->config_text(0));
   }
   if (!microseconds.empty()) {
@@ -201,11 +202,12 @@ std::string format_tuning(const TuningTable& table) {
   std::string text = formatted("{}\n{}\n", kHeader, kColumns);
   for (const TuningRow& row : table.rows) {
     const std::string experts = format_range(row.experts);
-    text += formatted("{},{},{},{},{},{},{},{},{},{}{}\n", row.device, name_of(row.op),
-                      row.dtype ? name_of(*row.dtype) : "*", format_range(row.m), format_range(row.n),
-                      format_range(row.k), format_range(row.blocksize), row.variant->name,
-                      row.config ? row.variant->config_text(*row.config) : std::string(kPlan),
-                      row.microseconds ? formatted("{}", *row.microseconds) : "", experts == "*" ? "" : "," + experts);
+    text +=
+        formatted("{},{},{},{},{},{},{},{},{},{}{}\n", row.device, name_of(row.op),
+                  row.dtype ? name_of(*row.dtype) : "*", format_range(row.m), format_range(row.n), format_range(row.k),
+                  format_range(row.blocksize), row.variant != nullptr ? row.variant->name : "*",
+                  row.config ? row.variant->config_text(*row.config) : std::string(kPlan),
+                  row.microseconds ? formatted("{}", *row.microseconds) : "", experts == "*" ? "" : "," + experts);
   }
   return text;
 }

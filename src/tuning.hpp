@@ -33,7 +33,7 @@ struct TuningRow {
   Range m, n, k;
   Range blocksize;
   Range experts;
-  const Variant* variant;
+  const Variant* variant;              // null: whichever plans to take the least, of all that plan
   std::optional<int> config;           // none: the variant plans it for each problem
   std::optional<double> microseconds;  // as measured when the row was made
   int line;                            // in the file, for explanations

@@ -9,6 +9,7 @@
 #include "families.hpp"
 #include "gemm/limits.hpp"
 #include "gemm/operand_maps.cuh"
+#include "gemm/pair_stream_cost.hpp"
 
 namespace nf4 {
 namespace {
@@ -77,7 +78,7 @@ const char* unsupported(const Problem& problem, const Device& device) {
 constexpr Variant kVariants[] = {
     {"gemm.pair_stream", "pair table and tensor cores, codes and x streamed along K by tensor copies", "codebook16",
      Op::gemm, false, static_cast<int>(std::size(kStreamConfigs)), config_text<kStreamConfigs>, unsupported, nullptr,
-     launch_one<launch_gemm_pair_stream>, launch_gemm_pair_stream},
+     launch_one<launch_gemm_pair_stream>, launch_gemm_pair_stream, plan_stream},
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "dispatch.hpp"
 #include "families.hpp"
 #include "gemm/limits.hpp"
+#include "gemm/pair_wgmma_cost.hpp"
 
 namespace nf4 {
 namespace {
@@ -79,7 +80,7 @@ const char* unsupported(const Problem& problem, const Device& device) {
 constexpr Variant kVariants[] = {
     {"gemm.pair_wgmma", "pair table and warpgroup tensor cores, codes and x streamed along K", "codebook16", Op::gemm,
      false, static_cast<int>(std::size(kWgmmaConfigs)), config_text<kWgmmaConfigs>, unsupported, nullptr,
-     erased<GemmArgs, launch_gemm_pair_wgmma>},
+     erased<GemmArgs, launch_gemm_pair_wgmma>, nullptr, plan_wgmma},
 };
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "device/math.hpp"
 #include "gemm/scaled_wgmma_layout.hpp"
 #include "problem.hpp"
+#include "variant.hpp"
 
 namespace nf4 {
 
@@ -82,19 +83,12 @@ inline double scaled_cost(const ScaledConfig& config, const Problem& problem, co
 }
 
 // Variant::plan.
-inline int plan_scaled(const Problem& problem, const Device& device, size_t workspace_size) {
+inline Planned plan_scaled(const Problem& problem, const Device& device, size_t workspace_size) {
   const int sms = std::max(1, device.clusters(1));
-  int best = 0;
-  double least = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < static_cast<int>(std::size(kScaledConfigs)); ++i) {
-    if (static_cast<size_t>(scaled_workspace(kScaledConfigs[i], sms)) > workspace_size) continue;
-    const double cost = scaled_cost(kScaledConfigs[i], problem, device);
-    if (cost < least) {
-      least = cost;
-      best = i;
-    }
-  }
-  return best;
+  return least_of(kScaledConfigs, [&](const ScaledConfig& config) {
+    const bool fits = static_cast<size_t>(scaled_workspace(config, sms)) <= workspace_size;
+    return fits ? scaled_cost(config, problem, device) : std::numeric_limits<double>::infinity();
+  });
 }
 
 }  // namespace nf4

@@ -32,13 +32,14 @@ const auto kStream = reinterpret_cast<nf4_stream_t>(uintptr_t{0x5eed});
 nf4::Device described(const fake_cuda::Device& device) {
   const int sms = device.multiprocessors;
   const bool clusters = device.capability >= 90;
-  return {0,
-          device.capability,
-          sms,
-          "fake",
-          device.architecture,
-          device.shared_memory,
-          {sms, clusters ? sms / 2 : 0, clusters ? sms / 4 : 0, clusters ? sms / 8 : 0}};
+  return {
+      0,
+      device.capability,
+      sms,
+      "fake",
+      device.architecture,
+      device.shared_memory,
+      {sms, clusters ? device.clusters(2) : 0, clusters ? device.clusters(4) : 0, clusters ? device.clusters(8) : 0}};
 }
 
 bool same(const nf4::Device& a, const nf4::Device& b) {

@@ -281,8 +281,8 @@ cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cud
   if (fails("cudaOccupancyMaxActiveClusters")) return result(state().fail_error);
   if (config->numAttrs != 1 || config->attrs[0].id != cudaLaunchAttributeClusterDimension)
     return result(cudaErrorInvalidValue);
-  *clusters = state().devices[static_cast<size_t>(state().current)].multiprocessors /
-              static_cast<int>(config->attrs[0].val.clusterDim.x);
+  *clusters = state().devices[static_cast<size_t>(state().current)].clusters(
+      static_cast<int>(config->attrs[0].val.clusterDim.x));
   return cudaSuccess;
 }
 

@@ -127,15 +127,17 @@ const char* counts(const nf4::Problem&, const nf4::Device&) {
 }
 constexpr nf4::Variant kCounting{"gemm.counting", "",     "fp32",          nf4::Op::gemm, true, 1,
                                  nf4::no_config,  counts, needs_workspace, launched};
-// One that plans its config: the last that there is room for. It takes no more than 8 rows of x.
+// One that plans its config: the last that there is room for. It takes no more than 8 rows of x, and does not know how
+// long it takes for 5.
 int planned = 0;
 const char* declines_many(const nf4::Problem& problem, const nf4::Device&) {
   return problem.m > 8 ? "it is for few" : nullptr;
 }
-int plans(const nf4::Problem& problem, const nf4::Device&, size_t workspace_size) {
+nf4::Planned plans(const nf4::Problem& problem, const nf4::Device&, size_t workspace_size) {
   ++planned;
   CHECK(problem.m <= 8);
-  return workspace_size >= 1024 ? 1 : 0;
+  if (problem.m == 5) return {};
+  return {workspace_size >= 1024 ? 1 : 0, 1000.0};
 }
 constexpr nf4::Variant kPlanning{"gemm.planning", "",       "fp32",  nf4::Op::gemm, true, 2, numbered, declines_many,
                                  needs_workspace, launched, nullptr, plans};
@@ -327,8 +329,10 @@ TEST_CASE("select: a row may leave the config to its variant's plan") {
   options.workspace_size = 511;  // none fits
   CHECK(chosen().why == nf4::Choice::Why::fallback);
 
-  // It plans only what it is for.
+  // It plans only what it is for, and what it knows.
   options.workspace_size = 1024;
+  problem.m = 5;
+  CHECK(chosen().why == nf4::Choice::Why::fallback);
   planned = 0;
   problem.m = 9;
   CHECK(chosen().why == nf4::Choice::Why::fallback);
@@ -344,6 +348,39 @@ TEST_CASE("select: a row may leave the config to its variant's plan") {
   CHECK(planned == 0);
 }
 
+#if NF4_HAVE_CUDA
+TEST_CASE("select: a row for all variants takes the one that plans the least") {
+  nf4_handle handle{};
+  handle.device = {0, 90, 132, "NVIDIA H200"};
+  handle.device.architecture = 90;
+  handle.device.shared_memory = 227 << 10;
+  handle.device.resident_clusters = {132, 66, 30, 15};
+  auto table = std::make_unique<nf4::TuningTable>();
+  nf4::TuningRow all = row_of(kPlanning, std::nullopt, 2);
+  all.variant = nullptr;
+  table->rows = {all};
+  handle.set_tuning(std::move(table));
+  nf4::Options options;
+  options.workspace_size = 0;
+  nf4::Problem problem = kGemm;
+  problem.dtype = nf4::Dtype::bf16;
+  const auto chosen = [&](int64_t m, int64_t n, int64_t k) {
+    problem.m = m;
+    problem.n = n;
+    problem.k = k;
+    const nf4::Choice choice = nf4::select(handle, problem, options);
+    return choice.reason() + ": " + choice.variant->name + " " + choice.variant->config_text(choice.config);
+  };
+  CHECK(chosen(48, 13824, 5120) == "line 2 of the tuning table: gemm.pair_stream teams=2 cluster=2");
+  CHECK(chosen(48, 32768, 5120) == "line 2 of the tuning table: gemm.pair_wgmma tiles=4 teams=1 cluster=1");
+  CHECK(chosen(65, 32768, 5120).starts_with("line 2 of the tuning table: gemm.scaled_wgmma "));
+  CHECK(
+      chosen(1, 32768, 5120).starts_with("line 2 of the tuning table: gemm.scaled_wgmma "));  // the others do not know
+  problem.alignment = 1;                                                                      // none of them can
+  CHECK(chosen(48, 13824, 5120).starts_with("default: "));
+}
+#endif
+
 // Of any workspace that some config fits into, a plan takes one that does.
 TEST_CASE("select: plans of all variants name one of their configs, that fits if any does; none is called plan") {
   for (const nf4_op_t op : kAllOps) {
@@ -356,7 +393,7 @@ TEST_CASE("select: plans of all variants name one of their configs, that fits if
         device.architecture = 90;
         device.shared_memory = 227 << 10;
         device.resident_clusters = {132, 66, 32, 16};
-        for (const int64_t m : {1, 256, 1024}) {
+        for (const int64_t m : {1, 48, 256, 1024}) {
           nf4::Problem problem = kGemm;
           problem.dtype = nf4::Dtype::bf16;
           problem.m = m;
@@ -369,8 +406,9 @@ TEST_CASE("select: plans of all variants name one of their configs, that fits if
           size_t least = SIZE_MAX;
           for (int config = 0; config < variant->configs; ++config) least = std::min(least, needs(config));
           for (const size_t workspace : {least, least + 1, least + (size_t{1} << 20), SIZE_MAX}) {
-            const int config = variant->plan(problem, device, workspace);
+            const auto [config, nanoseconds] = variant->plan(problem, device, workspace);
             REQUIRE((config >= 0 && config < variant->configs));
+            CHECK(nanoseconds > 0);
             CHECK(needs(config) <= workspace);
           }
         }

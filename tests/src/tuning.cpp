@@ -122,6 +122,8 @@ TEST_CASE("tuning: each malformed field is told with its line") {
       {"*,gemm,*,*,*,*,*,pack.host,,", "pack.host is no variant of gemm"},
       {"*,gemm,*,*,*,*,*,gemm.host,warps=3,", "config is 'warps=3', which gemm.host has not; its first is ''"},
       {"*,gemm,*,*,*,*,*,gemm.host,plan,", "config is 'plan', and gemm.host has no plan; its first config is ''"},
+      {"*,gemm,*,*,*,*,*,*,,", "config is '', and variant *; only 'plan' goes with it"},
+      {"*,gemm,*,*,*,*,*,*,warps=8,", "config is 'warps=8', and variant *; only 'plan' goes with it"},
       {"*,gemm,*,*,*,*,*,gemm.host,,fast", "microseconds is 'fast'; expected a positive number"},
       {"*,gemm,*,*,*,*,*,gemm.host,,0", "microseconds is '0'"},
       {"*,gemm,*,*,*,*,*,gemm.host,,-1", "microseconds is '-1'"},
@@ -142,11 +144,13 @@ TEST_CASE("tuning: each malformed field is told with its line") {
 #if NF4_HAVE_CUDA
 TEST_CASE("tuning: a row may leave the config to the variant's plan") {
   const std::string rows =
+      "sm_90,gemm,*,33-64,*,*,64-,*,plan,\n"
       "sm_90,gemm,*,65-,*,*,*,gemm.scaled_wgmma,plan,69.91\n"
       "sm_90,gemm,*,*,*,*,*,gemm.scaled_wgmma,rows=192 cols=128 cluster=2,\n";
   const auto table = nf4::parse_tuning("nf4-tuning 1\n" + rows, "test");
-  CHECK_FALSE(table->rows.at(0).config);
-  CHECK(table->rows.at(1).config);
+  CHECK(table->rows.at(0).variant == nullptr);
+  CHECK_FALSE(table->rows.at(1).config);
+  CHECK(table->rows.at(2).config);
   CHECK(nf4::format_tuning(*table) == kHead + rows);
   check_failed(parse(kHead + "*,gemm,*,*,*,*,*,gemm.scaled_wgmma,plans,\n"), NF4_ERROR_PARSE,
                "table, line 3: config is 'plans', which gemm.scaled_wgmma has not");

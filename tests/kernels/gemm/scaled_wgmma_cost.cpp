@@ -27,7 +27,7 @@ nf4::Device device_of(std::array<int, 4> clusters) {
 }
 
 std::string planned(const nf4::Problem& problem, const nf4::Device& device, size_t workspace) {
-  return kScaledConfigs[nf4::plan_scaled(problem, device, workspace)].text();
+  return kScaledConfigs[nf4::plan_scaled(problem, device, workspace).config].text();
 }
 
 size_t workspace_of(const nf4::ScaledConfig& config, const nf4::Device& device) {
@@ -149,7 +149,7 @@ TEST_CASE("scaled_wgmma_cost: what is planned takes the least time of what fits 
     for (const nf4::Problem& problem : some_products()) {
       INFO(device.name << ", m " << problem.m << " n " << problem.n << " k " << problem.k);
       for (const size_t workspace : {size_t{0}, small - 1, small, SIZE_MAX}) {
-        const nf4::ScaledConfig& config = kScaledConfigs[nf4::plan_scaled(problem, device, workspace)];
+        const nf4::ScaledConfig& config = kScaledConfigs[nf4::plan_scaled(problem, device, workspace).config];
         const double cost = nf4::scaled_cost(config, problem, device);
         CHECK(workspace_of(config, device) <= workspace);
         CHECK(std::isfinite(cost));
@@ -165,7 +165,7 @@ TEST_CASE("scaled_wgmma_cost: what is planned takes the least time of what fits 
 TEST_CASE("scaled_wgmma_cost: no cluster is planned that a smaller one is as good as") {
   for (const nf4::Device& device : layout_devices()) {
     for (const nf4::Problem& problem : some_products()) {
-      const nf4::ScaledConfig& config = kScaledConfigs[nf4::plan_scaled(problem, device, 0)];
+      const nf4::ScaledConfig& config = kScaledConfigs[nf4::plan_scaled(problem, device, 0).config];
       INFO(device.name << ", m " << problem.m << " n " << problem.n << " k " << problem.k << ": " << config.text());
       const auto up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
       const int64_t tiles = up(problem.n, config.rows) * up(problem.m, config.cols);
@@ -214,7 +214,7 @@ TEST_CASE("scaled_wgmma_cost: sizes from nothing to the most, on any device") {
               }
             }
             for (const size_t workspace : {size_t{0}, SIZE_MAX}) {
-              const int config = nf4::plan_scaled(problem, device, workspace);
+              const int config = nf4::plan_scaled(problem, device, workspace).config;
               REQUIRE((config >= 0 && config < static_cast<int>(std::size(kScaledConfigs))));
               CHECK(workspace_of(kScaledConfigs[config], device) <= workspace);
             }
