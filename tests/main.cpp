@@ -85,8 +85,8 @@ bool write_ctest_file(Catch::Session& session, const std::string& program, const
     if (info(test).isHidden() && !gpu) continue;
     const std::string entry = bracketed(prefix + name);
     file << "add_test(" << entry << ' ' << bracketed(program) << " --exact " << bracketed(name) << ")\n";
-    if (gpu)
-      file << "set_tests_properties(" << entry << " PROPERTIES SKIP_RETURN_CODE " << kSkipped << " LABELS gpu)\n";
+    file << "set_tests_properties(" << entry << " PROPERTIES LABELS " << (gpu ? "gpu" : "unit") << ")\n";
+    if (gpu) file << "set_tests_properties(" << entry << " PROPERTIES SKIP_RETURN_CODE " << kSkipped << ")\n";
   }
   file.close();
   return file.good();

@@ -25,7 +25,7 @@ done
 work=$(mktemp -d)
 trap '[[ ! ${stacks-} ]] || kill "$stacks" 2>/dev/null; rm -rf "$work"' EXIT
 
-# Each way to run tests adds a line to $work/counts: passed, failed, skipped.
+# Adds a line to $work/counts: passed, failed, skipped.
 
 run_ctest() {
   local status tests failures skipped junit=$work/junit.xml
@@ -34,14 +34,6 @@ run_ctest() {
   status=$?
   read -r tests failures skipped < <(sed -nE 's/^\t(tests|failures|skipped)="([0-9]*)"/\2/p' "$junit" | xargs)
   echo "$((tests - failures - skipped)) $failures $skipped" >>"$work/counts"
-  return $status
-}
-
-run_program() { # one whose main is tests/main.cpp
-  local status
-  "$@" | tee "$work/log"
-  status=$?
-  sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$work/log" >>"$work/counts"
   return $status
 }
 
@@ -74,10 +66,10 @@ run_stacks() {
 }
 
 run_sanitizer() {
+  local sweeps='gemm: (all pairs|exact where|many rows|the same bits)|(gemm_group|experts): what is selected'
+  sweeps+='|number: fp32 rounds|pair_stream_layout: nothing overlaps|ring: (whole rounds|a barrier for each taker)'
   cmake --preset "$1" && cmake --build --preset "$1" --target nf4_tests &&
-    run_program "build/$1/tests/nf4_tests" '~[.]' '~[gpu]' '~gemm: all pairs*' '~gemm: exact where*' '~gemm: many rows*' \
-      '~gemm: the same bits*' '~gemm_group: what is selected*' '~experts: what is selected*' \
-      '~number: fp32 rounds*' '~pair_stream_layout: nothing overlaps*' '~ring: whole rounds*' '~ring: a barrier for each taker*'
+    run_ctest --preset "$1" -j "$(nproc)" -L unit -E "^($sweeps)"
 }
 run_tsan() { run_sanitizer tsan; }
 run_asan() { run_sanitizer asan; }
