@@ -8,7 +8,7 @@
 namespace nf4 {
 
 // A number that no other launch has, of 48 bits: counted from a random one on, since what the workspace holds before is
-// not known, nor who wrote it. Its first byte makes it greater than floats are, for count_part() of meeting.cuh.
+// not known, nor who wrote it. Its first byte makes it greater than floats are, for count_part.hpp.
 inline uint64_t launch_number() {
   static std::atomic<uint64_t> next = [] {
     std::random_device random;

@@ -1,8 +1,5 @@
 // Where several CTAs have a part of a tile, and whoever comes last adds them up: a counter in the workspace for each
-// warp that has rows of its own. Nobody waits for anybody.
-//
-// A counter holds the launch's number (launch_number.hpp) and how many have come. What was there before is another's:
-// at the end of a launch all counters that it used are 0 again, so the number may come again when a graph is replayed.
+// warp that has rows of its own (count_part.hpp). Nobody waits for anybody.
 //
 // What a warp finds out is put to the vote: only then does the compiler take it for the same in all lanes, and keeps in
 // uniform registers what is needed after a branch on it.
@@ -12,31 +9,26 @@
 
 #include "device/ptx.cuh"
 #include "device/warp.hpp"
+#include "gemm/count_part.hpp"
 
 namespace nf4 {
 
-// Counts one in; true for the last of `parts`. By one lane. By additions, since of those that compare and swap at the
-// same time all but one have to try again.
-__device__ __forceinline__ bool count_part(uint64_t* counter, uint64_t launch, int parts) {
-  auto* const word = reinterpret_cast<unsigned long long*>(counter);
-  const unsigned long long none = launch << 16;
-  unsigned come = 1;
-  atomicMax(word, none);  // in place of what is less, as nearly all is that was there before
-  unsigned long long old = atomicAdd(word, 1ull);
-  if (old >> 16 != launch) {  // it was more; whom this takes away with it, it counts in again
-    old = atomicExch(word, none);
-    if (old >> 16 == launch) come += static_cast<unsigned>(old & 0xffff);
-    old = atomicAdd(word, static_cast<unsigned long long>(come));
+// A counter in global memory.
+struct PartCounter {
+  unsigned long long* word;
+
+  __device__ __forceinline__ void maximum(uint64_t value) const { atomicMax(word, value); }
+  __device__ __forceinline__ uint64_t add(uint64_t value) const { return atomicAdd(word, value); }
+  __device__ __forceinline__ uint64_t exchange(uint64_t value) const { return atomicExch(word, value); }
+  __device__ __forceinline__ void store(uint64_t value) const {
+    *reinterpret_cast<volatile unsigned long long*>(word) = value;
   }
-  if (static_cast<unsigned>(old & 0xffff) + come != static_cast<unsigned>(parts)) return false;
-  *reinterpret_cast<volatile unsigned long long*>(word) = 0;
-  return true;
-}
+};
 
 // Whether all `others` have come; then they are found by this warp, and the counter is as if it had come too.
 __device__ __forceinline__ bool parts_there(uint64_t* counter, uint64_t launch, int others) {
   auto* const word = reinterpret_cast<volatile uint64_t*>(counter);
-  const bool there = __all_sync(~0u, *word == (launch << 16 | static_cast<uint64_t>(others))) != 0;
+  const bool there = __all_sync(~0u, *word == parts_come(launch, others)) != 0;
   if (there) {
     *word = 0;
     __threadfence();
@@ -49,7 +41,8 @@ __device__ __forceinline__ bool part_arrives(uint64_t* counter, uint64_t launch,
   __threadfence();
   __syncwarp();
   int last = 0;
-  if (threadIdx.x % kWarpSize == 0) last = count_part(counter, launch, parts);
+  if (threadIdx.x % kWarpSize == 0)
+    last = count_part(PartCounter{reinterpret_cast<unsigned long long*>(counter)}, launch, parts);
   last = __any_sync(~0u, last);
   if (last != 0) __threadfence();
   return last != 0;
