@@ -1,5 +1,5 @@
-// How CTAs that meet count themselves in, by atomic operations on a counter in memory whose contents nobody knows before:
-// in plain C++, so that all orders of the operations are tested without a GPU.
+// How CTAs that meet count themselves in, by atomic operations on a counter in memory whose contents nobody knows
+// before: in plain C++, so that all orders of the operations are tested without a GPU.
 //
 // A counter holds the launch's number (launch_number.hpp) and how many have come. What was there before is another's:
 // at the end of a launch all counters that it used are 0 again, so the number may come again when a graph is replayed.
