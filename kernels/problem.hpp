@@ -53,6 +53,8 @@ struct Problem {
   int64_t top_k = 0;
   bool sorted = false;    // the routing has ends
   bool in_order = false;  // and no order: the slots lie in the order of their experts
+  // Of a gemm alone: by so many W, of which n is the rows of all, in one launch.
+  int products = 1;
 };
 
 // W [rows, cols] in NF4; blocks of 2^log2_blocksize elements run over the flattened matrix.

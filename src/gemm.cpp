@@ -144,6 +144,7 @@ bool join(Problem& problem, const Problem& other) {
   const bool alike = other.blocksize == problem.blocksize && other.absmax_dtype == problem.absmax_dtype;
   if (!alike || other.n > kMaxElements / std::max(problem.m, problem.k) - problem.n) return false;
   problem.n += other.n;
+  problem.products += other.products;
   problem.alignment = std::min(problem.alignment, other.alignment);
   problem.strided = problem.strided || other.strided;
   return true;

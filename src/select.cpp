@@ -34,6 +34,7 @@ std::optional<Choice> planned(const nf4_handle& handle, const Problem& problem, 
   double least = std::numeric_limits<double>::infinity();
   const auto consider = [&](const Variant& variant) {
     if (!is_for(handle, problem, variant) || variant.unsupported(problem, handle.device) != nullptr) return;
+    if (problem.products > 1 && variant.launch_group == nullptr) return;  // one by one they would be other problems
     const auto [config, nanoseconds] = variant.plan(problem, handle.device, workspace_size);
     if (!(nanoseconds < least) || !has_room(handle, problem, variant, config, workspace_size)) return;
     choice = {&variant, config, Choice::Why::table, row.line};

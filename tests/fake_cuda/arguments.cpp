@@ -77,14 +77,15 @@ nf4::Weight weight_of(const nf4_weight_t& view) {
 bool same(const nf4::Problem& a, const nf4::Problem& b) {
   return a.op == b.op && a.dtype == b.dtype && a.m == b.m && a.n == b.n && a.k == b.k && a.blocksize == b.blocksize &&
          a.absmax_dtype == b.absmax_dtype && a.alignment == b.alignment && a.strided == b.strided &&
-         a.experts == b.experts && a.top_k == b.top_k && a.sorted == b.sorted && a.in_order == b.in_order;
+         a.experts == b.experts && a.top_k == b.top_k && a.sorted == b.sorted && a.in_order == b.in_order &&
+         a.products == b.products;
 }
 std::string text_of(const nf4::Problem& p) {
   return "op " + std::to_string(static_cast<int>(p.op)) + " m " + std::to_string(p.m) + " n " + std::to_string(p.n) +
          " k " + std::to_string(p.k) + " blocksize " + std::to_string(p.blocksize) + " absmax " +
          std::to_string(static_cast<int>(p.absmax_dtype)) + " alignment " + std::to_string(p.alignment) +
          (p.strided ? " strided" : "") + " experts " + std::to_string(p.experts) + " top_k " + std::to_string(p.top_k) +
-         (p.sorted ? " sorted" : "") + (p.in_order ? " in order" : "");
+         (p.sorted ? " sorted" : "") + (p.in_order ? " in order" : "") + " products " + std::to_string(p.products);
 }
 
 // Sees what a call does.
@@ -392,6 +393,7 @@ nf4::Problem problem_of(std::span<const nf4::GemmArgs> group, const Products& sh
   const nf4::GemmArgs& first = group.front();
   nf4::Problem problem{nf4::Op::gemm, first.dtype, first.m, 0, shape.k, shape.blocksize, first.weight.absmax.dtype,
                        256,           false};
+  problem.products = static_cast<int>(group.size());
   for (const nf4::GemmArgs& args : group) {
     problem.n += args.weight.rows;
     const uintptr_t row_bytes = args.m > 1 ? bytes(args.ldx, shape.dtype) : 0;

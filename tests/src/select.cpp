@@ -376,7 +376,10 @@ TEST_CASE("select: a row for all variants takes the one that plans the least") {
   CHECK(chosen(65, 32768, 5120).starts_with("line 2 of the tuning table: gemm.scaled_wgmma "));
   CHECK(
       chosen(1, 32768, 5120).starts_with("line 2 of the tuning table: gemm.scaled_wgmma "));  // the others do not know
-  problem.alignment = 1;                                                                      // none of them can
+  problem.products = 2;  // which gemm.pair_wgmma does not take at once
+  CHECK(chosen(48, 32768, 5120).starts_with("line 2 of the tuning table: gemm.pair_stream "));
+  problem.products = 1;
+  problem.alignment = 1;  // none of them can
   CHECK(chosen(48, 13824, 5120).starts_with("default: "));
 }
 #endif
