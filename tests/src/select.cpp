@@ -326,6 +326,9 @@ TEST_CASE("select: a row may leave the config to its variant's plan") {
   options.workspace_size = 1023;
   CHECK(chosen().variant == &kPlanning);
   CHECK(chosen().config == 0);
+  problem.products = 2;  // a row that names it is meant, also where it takes them one by one
+  CHECK(chosen().variant == &kPlanning);
+  problem.products = 1;
   options.workspace_size = 511;  // none fits
   CHECK(chosen().why == nf4::Choice::Why::fallback);
 
