@@ -26,7 +26,6 @@ work=$(mktemp -d)
 trap '[[ ! ${stacks-} ]] || kill "$stacks" 2>/dev/null; rm -rf "$work"' EXIT
 
 # Adds a line to $work/counts: passed, failed, skipped.
-
 run_ctest() {
   local status tests failures skipped junit=$work/junit.xml
   rm -f "$junit"

@@ -5,23 +5,12 @@
 #include "catch.hpp"
 #include "gemm/pair_stream_cost.hpp"
 #include "gemm/pair_wgmma_cost.hpp"
+#include "planning.hpp"
 
 namespace nf4test {
 namespace {
 
-nf4::Problem product(int64_t m, int64_t n, int64_t k, int blocksize = 64) {
-  return {nf4::Op::gemm, nf4::Dtype::bf16, m, n, k, blocksize, nf4::Dtype::f32, 16, false};
-}
-
-nf4::Device device_of(std::array<int, 4> clusters) {
-  nf4::Device device{0, 90, clusters[0], "device"};
-  device.architecture = 90;
-  device.shared_memory = 227 << 10;
-  device.resident_clusters = clusters;
-  return device;
-}
-
-// Adds up as the source of gemm.pair_stream's costs does, from what a test counted.
+// What gemm.pair_stream takes for what a test counted.
 double stream(int rounds, int rows, int warps, int teams, int stages, bool cluster) {
   const double turns = std::ceil(warps * teams / 4.0) * 1340 / teams, whole = 12.3 * 32 * warps;
   return rounds * (3650 + 9.7 * rows + (cluster ? 900 : 0) + stages * std::max(turns, whole));

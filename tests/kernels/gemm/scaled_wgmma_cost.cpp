@@ -8,23 +8,12 @@
 
 #include "catch.hpp"
 #include "layouts.hpp"
+#include "planning.hpp"
 
 namespace nf4test {
 namespace {
 
 using nf4::kScaledConfigs;
-
-nf4::Problem product(int64_t m, int64_t n, int64_t k, int blocksize = 64) {
-  return {nf4::Op::gemm, nf4::Dtype::bf16, m, n, k, blocksize, nf4::Dtype::f32, 16, false};
-}
-
-nf4::Device device_of(std::array<int, 4> clusters) {
-  nf4::Device device{0, 90, clusters[0], "device"};
-  device.architecture = 90;
-  device.shared_memory = 227 << 10;
-  device.resident_clusters = clusters;
-  return device;
-}
 
 std::string planned(const nf4::Problem& problem, const nf4::Device& device, size_t workspace) {
   return kScaledConfigs[nf4::plan_scaled(problem, device, workspace).config].text();
