@@ -10,8 +10,8 @@
 #                runtimes, from PyPI; where that cannot be reached the step is skipped, and fails if CI is set to true
 #     tsan asan  the host code under ThreadSanitizer, with the tests of what threads share, and under AddressSanitizer and
 #                UndefinedBehaviorSanitizer, with all: both without the sweeps, which the step default runs
-#     fuzz       the fuzzers, from their seeds, for 30 s each; that of the Python package for 10 s, with atheris
-#                from PyPI and the library of the step default, or it is skipped
+#     fuzz       the fuzzers, from their seeds, for 10 s each; that of the Python package with atheris from PyPI and
+#                the library of the step default, or it is skipped
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 

@@ -17,9 +17,9 @@ import tempfile
 import warnings
 from unittest import mock
 
+import processes
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
@@ -252,7 +252,7 @@ def run(names=None):
     """The outcomes by scenario: bitsandbytes' own and libnf4's, of process 0; each a list of losses, or an error."""
     with tempfile.TemporaryDirectory() as folder:
         names = [name for name in names or SCENARIOS if possible(name)]
-        torch.multiprocessing.spawn(work, (names, folder), PROCESSES)
+        processes.start(work, (names, folder), PROCESSES, ON_GPUS)
         return json.loads(pathlib.Path(folder, "0.json").read_text())
 
 

@@ -9,9 +9,9 @@ import pickle
 import tempfile
 import warnings
 
+import processes
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 
 PROCESSES = 2
 ON_GPUS = torch.cuda.is_available() and torch.cuda.device_count() >= PROCESSES
@@ -364,7 +364,7 @@ def work(rank, count, cases, folder):
 def run(cases, count=PROCESSES):
     """What each of `cases`, tuples of a function and its arguments by name, returns in process 0 of `count`."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(work, (count, cases, folder), count)
+        processes.start(work, (count, cases, folder), count, ON_GPUS)
         return pickle.loads(pathlib.Path(folder, "found").read_bytes())
 
 
