@@ -29,6 +29,7 @@ std::span<const Variant> gemm_experts_slots_variants();
 std::span<const Variant> gemm_experts_pair_variants();
 std::span<const Variant> gemm_experts_scaled_variants();
 std::span<const Variant> sort_experts_variants();
+std::span<const Variant> gemm_transposed_scaled_wgmma_variants();
 std::span<const Variant> gemm_transposed_unpack_cublas_variants();
 std::span<const Variant> gemm_transposed_tiled_variants();
 

@@ -96,6 +96,9 @@ struct GemmArgs {
   Weight weight;
   const void* bias;  // [weight.rows] of dtype, or null
   void* workspace;
+
+  int64_t x_cols() const { return weight.cols; }
+  int64_t y_cols() const { return weight.rows; }
 };
 
 // y [m, weight.cols] = x [m, weight.rows] W.
@@ -109,6 +112,9 @@ struct GemmTransposedArgs {
   Dtype dtype;
   Weight weight;
   void* workspace;
+
+  int64_t x_cols() const { return weight.rows; }
+  int64_t y_cols() const { return weight.cols; }
 };
 
 // Products that one launch may make of an x.

@@ -42,6 +42,7 @@ constexpr Family kFamilies[] = {
     gemm_experts_scaled_variants,
     sort_experts_variants,
     gemm_transposed_unpack_cublas_variants,
+    gemm_transposed_scaled_wgmma_variants,
     gemm_transposed_tiled_variants,
 #endif
 };

@@ -29,6 +29,16 @@ __device__ __forceinline__ uint4 load_shared_quad(uint32_t address) {
   return v;
 }
 
+// Four matrices of 8 rows by 8 elements of 16 bits, transposed: lane l gives the address of row l % 8 of matrix l / 8,
+// 16 bytes, and gets of each matrix elements l / 4 of rows l % 4 * 2 and the next, in this order. Compute capability 7.5.
+__device__ __forceinline__ uint4 load_matrices_transposed(uint32_t address) {
+  uint4 v;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address));
+  return v;
+}
+
 __device__ __forceinline__ void store_shared(uint32_t address, uint32_t value) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }

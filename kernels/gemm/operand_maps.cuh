@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "device/math.hpp"
 #include "device/tensor_map.cuh"
 #include "problem.hpp"
 
@@ -22,12 +23,14 @@ inline int encode_codes_maps(std::span<CUtensorMap> maps, std::span<const GemmAr
 }
 
 // Describes rows m0 to m0 + m of the product's x, of 16-bit type, to be copied in boxes of `box_rows` rows.
-inline int encode_x_map(CUtensorMap* map, const GemmArgs& args, int64_t m0, int64_t m, int box_rows, int box_columns) {
-  constexpr int64_t kElementBytes = 2;
+template <class Args>
+int encode_x_map(CUtensorMap* map, const Args& args, int64_t m0, int64_t m, int box_rows, int box_columns) {
+  constexpr int64_t kElementBytes = 2, kPitch = 16;  // what a pitch is a multiple of
   // The only row of an x may be followed by any distance.
-  const int64_t pitch = (args.m > 1 ? args.ldx : args.weight.cols) * kElementBytes;
+  const int64_t pitch =
+      args.m > 1 ? args.ldx * kElementBytes : ceil_div(args.x_cols() * kElementBytes, kPitch) * kPitch;
   return encode_tensor_map(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, static_cast<const uint8_t*>(args.x) + m0 * pitch, m,
-                           args.weight.cols, pitch, box_rows, box_columns);
+                           args.x_cols(), pitch, box_rows, box_columns);
 }
 
 }  // namespace nf4

@@ -1,4 +1,5 @@
-// gemm.scaled_wgmma: the product on the warpgroup's tensor core instructions for many rows of x, up to 256 a tile.
+// gemm.scaled_wgmma: the product on the warpgroup's tensor core instructions for many rows of x, up to 256 a tile; and
+// gemm_transposed.scaled_wgmma, the product with W itself, as far as it differs at the end of this comment.
 // Weights are decoded and scaled in registers, on their way from the native layout to the tensor cores, so nothing is
 // unpacked to memory. Compute capability 9.0a.
 //
@@ -92,9 +93,9 @@ struct ScaledShare {
   __device__ uint32_t turn(int warpgroup) const { return barriers().full(plan.ring) + warpgroup * 8; }
   __device__ uint8_t* x(int slot) const { return shared + PairTable::kBytes + slot * Shape::kStageBytes; }
   __device__ uint8_t* codes(int slot) const { return x(slot) + Shape::kXBytes; }
-  // Scale `i` of row `of` of the CTA's. Those of 16 rows from a multiple of 16 on follow one another.
+  // Scale `i` of row `of` of a stage's. Those of 16 rows from a multiple of 16 on follow one another.
   __device__ float* scale(int slot, int i, int of) const {
-    const int hole = (slot * Shape::kScales + i) * (Shape::kRows / kScaledHoleRows) + of / kScaledHoleRows;
+    const int hole = (slot * Shape::kScales + i) * (Shape::kCodesRows / kScaledHoleRows) + of / kScaledHoleRows;
     return reinterpret_cast<float*>(shared + hole * PairTable::kEntryBytes + PairTable::kUsedBytes) +
            of % kScaledHoleRows;
   }
@@ -111,8 +112,9 @@ __device__ void scaled_copy(const ScaledShare<Shape>& share, const Parts& parts,
   bool there = parts.get(0, part);
   const auto copy_codes = [&](int stage, int slot) {
     barrier_expect(share.barriers().full(slot), Shape::kCodesBytes + Shape::kXBytes);
-    copy_tensor(shared_address(share.codes(slot)), &codes_map, part.k<Shape>(stage) / 2, static_cast<int>(part.row),
-                share.barriers().full(slot));
+    const int k = part.k<Shape>(stage), row = static_cast<int>(part.row);
+    copy_tensor(shared_address(share.codes(slot)), &codes_map, (Shape::kTransposed ? row : k) / 2,
+                Shape::kTransposed ? k : row, share.barriers().full(slot));
   };
   int early = plan.constant_weights ? min(plan.ring, part.stages) : 0;  // stages whose codes come before any x
   for (int stage = 0; stage < early; ++stage) copy_codes(stage, stage);
@@ -142,7 +144,7 @@ template <class Shape, class Parts, class ScaleAt>
 __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& share, const Parts& parts,
                                                     const Weight& weight, int lane, const ScaleAt& scale_at) {
   constexpr int kLanes = kScaledScaleWarps * kWarpSize;
-  constexpr int kRows = Shape::kRows;
+  constexpr int kRows = Shape::kCodesRows;
   constexpr int kLaneRows = (kRows + kLanes - 1) / kLanes;
   const ScaledPlan& plan = share.plan;
   if (!plan.constant_weights) wait_for_dependencies();
@@ -150,10 +152,23 @@ __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& sh
   ScaledPart part;
   for (int i = 0; parts.get(i, part); ++i) {
     int64_t elements[kLaneRows];  // of W, where the next stage begins
+    int left;                     // from there to the end of W: columns, or rows where it is transposed
+    if constexpr (Shape::kTransposed) {
 #pragma unroll
-    for (int r = 0; r < kLaneRows; ++r)
-      elements[r] = min(part.row + lane + r * kLanes, weight.rows - 1) * weight.cols + part.k<Shape>(0);
-    int cols = static_cast<int>(weight.cols) - part.k<Shape>(0);  // from there to the end of W
+      for (int r = 0; r < kLaneRows; ++r)
+        elements[r] = (part.k<Shape>(0) + lane + r * kLanes) * weight.cols + part.row;
+      left = static_cast<int>(weight.rows) - part.k<Shape>(0);
+    } else {
+#pragma unroll
+      for (int r = 0; r < kLaneRows; ++r)
+        elements[r] = min(part.row + lane + r * kLanes, weight.rows - 1) * weight.cols + part.k<Shape>(0);
+      left = static_cast<int>(weight.cols) - part.k<Shape>(0);
+    }
+    // Whether row `r` of the stage's has a scale `i`.
+    const auto has = [&](int r, int i) {
+      if constexpr (Shape::kTransposed) return r < left && part.row + i * Shape::kFormatCols < weight.cols;
+      return i * Shape::kFormatCols < left;
+    };
     float next[kLaneRows][Shape::kScales];
     const auto read = [&] {
 #pragma unroll
@@ -161,12 +176,12 @@ __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& sh
 #pragma unroll
         for (int i = 0; i < Shape::kScales; ++i) {
           next[r][i] = 0.0f;
-          if (lane + r * kLanes < kRows && i * Shape::kFormatCols < cols)
+          if (lane + r * kLanes < kRows && has(lane + r * kLanes, i))
             next[r][i] = scale_at((elements[r] + i * Shape::kFormatCols) >> weight.log2_blocksize);
         }
-        elements[r] += Shape::kStageCols;
+        elements[r] += Shape::kTransposed ? Shape::kStageCols * weight.cols : Shape::kStageCols;
       }
-      cols -= Shape::kStageCols;
+      left -= Shape::kStageCols;
     };
     read();
     for (int stage = 0; stage < part.stages; ++stage) {
@@ -192,11 +207,114 @@ __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& sh
 template <class Shape>
 using ScaledSums = float[Shape::kCols / 2];
 
-// The first of a consumer thread's rows, in the CTA.
-__device__ __forceinline__ int scaled_row() {
-  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  return warp * 16 + static_cast<int>(threadIdx.x) % kWarpSize / 4;
-}
+// The rows of W that a consumer thread has, in the CTA's tile: rows g and g + 8 of the warp's 16 of operand A.
+template <class Shape>
+struct ScaledRows {
+  static constexpr int kApart = Shape::kTransposed ? 1 : 8;
+
+  int first;
+
+  __device__ ScaledRows() {
+    const int warp = static_cast<int>(threadIdx.x) / kWarpSize, g = static_cast<int>(threadIdx.x) % kWarpSize / 4;
+    first = Shape::kTransposed ? warp / 2 * 32 + warp % 2 * 2 + g * 4 : warp * 16 + g;
+  }
+};
+
+// How a consumer thread reads codes and scales: what is the same for all blocks; and Block, what it has of one.
+template <class Shape, bool Transposed = Shape::kTransposed>
+struct ScaledCodes {
+  static constexpr int kBlockScales = kPairBlock / Shape::kFormatCols;
+
+  const ScaledShare<Shape>& share;
+  uint32_t selector;
+  int row;
+  uint32_t offset;
+
+  __device__ explicit ScaledCodes(const ScaledShare<Shape>& share)
+      : share(share),
+        selector(PairTable::Lane::byte_selector(static_cast<int>(threadIdx.x % 4))),
+        row(ScaledRows<Shape>().first),
+        offset(row * Shape::kCodesRowBytes + (Shape::kBlocks == 2 ? row / 2 % 4 : row / 4 % 2) * 16) {}
+
+  struct Block {
+    uint32_t words[2][8];  // rows g and g + 8
+    float scales[2][kBlockScales];
+
+    __device__ Block(const ScaledCodes& of, int slot, int block) {
+      const uint32_t codes = shared_address(of.share.codes(slot)) + of.offset;
+#pragma unroll
+      for (int lower = 0; lower < 2; ++lower) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const uint4 quad = load_shared_quad((codes ^ (block * 2 + half) * 16) + lower * 8 * Shape::kCodesRowBytes);
+          words[lower][half * 4] = quad.x;
+          words[lower][half * 4 + 1] = quad.y;
+          words[lower][half * 4 + 2] = quad.z;
+          words[lower][half * 4 + 3] = quad.w;
+        }
+#pragma unroll
+        for (int i = 0; i < kBlockScales; ++i)
+          scales[lower][i] = of.share.scale(slot, block * kBlockScales + i, of.row)[lower * 8];
+      }
+    }
+
+    // A register of operand A.
+    template <class T>
+    __device__ uint32_t operand(const ScaledCodes& of, const PairTable::Lane& table, int step, int i) const {
+      return scale_pair<T>(table.look_up(words[i % 2][step * 2 + i / 2], of.selector),
+                           scales[i % 2][step * kBlockScales / (kPairBlock / 16)]);
+    }
+  };
+};
+
+// The same of a W that is transposed, see above.
+template <class Shape>
+struct ScaledCodes<Shape, true> {
+  const ScaledShare<Shape>& share;
+  uint32_t selector;  // of the warp's byte of two, in two words
+  int scale;          // number of the warp's, of a row's in a stage
+  uint32_t offset;
+
+  __device__ explicit ScaledCodes(const ScaledShare<Shape>& share) : share(share) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarpSize, lane = static_cast<int>(threadIdx.x) % kWarpSize;
+    const int piece = warp / 2;  // of 32 columns
+    selector = 0x6240 + warp % 2 * 0x1111;
+    scale = piece * 32 / Shape::kFormatCols;
+    offset = lane * Shape::kCodesRowBytes + (piece ^ lane / 2 % 4) * 16;
+    static_assert(Shape::kCodesRowBytes == 64, "which this swizzle is of");
+  }
+
+  struct Block {
+    uint32_t words[2][2];  // of 32 rows: for columns g and g + 8 of operand A, each byte the codes of rows 2t and 2t + 1 of 8
+    float2 scales[8];      // of rows 2t and 2t + 1 of each 8
+
+    __device__ Block(const ScaledCodes& of, int slot, int block) {
+      const uint32_t codes = shared_address(of.share.codes(slot)) + of.offset;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const uint4 quad = load_matrices_transposed(codes + (block * 2 + half) * kWarpSize * Shape::kCodesRowBytes);
+        const uint32_t front = __byte_perm(quad.x, quad.y, of.selector);
+        const uint32_t back = __byte_perm(quad.z, quad.w, of.selector);
+        const uint32_t even = __byte_perm(front, back, 0x5410), odd = __byte_perm(front, back, 0x7632);  // rows of W
+        words[half][0] = (even & 0xf0f0f0f0) | (odd >> 4 & 0x0f0f0f0f);
+        words[half][1] = (even << 4 & 0xf0f0f0f0) | (odd & 0x0f0f0f0f);
+      }
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const float* const at = of.share.scale(slot, of.scale, block * kPairBlock + i * 8) + threadIdx.x % 4 * 2;
+        scales[i] = *reinterpret_cast<const float2*>(at);
+      }
+    }
+
+    // A register of operand A.
+    template <class T>
+    __device__ uint32_t operand(const ScaledCodes&, const PairTable::Lane& table, int step, int i) const {
+      const float2 scale = scales[step * 2 + i / 2];
+      const uint32_t selector = PairTable::Lane::byte_selector(step % 2 * 2 + i / 2);
+      return scale_pair<T>(table.look_up(words[step / 2][i % 2], selector), scale.x, scale.y);
+    }
+  };
+};
 
 // Multiplies all stages of the CTA's parts by the rows of the warpgroup: those of the first, and then as many as
 // finish() says, which takes the sums of a part, and leaves zeros unless it is the last, and says 0.
@@ -209,12 +327,9 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
                                                ScaledSums<Shape>& sums, const Finish& finish) {
   constexpr int kSteps = kPairBlock / 16;
   constexpr int kStages = Shape::kStages;  // of a round: each block has its operand A at compile time
-  constexpr int kBlockScales = kPairBlock / Shape::kFormatCols;
   const ScaledPlan& plan = share.plan;
   const PairTable::Lane table(share.shared);
-  const uint32_t selector = PairTable::Lane::byte_selector(static_cast<int>(threadIdx.x % 4));
-  const int row = scaled_row();
-  const uint32_t code_offset = row * Shape::kCodesRowBytes + (Shape::kBlocks == 2 ? row / 2 % 4 : row / 4 % 2) * 16;
+  const ScaledCodes<Shape> codes(share);
   const bool last = warpgroup == Shape::kConsumers - 1;
   const uint32_t turn = share.turn(warpgroup), next_turn = share.turn(last ? 0 : warpgroup + 1);
 
@@ -228,37 +343,19 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
     for (int s = 0; s < kStages; ++s) {
       // Wait for the stage.
       barrier_wait(share.barriers().full(place.slot), place.parity);
-      const uint32_t codes = shared_address(share.codes(place.slot)) + code_offset;
       const uint32_t x = wgmma_lower(shared_address(share.x(place.slot)));
 #pragma unroll
       for (int block = 0; block < Shape::kBlocks; ++block) {
         // Load codes and scales of a block.
         uint32_t(&operand)[kSteps][4] = a[s * Shape::kBlocks + block];
-        uint32_t words[2][8];  // rows g and g + 8
-        float scales[2][kBlockScales];
-#pragma unroll
-        for (int lower = 0; lower < 2; ++lower) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const uint4 quad = load_shared_quad((codes ^ (block * 2 + half) * 16) + lower * 8 * Shape::kCodesRowBytes);
-            words[lower][half * 4] = quad.x;
-            words[lower][half * 4 + 1] = quad.y;
-            words[lower][half * 4 + 2] = quad.z;
-            words[lower][half * 4 + 3] = quad.w;
-          }
-#pragma unroll
-          for (int i = 0; i < kBlockScales; ++i)
-            scales[lower][i] = share.scale(place.slot, block * kBlockScales + i, row)[lower * 8];
-        }
+        const typename ScaledCodes<Shape>::Block loaded(codes, place.slot, block);
         // Look up operand A in the pair table and apply the scales, while the wgmma of the block before are in flight;
         // halfway through, pass the turn to the next warpgroup (ping-pong).
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) {
           if (step == kSteps / 2 && passes) barrier_arrive_warp(next_turn);
 #pragma unroll
-          for (int i = 0; i < 4; ++i)
-            operand[step][i] = scale_pair<T>(table.look_up(words[i % 2][step * 2 + i / 2], selector),
-                                             scales[i % 2][step * kBlockScales / kSteps]);
+          for (int i = 0; i < 4; ++i) operand[step][i] = loaded.template operand<T>(codes, table, step, i);
           wgmma_settle(operand[step]);
         }
         // The stage is there since long; but across a loop ptxas does not move what was computed above, to where it
@@ -303,8 +400,8 @@ __device__ __forceinline__ void scaled_consume(const ScaledShare<Shape>& share, 
 // Leaves a thread's sums in shared memory.
 template <class Shape>
 __device__ __forceinline__ void scaled_store(const ScaledShare<Shape>& share, const ScaledSums<Shape>& sums) {
-  float* const to = share.sums() + scaled_row();
-  store_sums(to, Shape::kSumPitch, sums);
+  using Rows = ScaledRows<Shape>;
+  store_sums<Rows::kApart>(share.sums() + Rows().first, Shape::kSumPitch, sums);
 }
 
 // Adds up the sums of the cluster, and writes y.
@@ -368,8 +465,14 @@ __device__ __forceinline__ bool scaled_meet(const ScaledPlan& plan, int step, Sc
   return true;
 }
 
-// Writes y from a thread's sums. 8 x 8 of them are transposed among the lanes of a warp, so that each lane has 4 rows
-// of W that follow one another, and four lanes a sector of y.
+// Two sums that follow one another along rows of W, rounded, 8 x 8 of them transposed among the lanes of a warp: what
+// the lane has of row g of 8 of x, rows 2t and 2t + 1 of 8 of W.
+template <class T>
+__device__ __forceinline__ uint32_t scaled_round(float first, float second) {
+  return transpose_8x8(from_float<T>(first).bits | uint32_t{from_float<T>(second).bits} << 16);
+}
+
+// Writes y from a thread's sums. Each lane has 4 rows of W that follow one another, and four lanes a sector of y.
 template <class T, class Shape>
 __device__ __forceinline__ void scaled_write(const ScaledPart& part, const ScaledSums<Shape>& sums, T* y, int64_t ldy,
                                              int m, int64_t rows, const T* bias) {
@@ -396,7 +499,7 @@ __device__ __forceinline__ void scaled_write(const ScaledPart& part, const Scale
         pair[0] += add[i];
         pair[1] += add[i];
       }
-      of_row[i] = transpose_8x8(from_float<T>(pair[0]).bits | uint32_t{from_float<T>(pair[1]).bits} << 16);
+      of_row[i] = scaled_round<T>(pair[0], pair[1]);
     }
     const bool even = t % 2 == 0;
     const uint32_t other = __shfl_xor_sync(~0u, even ? of_row[1] : of_row[0], 1);
@@ -416,13 +519,45 @@ __device__ __forceinline__ void scaled_write(const ScaledPart& part, const Scale
   }
 }
 
+// The same where W is transposed: `columns` of it. A lane has two pairs of columns, 8t and 8t + 4 from the warp's first
+// on; the pairs between them are those of the warp that shares the piece.
+template <class T, class Shape>
+__device__ __forceinline__ void scaled_write_transposed(const ScaledPart& part, const ScaledSums<Shape>& sums, T* y,
+                                                        int64_t ldy, int m, int64_t columns) {
+  const int thread = anew(static_cast<int>(threadIdx.x)), lane = thread % kWarpSize, g = lane / 4, t = lane % 4;
+  const int warp = thread / kWarpSize;
+  const int64_t column = part.row + warp / 2 * 32 + warp % 2 * 2 + 8 * t;
+  if (column >= columns) return;  // of which there are whole pieces, or none
+  const int cols = m - part.col - g;  // of x, from the lane's first on
+  T* const to = y + (part.col + g) * ldy + column;
+  const bool together = reinterpret_cast<uintptr_t>(to) % 4 == 0 && ldy % 2 == 0;
+#pragma unroll
+  for (int f = 0; f < Shape::kCols / 8; ++f) {
+    const uint32_t first = scaled_round<T>(sums[4 * f], sums[4 * f + 1]);
+    const uint32_t second = scaled_round<T>(sums[4 * f + 2], sums[4 * f + 3]);
+    const uint32_t pairs[2] = {__byte_perm(first, second, 0x5410), __byte_perm(first, second, 0x7632)};
+    if (f * 8 < cols) {
+      T* const at = to + f * 8 * ldy;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        if (together) {
+          *reinterpret_cast<uint32_t*>(at + 4 * i) = pairs[i];
+        } else {
+          at[4 * i] = T{static_cast<uint16_t>(pairs[i])};
+          at[4 * i + 1] = T{static_cast<uint16_t>(pairs[i] >> 16)};
+        }
+      }
+    }
+  }
+}
+
 // Even: see above.
 template <class T, class Shape, bool Even>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
-    gemm_scaled_wgmma(T* y,         // [m, weight.rows]
+    gemm_scaled_wgmma(T* y,         // [m, weight.rows], or [m, weight.cols] where W is transposed
                       int64_t ldy,  // elements
                       int m, const __grid_constant__ Weight weight,
-                      const T* bias,  // [weight.rows] or null
+                      const T* bias,  // [weight.rows] or null; null where W is transposed
                       const __grid_constant__ ScaledPlan plan, const __grid_constant__ CUtensorMap codes_map,
                       const __grid_constant__ CUtensorMap x_map) {
   if constexpr (kHasWgmma) {
@@ -478,8 +613,13 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         if constexpr (!Even) return 0;
         wait_for_dependencies();  // before the workspace or y is written, here too
         parts.get(anew(i), part);
-        if (part.step < 0 || scaled_meet<Shape>(plan, part.step, sums))
-          scaled_write<T, Shape>(part, sums, y, ldy, m, weight.rows, bias);
+        if (part.step < 0 || scaled_meet<Shape>(plan, part.step, sums)) {
+          if constexpr (Shape::kTransposed) {
+            scaled_write_transposed<T, Shape>(part, sums, y, ldy, m, weight.cols);
+          } else {
+            scaled_write<T, Shape>(part, sums, y, ldy, m, weight.rows, bias);
+          }
+        }
 #pragma unroll
         for (float& sum : sums) sum = 0.0f;
         return parts.get(++i, part) ? part.stages : 0;
@@ -496,7 +636,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     if constexpr (!Even) {
       __syncthreads();
       if (plan.cluster > 1) cluster_barrier();
-      scaled_finish<T>(share, parts.only, y, ldy, m, weight.rows, bias);
+      scaled_finish<T>(share, parts.only, y, ldy, m, Shape::kTransposed ? weight.cols : weight.rows, bias);
       if (plan.cluster > 1) cluster_rendezvous();  // nobody leaves while others read its sums
     }
   }

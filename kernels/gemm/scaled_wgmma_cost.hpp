@@ -14,6 +14,7 @@
 #include <iterator>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "device/math.hpp"
 #include "gemm/scaled_wgmma_layout.hpp"
@@ -82,13 +83,22 @@ inline double scaled_cost(const ScaledConfig& config, const Problem& problem, co
   });
 }
 
-// Variant::plan.
-inline Planned plan_scaled(const Problem& problem, const Device& device, size_t workspace_size) {
+// Variant::plan. Where W is transposed the problem is that of its transpose.
+template <const auto& Configs>
+Planned plan_scaled_of(const Problem& problem, const Device& device, size_t workspace_size) {
   const int sms = std::max(1, device.clusters(1));
-  return least_of(kScaledConfigs, [&](const ScaledConfig& config) {
+  return least_of(Configs, [&](const ScaledConfig& config) {
     const bool fits = static_cast<size_t>(scaled_workspace(config, sms)) <= workspace_size;
     return fits ? scaled_cost(config, problem, device) : std::numeric_limits<double>::infinity();
   });
+}
+inline Planned plan_scaled(const Problem& problem, const Device& device, size_t workspace_size) {
+  return plan_scaled_of<kScaledConfigs>(problem, device, workspace_size);
+}
+inline Planned plan_scaled_transposed(const Problem& problem, const Device& device, size_t workspace_size) {
+  Problem transpose = problem;
+  std::swap(transpose.n, transpose.k);
+  return plan_scaled_of<kScaledTransposedConfigs>(transpose, device, workspace_size);
 }
 
 }  // namespace nf4

@@ -29,12 +29,14 @@ constexpr int kScaledRegisters = 1 << 16;               // of an SM
 constexpr int kScaledProducerRegisters = 56;
 
 // The kernel for tiles of Rows rows of W, a multiple of 64, by up to Cols rows of x: 64, 128 or 256. Blocks of the
-// format have FormatCols columns, or a multiple: 64, or 32.
-template <int Rows, int Cols, int FormatCols>
+// format have FormatCols columns, or a multiple: 64, or 32. Where W is transposed, read its columns where here and below
+// rows of W are spoken of, and its rows for K.
+template <int Rows, int Cols, int FormatCols, bool Transposed = false>
 struct ScaledShape {
   static constexpr int kRows = Rows;
   static constexpr int kCols = Cols;
   static constexpr int kFormatCols = FormatCols;
+  static constexpr bool kTransposed = Transposed;
   static constexpr int kConsumers = Rows / 64;  // warpgroups
   static constexpr int kConsumerThreads = kConsumers * kWarpgroupThreads;
   static constexpr int kThreads = kConsumerThreads + kWarpgroupThreads;
@@ -44,14 +46,15 @@ struct ScaledShape {
   static constexpr int kBlocks = Cols <= 128 ? 2 : 1;  // of a stage
   static constexpr int kStages = 2 / kBlocks;          // that are multiplied in a round
   static constexpr int kStageCols = kBlocks * kPairBlock;
-  static constexpr int kScales = kStageCols / FormatCols;  // of a row in a stage
-  static constexpr int kCodesRowBytes = kBlocks * kPairBlockBytes;
-  static constexpr int kCodesBytes = Rows * kCodesRowBytes;
+  static constexpr int kCodesRows = Transposed ? kStageCols : Rows;                // as they lie in memory
+  static constexpr int kCodesRowBytes = (Transposed ? Rows : kStageCols) / 2;      // of each in a stage
+  static constexpr int kScales = (Transposed ? Rows : kStageCols) / FormatCols;    // the same
+  static constexpr int kCodesBytes = kCodesRows * kCodesRowBytes;
   static constexpr int kXBlockBytes = Cols * kPairBlockXBytes;
   static constexpr int kXBytes = kBlocks * kXBlockBytes;
   static constexpr int kStageBytes = kXBytes + kCodesBytes;
   static constexpr int kSumBytes = sum_bytes(Rows, Cols);
-  static_assert(kScaledMostRing * kScales * Rows / kScaledHoleRows <= PairTableSizes::kEntries,
+  static_assert(kScaledMostRing * kScales * kCodesRows / kScaledHoleRows <= PairTableSizes::kEntries,
                 "scales must fit into the holes");
 };
 
@@ -134,6 +137,11 @@ constexpr ScaledConfig kScaledConfigs[] = {
     {192, 128, 1}, {192, 128, 2}, {192, 128, 4}, {192, 128, 8},
 };
 
+constexpr ScaledConfig kScaledTransposedConfigs[] = {
+    {128, 256, 1}, {128, 256, 2}, {128, 256, 4}, {128, 256, 8}, {128, 256, kScaledEven},
+    {128, 128, 1}, {128, 128, 2}, {128, 128, 4}, {128, 128, 8}, {128, 128, kScaledEven},
+};
+
 // Workspace of an even division among so many CTAs.
 constexpr int64_t scaled_counter_bytes(const ScaledConfig& config, int ctas) {
   return ceil_div(int64_t{ctas} * (config.rows / 16) * 8, 256) * 256;
@@ -152,14 +160,18 @@ struct ScaledLaunch {
 };
 
 // Calls take(ScaledShape) with the config's tile, for blocks of the format from `blocksize` columns on.
-template <class Take>
+template <bool Transposed = false, class Take>
 auto with_scaled_shape(const ScaledConfig& config, int blocksize, const Take& take) {
   const auto with_tile = [&](auto rows, auto cols) {
     constexpr int kRows = decltype(rows)::value, kCols = decltype(cols)::value;
-    return blocksize == 32 ? take(ScaledShape<kRows, kCols, 32>{}) : take(ScaledShape<kRows, kCols, 64>{});
+    return blocksize == 32 ? take(ScaledShape<kRows, kCols, 32, Transposed>{})
+                           : take(ScaledShape<kRows, kCols, 64, Transposed>{});
   };
   if (config.cols == 256) return with_tile(Constant<128>{}, Constant<256>{});
-  return config.rows == 192 ? with_tile(Constant<192>{}, Constant<128>{}) : with_tile(Constant<128>{}, Constant<128>{});
+  if constexpr (!Transposed) {  // as configs have it
+    if (config.rows == 192) return with_tile(Constant<192>{}, Constant<128>{});
+  }
+  return with_tile(Constant<128>{}, Constant<128>{});
 }
 
 template <class Shape>

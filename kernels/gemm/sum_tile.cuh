@@ -9,13 +9,13 @@
 namespace nf4 {
 
 // Stores a thread's accumulators of a wgmma: element 4 i + e is that of column 8 i + 2 t + e % 2, and of row g, which
-// is `to`'s, for e < 2, or g + 8.
-template <int Count>
+// is `to`'s, for e < 2, or g + 8, which is Apart rows further on.
+template <int Apart = 8, int Count>
 __device__ __forceinline__ void store_sums(float* to, int pitch, const float (&sums)[Count]) {
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
     const int col = i / 4 * 8 + 2 * (threadIdx.x % 4) + i % 2;
-    to[col * pitch + i / 2 % 2 * 8] = sums[i];
+    to[col * pitch + i / 2 % 2 * Apart] = sums[i];
   }
 }
 
