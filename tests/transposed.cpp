@@ -131,6 +131,8 @@ Case adapted(const Backend& backend, Case c, const nf4_variant_info_t& info) {
   if (!runs(backend, c, info)) c.element_skew = c.byte_skew = 0;
   if (!runs(backend, c, info)) c.k = (c.k + 7) / 8 * 8;
   if (!runs(backend, c, info)) c.pad = c.n % 8 == 0 ? 8 : 8 - c.n % 8;  // rows of x that are aligned
+  if (!runs(backend, c, info)) c.k = (c.k + 63) / 64 * 64;
+  if (!runs(backend, c, info)) c.dtype = NF4_BF16;
   return c;
 }
 
@@ -241,9 +243,11 @@ void check_special_values(const Backend& backend) {
   }
 }
 
-// W in several slabs, of which the last is narrow, and more rows than columns.
+// W in several slabs, of which the last is narrow, and more rows than columns; more tiles than the GPU holds CTAs.
 void check_slabs(const Backend& backend) {
-  const std::vector<Case> cases = {{NF4_BF16, 64, NF4_U8, 3, 70000, 776, 8}, {NF4_F32, 4096, NF4_F32, 2, 35000, 520}};
+  const std::vector<Case> cases = {{NF4_BF16, 64, NF4_U8, 3, 70000, 832, 8},
+                                   {NF4_F32, 4096, NF4_F32, 2, 35000, 520},
+                                   {NF4_F16, 32, NF4_F32, 5200, 136, 1664}};
   for_each_case(backend, cases,
                 [&](const Case& c, const Values& values, const nf4_variant_info_t& info, const nf4_options_t& options) {
                   Run run(backend, c, values);
@@ -302,13 +306,13 @@ NF4_ON_BOTH("transposed: exact where arithmetic is", "", check_exact(backend))
 NF4_ON_BOTH("transposed: special values", "", check_special_values(backend))
 NF4_ON_BOTH("transposed: no rows, no columns, nothing to add up", "", check_empty(backend))
 NF4_ON_BOTH("transposed: what is chosen, with a workspace and without", "", check_chosen(backend))
-NF4_ON_CUDA("transposed: W in several slabs", "", check_slabs(backend))
+NF4_ON_CUDA("transposed: W in several slabs, y in many tiles", "", check_slabs(backend))
 
 TEST_CASE("transposed: a call writes no byte beyond the workspace that it asked for", "[gpu]") {
   REQUIRE_GPU();
   const Backend backend(0);
   constexpr size_t kGuard = 4096;
-  const std::vector<Case> cases = {{NF4_BF16, 64, NF4_F32, 200, 65, 776}, {NF4_F32, 64, NF4_U8, 7, 4096, 4096}};
+  const std::vector<Case> cases = {{NF4_BF16, 64, NF4_F32, 200, 72, 832}, {NF4_F32, 64, NF4_U8, 7, 4096, 4096}};
   for_each_case(backend, cases,
                 [&](const Case& c, const Values& values, const nf4_variant_info_t& info, nf4_options_t options) {
                   options.workspace_size = workspace_needed(backend, problem_of(c), options);

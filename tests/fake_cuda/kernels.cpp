@@ -165,6 +165,7 @@ struct GemmLaunch {
   bool dependent = false;
   int oldest = 0, newest = 1000;            // architectures whose code the kernel is in
   std::optional<bool> constant{}, quads{};  // as the kernel is told
+  bool transposed = false;                  // columns of W make outputs, and its rows are summed over
 
   // How the kernel reads x and codes: by their addresses, or by tensor maps, in boxes.
   const void* x = nullptr;
@@ -198,7 +199,8 @@ std::string wrong_with_tiles(const GemmLaunch& launch) {
     std::vector<Interval> x_rows;
     for (const auto& [x, w] : rows) {
       x_rows.push_back(x);
-      if (!cover_once(w, launch.products[p].weight.rows)) return "rows of W are not covered once";
+      const nf4::Weight& weight = launch.products[p].weight;
+      if (!cover_once(w, launch.transposed ? weight.cols : weight.rows)) return "rows of W are not covered once";
     }
     if (!cover_once(x_rows, launch.m)) return "rows of x are not covered once";
   }
@@ -223,9 +225,9 @@ std::string wrong_with_x(const GemmLaunch& launch, const nf4::GemmArgs& first, i
   const int64_t size = size_of(first.dtype);
   const void* const x = static_cast<const uint8_t*>(first.x) + m0 * first.ldx * size;
   if (launch.x_map) {
-    const int64_t ldx = first.m > 1 ? first.ldx : first.weight.cols;  // one row may be followed by any distance
-    return wrong_with_map(*launch.x_map, CU_TENSOR_MAP_DATA_TYPE_UINT16, x, launch.m, first.weight.cols, ldx * size,
-                          launch.x_box);
+    const int64_t cols = launch.transposed ? first.weight.rows : first.weight.cols;
+    const int64_t pitch = first.m > 1 ? first.ldx * size : up(cols * size, 16) * 16;  // one row may be followed by anything
+    return wrong_with_map(*launch.x_map, CU_TENSOR_MAP_DATA_TYPE_UINT16, x, launch.m, cols, pitch, launch.x_box);
   }
   return launch.x != x || (launch.m > 1 && launch.ldx != first.ldx) ? "x" : "";
 }
@@ -567,50 +569,69 @@ Check read_pair_wgmma(const Launch& launch, const Name& kernel, const void* cons
   };
 }
 
-// gemm_scaled_wgmma<T, ScaledShape<Rows, Cols, FormatCols>, Even>(y, ldy, m, weight, bias, plan, codes_map, x_map)
+// gemm_scaled_wgmma<T, ScaledShape<Rows, Cols, FormatCols, Transposed>, Even>(y, ldy, m, weight, bias, plan, codes_map,
+// x_map), of a product with W or with its transpose
+template <bool Transposed>
+std::string wrong_with_scaled_wgmma(const Launch& launch, const Name& kernel, const nf4::GroupProduct& product, int64_t m,
+                                    const nf4::ScaledPlan& plan, const TensorMap& codes, const TensorMap& x,
+                                    const nf4::ScaledConfig& config, Expected& call) {
+  const nf4::GemmArgs& first = call.products.front();
+  const nf4::Weight& weight = first.weight;
+  const int64_t outputs = Transposed ? weight.cols : weight.rows, summed = Transposed ? weight.rows : weight.cols;
+  const int blocksize = weight.log2_blocksize == 5 ? 32 : 64;
+  const int64_t row_tiles = up(outputs, config.rows);
+  GemmLaunch found{{product}, m, first.m, first.m, 0};
+  found.transposed = Transposed;
+  found.x_map = x;
+  found.x_box = {config.cols, 64};
+  found.codes_maps = {codes};
+  const int blocks = config.cols == 128 ? 2 : 1;  // of a stage
+  found.codes_box = Transposed ? Box{64 * blocks, config.rows / 2} : Box{config.rows, 32 * blocks};
+  const bool even = config.cluster == nf4::kScaledEven;
+  const int64_t tiles = row_tiles * up(m, config.cols);
+  found.grid = even ? plan.shares.count : tiles * plan.cluster;
+  found.block = (config.rows / 64 + 1) * 128;
+  found.cluster = plan.cluster;
+  found.dependent = true;
+  found.oldest = found.newest = 90;
+  found.constant = plan.constant_weights;
+  for (int64_t tile = 0; tile < tiles; ++tile) {  // whose stages the layout's checks count
+    found.tiles.push_back(
+        {0, tile / plan.col_tiles * config.rows, config.rows, tile % plan.col_tiles * config.cols, config.cols});
+  }
+  const nf4::ScaledLaunch layout{plan, row_tiles, int64_t{plan.col_tiles} * config.cols,
+                                 static_cast<int>(launch.shared_memory)};
+  const std::string wrong_with_layout = nf4::with_scaled_shape<Transposed>(config, blocksize, [&](auto shape) {
+    using Shape = decltype(shape);
+    return first_of({wrong_with<Shape>(layout, config, call.device, blocksize, outputs, summed),
+                     even ? wrong_with_parts<Shape>(plan, tiles, std::max(1, call.device.clusters(1))) : std::string()});
+  });
+  const std::string shape = "ScaledShape<" + std::to_string(config.rows) + ", " + std::to_string(config.cols) + ", " +
+                            std::to_string(blocksize) + ", " + text_of(Transposed) + ">";
+  return first_of({wrong_with_name(kernel, {type_name(first.dtype), shape, text_of(even)}), wrong_with_layout,
+                   wrong_with_workspace(plan.counters, plan.parts, plan.launch, even, plan.shares.count,
+                                        config.rows / 16, int64_t{16} * config.cols * 4, call),
+                   same(plan.codebook, nf4::pair_codebook<nf4::f16>(nf4::kScaledTableFactor)) ? "" : "codebook",
+                   wrong_with_gemm(found, launch, call)});
+}
 Check read_scaled_wgmma(const Launch& launch, const Name& kernel, const void* const* arguments) {
   const nf4::GroupProduct product{argument<nf4::Weight>(arguments, 3), argument<const void*>(arguments, 4),
                                   argument<void*>(arguments, 0), argument<int64_t>(arguments, 1)};
   const int64_t m = argument<int>(arguments, 2);
   const auto plan = argument<nf4::ScaledPlan>(arguments, 5);
-  const std::vector<TensorMap> codes = read_maps(arguments[6], 1), x = read_maps(arguments[7], 1);
+  const TensorMap codes = read_maps(arguments[6], 1).front(), x = read_maps(arguments[7], 1).front();
   return [=](Expected& call) {
-    const nf4::GemmArgs& first = call.products.front();
-    const nf4::ScaledConfig& config = nf4::kScaledConfigs[call.config];
-    const int blocksize = first.weight.log2_blocksize == 5 ? 32 : 64;
-    const int64_t row_tiles = up(first.weight.rows, config.rows);
-    GemmLaunch found{{product}, m, first.m, first.m, 0};
-    found.x_map = x.front();
-    found.x_box = {config.cols, 64};
-    found.codes_maps = codes;
-    found.codes_box = {config.rows, config.cols == 128 ? 64 : 32};
-    const bool even = config.cluster == nf4::kScaledEven;
-    const int64_t tiles = row_tiles * up(m, config.cols);
-    found.grid = even ? plan.shares.count : tiles * plan.cluster;
-    found.block = (config.rows / 64 + 1) * 128;
-    found.cluster = plan.cluster;
-    found.dependent = true;
-    found.oldest = found.newest = 90;
-    found.constant = plan.constant_weights;
-    for (int64_t tile = 0; tile < tiles; ++tile) {  // whose stages the layout's checks count
-      found.tiles.push_back(
-          {0, tile / plan.col_tiles * config.rows, config.rows, tile % plan.col_tiles * config.cols, config.cols});
-    }
-    const nf4::ScaledLaunch layout{plan, row_tiles, int64_t{plan.col_tiles} * config.cols,
-                                   static_cast<int>(launch.shared_memory)};
-    const std::string wrong_with_layout = nf4::with_scaled_shape(config, blocksize, [&](auto shape) {
-      using Shape = decltype(shape);
-      return first_of(
-          {wrong_with<Shape>(layout, config, call.device, blocksize, first.weight.rows, first.weight.cols),
-           even ? wrong_with_parts<Shape>(plan, tiles, std::max(1, call.device.clusters(1))) : std::string()});
-    });
-    const std::string shape = "ScaledShape<" + std::to_string(config.rows) + ", " + std::to_string(config.cols) + ", " +
-                              std::to_string(blocksize) + ">";
-    return first_of({wrong_with_name(kernel, {type_name(first.dtype), shape, text_of(even)}), wrong_with_layout,
-                     wrong_with_workspace(plan.counters, plan.parts, plan.launch, even, plan.shares.count,
-                                          config.rows / 16, int64_t{16} * config.cols * 4, call),
-                     same(plan.codebook, nf4::pair_codebook<nf4::f16>(nf4::kScaledTableFactor)) ? "" : "codebook",
-                     wrong_with_gemm(found, launch, call)});
+    if (call.variant.op == nf4::Op::gemm)
+      return wrong_with_scaled_wgmma<false>(launch, kernel, product, m, plan, codes, x,
+                                            nf4::kScaledConfigs[call.config], call);
+    const auto& args = *static_cast<const nf4::GemmTransposedArgs*>(call.args);
+    const nf4::GemmArgs same_args[] = {
+        {args.y, args.ldy, args.x, args.ldx, args.m, args.dtype, args.weight, nullptr, args.workspace}};
+    call.products = same_args;
+    const std::string wrong = wrong_with_scaled_wgmma<true>(launch, kernel, product, m, plan, codes, x,
+                                                            nf4::kScaledTransposedConfigs[call.config], call);
+    call.products = {};
+    return wrong;
   };
 }
 

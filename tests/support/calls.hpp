@@ -387,6 +387,8 @@ inline std::vector<Shape> small_shapes(nf4_op_t op) {
             {3, 33, 264, 64, NF4_U8},
             {20, 70, 520, 4096, NF4_F16},
             {9, 40, 40, 32, NF4_BF16},
+            {130, 40, 192, 32, NF4_U8},
+            {20, 136, 128},
             {5, 9, 33, 32, NF4_F32, false}};
   }
   std::vector<Shape> shapes;

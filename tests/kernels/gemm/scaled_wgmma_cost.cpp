@@ -218,4 +218,27 @@ TEST_CASE("scaled_wgmma_cost: sizes from nothing to the most, on any device") {
   CHECK(nf4::scaled_cost({128, 256, 1}, product(8 * kMost, 128, 64), device) == Approx(8 * once));
 }
 
+TEST_CASE("scaled_wgmma_cost: a transposed product is planned as that of the transpose") {
+  const nf4::Device device = device_of({132, 66, 30, 15});
+  const auto transposed = [&](int64_t m, int64_t n, int64_t k, size_t workspace) {
+    nf4::Problem problem = product(m, n, k);
+    problem.op = nf4::Op::gemm_transposed;
+    return nf4::plan_scaled_transposed(problem, device, workspace);
+  };
+  for (const nf4::Problem& problem : some_products()) {
+    for (const size_t workspace : {size_t{0}, SIZE_MAX}) {
+      const auto [config, nanoseconds] = transposed(problem.m, problem.k, problem.n, workspace);
+      const nf4::ScaledConfig& chosen = nf4::kScaledTransposedConfigs[config];
+      CHECK((workspace > 0 || chosen.cluster != nf4::kScaledEven));
+      CHECK(nanoseconds == nf4::scaled_cost(chosen, problem, device));
+      for (const nf4::ScaledConfig& other : nf4::kScaledTransposedConfigs) {
+        if (workspace > 0 || other.cluster != nf4::kScaledEven)
+          CHECK(nanoseconds <= nf4::scaled_cost(other, problem, device));
+      }
+    }
+  }
+  // 4096 columns are 32 tiles: two CTAs each have 4 rounds of 1024 rows, where two waves of clusters of 4 have 2 each.
+  CHECK(nf4::kScaledTransposedConfigs[transposed(64, 1024, 4096, 0).config].text() == "rows=128 cols=128 cluster=2");
+}
+
 }  // namespace nf4test

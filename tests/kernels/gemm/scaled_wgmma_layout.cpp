@@ -7,13 +7,14 @@
 namespace nf4test {
 namespace {
 
-void check_scaled_layouts(int blocksize) {
+template <bool Transposed>
+void check_scaled_layouts(const auto& configs, int blocksize) {
   INFO("blocksize " << blocksize);
-  check_layouts(nf4::kScaledConfigs,
+  check_layouts(configs,
                 [blocksize](const nf4::Device& device, const nf4::ScaledConfig& config, int64_t n,
                             int64_t k) -> std::optional<std::string> {
                   if (device.shared_memory < nf4::kScaledLeastBytes) return std::nullopt;
-                  return nf4::with_scaled_shape(config, blocksize, [&](auto shape) {
+                  return nf4::with_scaled_shape<Transposed>(config, blocksize, [&](auto shape) {
                     using Shape = decltype(shape);
                     return wrong_with<Shape>(nf4::lay_out_scaled<Shape>(n, k, device, config), config, device,
                                              blocksize, n, k);
@@ -32,8 +33,10 @@ static_assert(registers<nf4::ScaledShape<128, 256, 64>>() <= 65536 &&
 }  // namespace
 
 TEST_CASE("scaled_wgmma_layout: nothing overlaps, for any sizes") {
-  check_scaled_layouts(64);
-  check_scaled_layouts(32);
+  for (const int blocksize : {64, 32}) {
+    check_scaled_layouts<false>(nf4::kScaledConfigs, blocksize);
+    check_scaled_layouts<true>(nf4::kScaledTransposedConfigs, blocksize);
+  }
 }
 
 TEST_CASE("scaled_wgmma_layout: even shares cover every stage of every tile once") {

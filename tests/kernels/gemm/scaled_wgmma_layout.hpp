@@ -12,12 +12,18 @@
 
 namespace nf4test {
 
+// Of n outputs for each row of x, sums of k products.
 template <class Shape>
 std::string wrong_with(const nf4::ScaledLaunch& launch, const nf4::ScaledConfig& config, const nf4::Device& device,
                        int blocksize, int64_t n, int64_t k) {
   const nf4::ScaledPlan& plan = launch.plan;
   const int blocks = config.cols <= 128 ? 2 : 1;  // of a stage
-  const int scales = blocks * 64 / blocksize;     // of a row in a stage
+  // Rows of W whose codes a stage has, and scales of each: a place for those of all stages.
+  const int codes_rows = Shape::kTransposed ? blocks * 64 : config.rows;
+  const int scales = (Shape::kTransposed ? config.rows : blocks * 64) / blocksize;
+  if (Shape::kScales != scales || Shape::kCodesRows != codes_rows ||
+      Shape::kCodesRowBytes != (Shape::kTransposed ? config.rows : blocks * 64) / 2)
+    return "codes and scales of a stage";
   if (Shape::kRows != config.rows || Shape::kCols != config.cols || Shape::kFormatCols != blocksize) return "shape";
   if (Shape::kRows > 256 || Shape::kCols > 256) return "more rows than one copy takes";
   if (Shape::kThreads != (config.rows / 64 + 1) * 128) return "threads";
@@ -28,7 +34,7 @@ std::string wrong_with(const nf4::ScaledLaunch& launch, const nf4::ScaledConfig&
   if (!even && (plan.shares.count != plan.cluster || plan.shares.begin(plan.cluster) != rounds)) return "shares";
   if (launch.row_tiles * config.rows < n || (launch.row_tiles - 1) * config.rows >= n) return "tiles";
   if (plan.ring < 2 || plan.ring > 8) return "ring";
-  if (plan.ring * scales * config.rows * 4 > kPairHoles * kPairHoleBytes) return "scales overlap the table";
+  if (plan.ring * scales * codes_rows * 4 > kPairHoles * kPairHoleBytes) return "scales overlap the table";
 
   const int x_bytes = blocks * config.cols * 128, codes_bytes = blocks * config.rows * 32;  // of a stage
   if (x_bytes % 1024 != 0 || codes_bytes % 1024 != 0) return "x is not as wgmma wants it";
