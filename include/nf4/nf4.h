@@ -299,8 +299,8 @@ NF4_API nf4_status_t nf4_gemm_group_workspace(nf4_handle_t handle, const nf4_pro
 /* y [m, K] = x [m, N] W, leading dimensions ldy >= K and ldx >= N; x and y are of `dtype`. With the gradient of a
  * layer's outputs for x, y is that of its inputs. m = 0 or K = 0 does nothing; N = 0 writes zeros. Accuracy: as
  * nf4_gemm, with S = sum_n |x[m,n] * W[n,k]|, and N for K.
- * No call needs a workspace. One that holds some columns of W in `dtype`, and room for cuBLASLt, allows a faster
- * variant: nf4_gemm_transposed_workspace tells how large. Since 1.2. */
+ * No call needs a workspace. One for sums that several SMs have parts of, or for some columns of W in `dtype` and
+ * cuBLASLt, allows a faster variant: nf4_gemm_transposed_workspace tells how large. Since 1.2. */
 NF4_API nf4_status_t nf4_gemm_transposed(nf4_handle_t handle, void* y, int64_t ldy, const void* x, int64_t ldx,
                                          int64_t m, nf4_dtype_t dtype, const nf4_weight_t* weight,
                                          const nf4_options_t* options, nf4_stream_t stream);

@@ -30,7 +30,8 @@ __device__ __forceinline__ uint4 load_shared_quad(uint32_t address) {
 }
 
 // Four matrices of 8 rows by 8 elements of 16 bits, transposed: lane l gives the address of row l % 8 of matrix l / 8,
-// 16 bytes, and gets of each matrix elements l / 4 of rows l % 4 * 2 and the next, in this order. Compute capability 7.5.
+// 16 bytes, and gets of each matrix elements l / 4 of rows l % 4 * 2 and the next, in this order. Compute
+// capability 7.5.
 __device__ __forceinline__ uint4 load_matrices_transposed(uint32_t address) {
   uint4 v;
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"

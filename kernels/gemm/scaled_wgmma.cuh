@@ -155,8 +155,7 @@ __device__ __forceinline__ void scaled_bring_scales(const ScaledShare<Shape>& sh
     int left;                     // from there to the end of W: columns, or rows where it is transposed
     if constexpr (Shape::kTransposed) {
 #pragma unroll
-      for (int r = 0; r < kLaneRows; ++r)
-        elements[r] = (part.k<Shape>(0) + lane + r * kLanes) * weight.cols + part.row;
+      for (int r = 0; r < kLaneRows; ++r) elements[r] = (part.k<Shape>(0) + lane + r * kLanes) * weight.cols + part.row;
       left = static_cast<int>(weight.rows) - part.k<Shape>(0);
     } else {
 #pragma unroll
@@ -285,7 +284,8 @@ struct ScaledCodes<Shape, true> {
   }
 
   struct Block {
-    uint32_t words[2][2];  // of 32 rows: for columns g and g + 8 of operand A, each byte the codes of rows 2t and 2t + 1 of 8
+    uint32_t words[2][2];  // of 32 rows: for columns g and g + 8 of operand A, each byte the codes of rows 2t and 2t +
+                           // 1 of 8
     float2 scales[8];      // of rows 2t and 2t + 1 of each 8
 
     __device__ Block(const ScaledCodes& of, int slot, int block) {
@@ -527,7 +527,7 @@ __device__ __forceinline__ void scaled_write_transposed(const ScaledPart& part, 
   const int thread = anew(static_cast<int>(threadIdx.x)), lane = thread % kWarpSize, g = lane / 4, t = lane % 4;
   const int warp = thread / kWarpSize;
   const int64_t column = part.row + warp / 2 * 32 + warp % 2 * 2 + 8 * t;
-  if (column >= columns) return;  // of which there are whole pieces, or none
+  if (column >= columns) return;      // of which there are whole pieces, or none
   const int cols = m - part.col - g;  // of x, from the lane's first on
   T* const to = y + (part.col + g) * ldy + column;
   const bool together = reinterpret_cast<uintptr_t>(to) % 4 == 0 && ldy % 2 == 0;

@@ -29,8 +29,8 @@ constexpr int kScaledRegisters = 1 << 16;               // of an SM
 constexpr int kScaledProducerRegisters = 56;
 
 // The kernel for tiles of Rows rows of W, a multiple of 64, by up to Cols rows of x: 64, 128 or 256. Blocks of the
-// format have FormatCols columns, or a multiple: 64, or 32. Where W is transposed, read its columns where here and below
-// rows of W are spoken of, and its rows for K.
+// format have FormatCols columns, or a multiple: 64, or 32. Where W is transposed, read its columns where here and
+// below rows of W are spoken of, and its rows for K.
 template <int Rows, int Cols, int FormatCols, bool Transposed = false>
 struct ScaledShape {
   static constexpr int kRows = Rows;
@@ -46,9 +46,9 @@ struct ScaledShape {
   static constexpr int kBlocks = Cols <= 128 ? 2 : 1;  // of a stage
   static constexpr int kStages = 2 / kBlocks;          // that are multiplied in a round
   static constexpr int kStageCols = kBlocks * kPairBlock;
-  static constexpr int kCodesRows = Transposed ? kStageCols : Rows;                // as they lie in memory
-  static constexpr int kCodesRowBytes = (Transposed ? Rows : kStageCols) / 2;      // of each in a stage
-  static constexpr int kScales = (Transposed ? Rows : kStageCols) / FormatCols;    // the same
+  static constexpr int kCodesRows = Transposed ? kStageCols : Rows;              // as they lie in memory
+  static constexpr int kCodesRowBytes = (Transposed ? Rows : kStageCols) / 2;    // of each in a stage
+  static constexpr int kScales = (Transposed ? Rows : kStageCols) / FormatCols;  // the same
   static constexpr int kCodesBytes = kCodesRows * kCodesRowBytes;
   static constexpr int kXBlockBytes = Cols * kPairBlockXBytes;
   static constexpr int kXBytes = kBlocks * kXBlockBytes;

@@ -25,8 +25,8 @@ size_t workspace_size(const Problem&, const Device& device, int config) {
 constexpr Variant kVariants[] = {
     {"gemm_transposed.scaled_wgmma", "weights scaled in registers and warpgroup tensor cores, for many rows of x",
      "scaled16", Op::gemm_transposed, false, static_cast<int>(std::size(kScaledTransposedConfigs)),
-     config_text<kScaledTransposedConfigs>, unsupported, workspace_size,
-     erased<GemmTransposedArgs, launch_transposed>, nullptr, plan_scaled_transposed},
+     config_text<kScaledTransposedConfigs>, unsupported, workspace_size, erased<GemmTransposedArgs, launch_transposed>,
+     nullptr, plan_scaled_transposed},
 };
 
 }  // namespace

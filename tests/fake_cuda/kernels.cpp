@@ -226,7 +226,8 @@ std::string wrong_with_x(const GemmLaunch& launch, const nf4::GemmArgs& first, i
   const void* const x = static_cast<const uint8_t*>(first.x) + m0 * first.ldx * size;
   if (launch.x_map) {
     const int64_t cols = launch.transposed ? first.weight.rows : first.weight.cols;
-    const int64_t pitch = first.m > 1 ? first.ldx * size : up(cols * size, 16) * 16;  // one row may be followed by anything
+    const int64_t pitch =
+        first.m > 1 ? first.ldx * size : up(cols * size, 16) * 16;  // one row may be followed by anything
     return wrong_with_map(*launch.x_map, CU_TENSOR_MAP_DATA_TYPE_UINT16, x, launch.m, cols, pitch, launch.x_box);
   }
   return launch.x != x || (launch.m > 1 && launch.ldx != first.ldx) ? "x" : "";
@@ -572,8 +573,8 @@ Check read_pair_wgmma(const Launch& launch, const Name& kernel, const void* cons
 // gemm_scaled_wgmma<T, ScaledShape<Rows, Cols, FormatCols, Transposed>, Even>(y, ldy, m, weight, bias, plan, codes_map,
 // x_map), of a product with W or with its transpose
 template <bool Transposed>
-std::string wrong_with_scaled_wgmma(const Launch& launch, const Name& kernel, const nf4::GroupProduct& product, int64_t m,
-                                    const nf4::ScaledPlan& plan, const TensorMap& codes, const TensorMap& x,
+std::string wrong_with_scaled_wgmma(const Launch& launch, const Name& kernel, const nf4::GroupProduct& product,
+                                    int64_t m, const nf4::ScaledPlan& plan, const TensorMap& codes, const TensorMap& x,
                                     const nf4::ScaledConfig& config, Expected& call) {
   const nf4::GemmArgs& first = call.products.front();
   const nf4::Weight& weight = first.weight;
@@ -603,8 +604,9 @@ std::string wrong_with_scaled_wgmma(const Launch& launch, const Name& kernel, co
                                  static_cast<int>(launch.shared_memory)};
   const std::string wrong_with_layout = nf4::with_scaled_shape<Transposed>(config, blocksize, [&](auto shape) {
     using Shape = decltype(shape);
-    return first_of({wrong_with<Shape>(layout, config, call.device, blocksize, outputs, summed),
-                     even ? wrong_with_parts<Shape>(plan, tiles, std::max(1, call.device.clusters(1))) : std::string()});
+    return first_of(
+        {wrong_with<Shape>(layout, config, call.device, blocksize, outputs, summed),
+         even ? wrong_with_parts<Shape>(plan, tiles, std::max(1, call.device.clusters(1))) : std::string()});
   });
   const std::string shape = "ScaledShape<" + std::to_string(config.rows) + ", " + std::to_string(config.cols) + ", " +
                             std::to_string(blocksize) + ", " + text_of(Transposed) + ">";
