@@ -93,7 +93,7 @@ PARTS = {
                       "package"])),
     "plugin": Part("src/python/nf4/(_bitsandbytes/.*|_generate/.*|_transformers/.*|_tensors|operators|plugin|checkpoint/loader)[.]py",
         [*HOST, "-DNF4_BUILD_PYTHON=ON"], "nf4_python",
-        python_tests(["plugin", "linear", "bitsandbytes", "operators", "symbols", "inductor",
+        python_tests(["plugin", "linear", "bitsandbytes", "operators", "symbols", "gradient", "inductor",
                       "generate", "experts", "vllm", "checkpoint_transformers", "package"]),
         imports=["torch._inductor.compile_fx", "transformers", "bitsandbytes"]),
     "host": Part(r"src/(?!python|device_cuda).*[.][ch]pp|kernels/.*[.]hpp", HOST, "nf4_tests",

@@ -130,6 +130,9 @@ class OperatorTest(unittest.TestCase):
             ("gemm_transposed", (torch.randn(3, N, requires_grad=True), self.codes, self.absmax, [N, K])),
             ("gemm_transposed", (torch.randn(3, N, dtype=torch.bfloat16, requires_grad=True), self.codes, codes, [N, K], 64,
                                  self.map, absmax2, offset, 256)),
+            ("gemm_backward", (torch.randn(3, N, requires_grad=True), self.codes, self.absmax, [N, K])),
+            ("gemm_backward", (torch.randn(3, N, dtype=torch.bfloat16, requires_grad=True), self.codes, codes, [N, K],
+                               64, self.map, absmax2, offset, 256)),
             ("gemm_experts", self.experts()[0]),
             ("gemm_experts", self.experts()[0][:6]),
         ):
@@ -143,6 +146,38 @@ class OperatorTest(unittest.TestCase):
         expected = torch.autograd.grad(self.x @ self.unpacked.T + self.bias, (self.x, self.bias), grad)
         for a, b in zip(got, expected):
             self.assertTrue(torch.allclose(a, b, atol=1e-5))
+
+    def test_gradients_unpack_nothing(self):
+        """In 16 bits, where a kernel decodes W on its way, and the gradient of a gradient is right."""
+        x = torch.randn(5, K).to(torch.bfloat16).requires_grad_()
+        exact = x.detach().double().requires_grad_()
+        with mock.patch.object(_tensors, "unpack", side_effect=AssertionError("unpacked")):
+            (grad,) = torch.autograd.grad(ops.gemm(x, self.codes, self.absmax, [N, K]).square().sum(), x,
+                                          create_graph=True)  # fmt: skip
+            (second,) = torch.autograd.grad(grad.square().sum(), x)
+        y = (exact @ self.unpacked.double().T).square().sum()
+        (exact_grad,) = torch.autograd.grad(y, exact, create_graph=True)
+        (exact_second,) = torch.autograd.grad(exact_grad.square().sum(), exact)
+        for found, expected in ((grad, exact_grad), (second, exact_second)):
+            self.assertLess((found.double() - expected).abs().max() / expected.abs().max(), 3e-2)
+
+    def test_gradients_that_unpack(self):
+        """Elsewhere W is unpacked for a gradient, but for gemm_transposed only where it would run on the CUDA cores."""
+        x, y = torch.randn(5, K, requires_grad=True), torch.randn(5, N)
+        cublas, tiled = "gemm_transposed.unpack_cublas", "gemm_transposed.tiled"
+        weight = self.codes, self.absmax, [N, K]
+        gemm_transposed = _tensors.gemm_transposed
+        for dtype, variant, transposed in ((torch.bfloat16, cublas, True), (torch.float16, tiled, False),
+                                           (torch.float32, "gemm_transposed.host", False)):  # fmt: skip
+            with self.subTest(dtype=dtype, variant=variant), mock.patch.multiple(
+                _tensors, _transposed=lambda *_, v=variant: (v, 0), gemm_transposed=mock.Mock(wraps=gemm_transposed)
+            ):
+                a, b = x.detach().to(dtype).requires_grad_(), y.to(dtype)
+                (grad,) = torch.autograd.grad(ops.gemm(a, *weight), a, b)
+                self.assertTrue(torch.equal(grad, b @ self.unpacked.to(dtype)))
+                _tensors.gemm_transposed.assert_not_called()
+                ops.gemm_transposed(b, *weight)
+                self.assertEqual(_tensors.gemm_transposed.called, transposed)
 
     def test_compile(self):
         def layer(x):

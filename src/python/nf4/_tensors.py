@@ -253,12 +253,18 @@ def gemm_transposed(x: Tensor, weight: Any) -> Tensor:
 
 
 def can_transpose(index: int, dtype: torch.dtype, m: int, weight: Any) -> bool:
-    """Whether gemm_transposed() of m rows is as fast as a product with W unpacked: on tensor cores, then, and not where
-    that product would be one in float32, of which torch's settings say how it is made."""
+    """Whether gemm_transposed() of m rows is faster than a product with W unpacked: where its kernel decodes W on its
+    way, and not where that product would be one in float32, of which torch's settings say how it is made."""
+    return dtype in _OF_TENSOR_CORES and _transposed(index, DTYPES[dtype], m, weight)[0] in _DECODING
+
+
+def can_transpose_without_copy(index: int, dtype: torch.dtype, m: int, weight: Any) -> bool:
+    """The same for a caller who would rather spare the memory of W than time: whether it is on tensor cores at all."""
     return dtype in _OF_TENSOR_CORES and _transposed(index, DTYPES[dtype], m, weight)[0] != _WITHOUT_TENSOR_CORES
 
 
 _OF_TENSOR_CORES = frozenset({torch.float16, torch.bfloat16})
+_DECODING = frozenset({"gemm_transposed.scaled_wgmma", "gemm_transposed.host"})
 _WITHOUT_TENSOR_CORES = "gemm_transposed.tiled"
 
 

@@ -9,9 +9,10 @@ Importing this module defines them. They have fake implementations, so torch.com
 gemm and gemm_transposed are differentiable with respect to x and bias. A nested weight gives absmax as uint8, and its
 map, absmax2 and offset as well.
 
-gemm_transposed multiplies by W itself, x [..., N] W, where gemm does by its transpose. It has no dense copy of W, which the
-gradient of gemm has: that is faster, and takes its memory. Where libnf4 has no fast way for it, in float32 or where K is
-odd, W is unpacked.
+gemm_transposed multiplies by W itself, x [..., N] W, where gemm does by its transpose. It has no dense copy of W,
+unless libnf4 has no fast way without: in float32, where K is no multiple of 8, and without cuBLASLt. The gradient of
+gemm is the same product. It has no dense copy where a kernel decodes W on its way to the tensor cores. Elsewhere it
+unpacks all of W, which is faster than some columns after the other, and takes its memory.
 
 gemm_experts multiplies by experts of shape [E, N, K], packed as one: y [T*top_k, N] for ids [T, top_k] of int32 or
 int64. x is [T, K], or [T*top_k, K] with a row for each slot. bias is [E, N] of x's type, scale [T, top_k] of float32,
@@ -20,7 +21,7 @@ which multiplies the rows of y. A slot whose id is no expert's gets zeros. It ha
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ _SCHEMAS = {
     "gemm": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, Tensor? bias=None, "
     f"{_NESTED}) -> Tensor",
     "gemm_transposed": f"(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, {_NESTED}) -> Tensor",
+    "gemm_backward": f"(Tensor grad, Tensor codes, Tensor absmax, int[] shape, int blocksize=64, {_NESTED}) -> Tensor",
     "gemm_experts": "(Tensor x, Tensor codes, Tensor absmax, int[] shape, int blocksize, Tensor ids, "
     "Tensor? bias=None, Tensor? scale=None) -> Tensor",
 }
@@ -117,15 +119,23 @@ def _gemm(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocks
     return _tensors.gemm(x, weight, shape[0], None if bias is None else bias.contiguous())
 
 
-def _gemm_transposed(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int = 64,
-                     absmax_map: Tensor | None = None, absmax2: Tensor | None = None,
-                     absmax_offset: Tensor | None = None, absmax_blocksize: int = 256) -> Tensor:  # fmt: skip
+def _multiply_by_w(can_transpose: Callable[..., bool], x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int],
+                   blocksize: int = 64, *nested: Any) -> Tensor:  # fmt: skip
     _check_product(x, shape, 0)
     _check_device(x, codes)
-    weight = _tensors.weight(codes, absmax, *shape, blocksize, absmax_map, absmax2, absmax_offset, absmax_blocksize)
-    if _tensors.can_transpose(x.get_device(), x.dtype, x.shape[:-1].numel(), weight):
+    weight = _tensors.weight(codes, absmax, *shape, blocksize, *nested)
+    if can_transpose(x.get_device(), x.dtype, x.shape[:-1].numel(), weight):
         return _tensors.gemm_transposed(x, weight)
     return x @ _tensors.unpack(weight, shape, x.dtype, x.device)
+
+
+def _gemm_transposed(*arguments: Any) -> Tensor:
+    return _multiply_by_w(_tensors.can_transpose_without_copy, *arguments)
+
+
+def _gemm_backward(*arguments: Any) -> Tensor:
+    """The gradient of gemm's x: an operator of its own, since a trace cannot tell which way is taken when it runs."""
+    return _multiply_by_w(_tensors.can_transpose, *arguments)
 
 
 def _gemm_experts(x: Tensor, codes: Tensor, absmax: Tensor, shape: Sequence[int], blocksize: int, ids: Tensor,
@@ -194,8 +204,8 @@ def _backward_gemm(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_x = grad_bias = None
     if ctx.needs_input_grad[0]:
         codes, absmax, *nested = ctx.saved_tensors
-        w = torch.ops.nf4.unpack(codes, absmax, ctx.shape, grad.dtype, ctx.blocksize, *nested, ctx.absmax_blocksize)
-        grad_x = grad @ w
+        multiply = torch.ops.nf4.gemm_backward
+        grad_x = multiply(grad, codes, absmax, ctx.shape, ctx.blocksize, *nested, ctx.absmax_blocksize)
     if ctx.has_bias and ctx.needs_input_grad[5]:  # a caller that left the bias out has no such entry
         grad_bias = grad.reshape(-1, ctx.shape[0]).sum(0)
     return grad_x, None, None, None, None, grad_bias, None, None, None, None
@@ -222,9 +232,11 @@ def _no_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 def _define() -> None:
     kernels = {"pack": _pack, "unpack": _unpack, "pack_absmax": _pack_absmax, "gemm": _gemm,
-               "gemm_transposed": _gemm_transposed, "gemm_experts": _gemm_experts}  # fmt: skip
+               "gemm_transposed": _gemm_transposed, "gemm_backward": _gemm_backward,
+               "gemm_experts": _gemm_experts}  # fmt: skip
     fakes = {"pack": _fake_pack, "unpack": _fake_unpack, "pack_absmax": _fake_pack_absmax, "gemm": _fake_gemm,
-             "gemm_transposed": _fake_gemm_transposed, "gemm_experts": _fake_gemm_experts}  # fmt: skip
+             "gemm_transposed": _fake_gemm_transposed, "gemm_backward": _fake_gemm_transposed,
+             "gemm_experts": _fake_gemm_experts}  # fmt: skip
     for name, schema in _SCHEMAS.items():
         _library.define(name + schema)
         kernel = torch._disable_dynamo(kernels[name])
@@ -232,7 +244,8 @@ def _define() -> None:
             _library.impl(name, kernel, key)
         torch.library.register_fake(f"nf4::{name}", fakes[name], lib=_library)
     for name, backward, save in (("gemm", _backward_gemm, _save_gemm),
-                                 ("gemm_transposed", _backward_gemm_transposed, _save_gemm_transposed)):  # fmt: skip
+                                 ("gemm_transposed", _backward_gemm_transposed, _save_gemm_transposed),
+                                 ("gemm_backward", _backward_gemm_transposed, _save_gemm_transposed)):  # fmt: skip
         torch.library.register_autograd(f"nf4::{name}", backward, setup_context=save, lib=_library)
     torch.library.register_autograd("nf4::gemm_experts", _no_gradient, lib=_library)
 

@@ -5,6 +5,7 @@ replaced, as far as a version has it:
 
     the kernels of its torch operators      from 0.46 on; their fake implementations stay, so torch.compile traces them
     Linear4bit.forward                      a short way for products without gradients, for the CPU's sake
+    MatMul4Bit.backward                     from 0.50 on: the gradient of x, where a kernel decodes W on its way
     C functions, bound by name              what bitsandbytes 0.45 calls, and what Unsloth binds by ctypes
     an operator of vllm-bnb-plugin          what vLLM multiplies by
     how transformers loads experts          packed matrices become a stack; dense ones are packed, if that is asked for

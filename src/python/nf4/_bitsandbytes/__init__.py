@@ -3,6 +3,7 @@
     operators.py   the kernels of its torch operators, for CUDA
     linear.py      Linear4bit.forward; extension.py finds what makes its calls in C
     symbols.py     functions of its C library, bound by name
+    gradient.py    the backward pass of its products, MatMul4Bit.backward
     inductor.py    a pass of torch.compile that groups products of the same x
     vllm.py        the operator of vllm-bnb-plugin that multiplies by the parts of a layer; vllm_experts.py its experts
 
@@ -21,11 +22,12 @@ import logging
 from typing import Callable
 
 import bitsandbytes
+import bitsandbytes.autograd._functions
 import bitsandbytes.functional
 import torch
 
 from .._patch import replace_attribute
-from . import extension, linear, operators, symbols, vllm, vllm_experts
+from . import extension, gradient, linear, operators, symbols, vllm, vllm_experts
 from .codes import Codes
 from .devices import Devices
 
@@ -50,6 +52,7 @@ class Replacements:
             kernels = self._replace_operators(codes)
             self._replace_forward()
             self._replace_symbols(codes)
+            self._replace_backward(kernels)
             self._group_products(kernels)
             self._replace_vllm(kernels)
             self._replace_vllm_experts()
@@ -96,9 +99,18 @@ class Replacements:
             self._undo.append(replace_attribute(native, name, function))
         self._names += ours.functions
 
+    def _replace_backward(self, kernels: operators.Operators | None) -> None:
+        if not _has_gemm(kernels):
+            return
+        function = bitsandbytes.autograd._functions.MatMul4Bit
+        backward = staticmethod(gradient.with_transposed_product(function.backward))
+        self._undo.append(gradient.install(kernels.gemm_4bit_transposed))
+        self._undo.append(replace_attribute(function, "backward", backward))
+        self._names.append("MatMul4Bit.backward")
+
     def _group_products(self, kernels: operators.Operators | None) -> None:
-        if kernels is None or not hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
-            return  # before 0.50
+        if not _has_gemm(kernels):
+            return
         try:
             from . import inductor
 
@@ -143,3 +155,8 @@ class Replacements:
         ours = automatic.Automatic(self.devices, self.uncompiled)
         self._undo.append(ours.install())
         self._names.append("generate: a compiled step where the cache is static")
+
+
+def _has_gemm(kernels: operators.Operators | None) -> bool:
+    """Whether this bitsandbytes has the operator gemm_4bit: from 0.50 on."""
+    return kernels is not None and hasattr(torch.ops.bitsandbytes, "gemm_4bit")

@@ -90,6 +90,22 @@ class Operators:
                     return NotImplemented
             return _tensors.gemm_group(A, weights, biases, out)
 
+    def gemm_4bit_transposed(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, blocksize: int,
+                             quant_type: str, dtype: torch.dtype, absmax_8bit: Tensor | None = None,
+                             absmax_code: Tensor | None = None,
+                             absmax_offset: Tensor | None = None) -> Tensor:  # fmt: skip
+        """A [..., N] W, of the W [N, K] that gemm_4bit multiplies by the transpose of. `dtype` is what bitsandbytes
+        would unpack W to."""
+        with _NoTorchFunction():
+            if not (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
+                    and A.shape[-1] == shapeB[0] and A.get_device() == B.get_device()):  # fmt: skip
+                return NotImplemented
+            absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
+            weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
+            if not _tensors.can_transpose(A.get_device(), A.dtype, A.shape[:-1].numel(), weight):
+                return NotImplemented
+            return _tensors.gemm_transposed(A, weight)
+
     def gemv_4bit(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor,
                   blocksize: int) -> Tensor:  # fmt: skip
         if not self._is_our_gemv(A, B, shapeB, code, blocksize):
