@@ -14,6 +14,8 @@ if not host_device.missing:
     import torch
     from nf4 import _tensors
     from nf4._bitsandbytes import gradient, operators
+    from nf4._library import F32
+    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.checkpoint import checkpoint
 
     BF16 = torch.bfloat16
@@ -38,6 +40,18 @@ class Calls:
         kinds = ("nf4_gemm", "nf4_gemm_group", "nf4_gemm_transposed", "nf4_unpack")
         names, self.names[:] = [name for name in self.names if name in kinds], []
         return names
+
+
+class Operators(TorchDispatchMode if not host_device.missing else object):
+    """The names of operators that are called meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.name())
+        return function(*args, **(kwargs or {}))
 
 
 class GradientTest(host_device.HostTest):
@@ -123,8 +137,8 @@ class BackwardTest(GradientTest):
         layer = self.layer(BF16)
         asked = []
 
-        def up_to_six(index, dtype, m, weight):
-            asked.append((index, dtype, m, weight._obj.rows, weight._obj.cols))
+        def up_to_six(index, dtype, m, rows, cols, blocksize, absmax_dtype):
+            asked.append((index, dtype, m, rows, cols, blocksize, absmax_dtype))
             return (DECODING if m <= 6 else UNPACKING), 0
 
         for shape, expected in (((6,), "nf4_gemm_transposed"), ((2, 3), "nf4_gemm_transposed"), ((7,), "nf4_unpack"),
@@ -133,7 +147,17 @@ class BackwardTest(GradientTest):
                 self.calls.take()
                 self.gradient(layer, torch.randn(*shape, COLS).to(BF16), torch.randn(*shape, ROWS).to(BF16))
                 self.assertEqual(self.calls.take(), ["nf4_gemm", expected])
-        self.assertEqual(asked, [(host_device.HOST, _tensors.DTYPES[BF16], m, ROWS, COLS) for m in (6, 6, 7, 8)])
+        problems = [(host_device.HOST, _tensors.DTYPES[BF16], m, ROWS, COLS, 64, F32) for m in (6, 7, 8)]
+        self.assertEqual(list(dict.fromkeys(asked)), problems)
+
+    def test_way_that_is_not_taken(self):
+        """An eager call does not go through the operator for nothing."""
+        layer = self.layer(BF16)
+        x, grad = torch.randn(5, COLS).to(BF16), torch.randn(5, ROWS).to(BF16)
+        for variant, taken in ((DECODING, True), (UNPACKING, False)):
+            with mock.patch.object(_tensors, "_transposed", lambda *_: (variant, 0)), Operators() as called:
+                self.gradient(layer, x, grad)
+            self.assertEqual("nf4::gemm_4bit_transposed" in called.names, taken)
 
     def test_handed_back(self):
         """What is not for libnf4."""
@@ -150,7 +174,7 @@ class BackwardTest(GradientTest):
     def test_backward_that_stays(self):
         """Of other types, of a bias, and where x needs no gradient."""
         original = mock.Mock(return_value="original", __name__="backward")
-        backward = gradient.with_transposed_product(original)
+        backward = gradient.with_transposed_product(original, lambda *_: True)
         ctx = mock.Mock(is_empty=False, needs_input_grad=(True, False, False, False, False))
         for change in ({"is_empty": True}, {"needs_input_grad": (False, False, False, True, False)},
                        {"needs_input_grad": (False, True, False, False, False)},

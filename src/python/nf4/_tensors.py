@@ -246,21 +246,22 @@ def gemm_transposed(x: Tensor, weight: Any) -> Tensor:
     out = x.new_empty(*x.shape[:-1], cols)
     options = workspace = None
     if index >= 0 and out.numel():
-        options, workspace = _options(x.device, _transposed(index, DTYPES[x.dtype], m, weight)[1])
+        options, workspace = _options(x.device, _transposed(index, DTYPES[x.dtype], m, *sizes(weight))[1])
     run(index, library().nf4_gemm_transposed, handle(index), out.data_ptr(), cols, x.data_ptr(), rows, m,
         DTYPES[x.dtype], weight, options)  # fmt: skip
     return out
 
 
-def can_transpose(index: int, dtype: torch.dtype, m: int, weight: Any) -> bool:
-    """Whether gemm_transposed() of m rows is faster than a product with W unpacked: where its kernel decodes W on its
-    way, and not where that product would be one in float32, of which torch's settings say how it is made."""
-    return dtype in _OF_TENSOR_CORES and _transposed(index, DTYPES[dtype], m, weight)[0] in _DECODING
+def can_transpose(index: int, dtype: torch.dtype, m: int, *weight: int) -> bool:
+    """Whether gemm_transposed() of m rows, by a weight of these sizes(), is faster than a product with W unpacked: where
+    its kernel decodes W on its way, and not where that product would be one in float32, of which torch's settings say how
+    it is made."""
+    return dtype in _OF_TENSOR_CORES and _transposed(index, DTYPES[dtype], m, *weight)[0] in _DECODING
 
 
-def can_transpose_without_copy(index: int, dtype: torch.dtype, m: int, weight: Any) -> bool:
+def can_transpose_without_copy(index: int, dtype: torch.dtype, m: int, *weight: int) -> bool:
     """The same for a caller who would rather spare the memory of W than time: whether it is on tensor cores at all."""
-    return dtype in _OF_TENSOR_CORES and _transposed(index, DTYPES[dtype], m, weight)[0] != _WITHOUT_TENSOR_CORES
+    return dtype in _OF_TENSOR_CORES and _transposed(index, DTYPES[dtype], m, *weight)[0] != _WITHOUT_TENSOR_CORES
 
 
 _OF_TENSOR_CORES = frozenset({torch.float16, torch.bfloat16})
@@ -268,8 +269,8 @@ _DECODING = frozenset({"gemm_transposed.scaled_wgmma", "gemm_transposed.host"})
 _WITHOUT_TENSOR_CORES = "gemm_transposed.tiled"
 
 
-def _transposed(index: int, dtype: int, m: int, weight: Any) -> tuple[str, int]:
-    return selection(index, dtype, m, *sizes(weight), op=OP_GEMM_TRANSPOSED)
+def _transposed(index: int, dtype: int, m: int, *weight: int) -> tuple[str, int]:
+    return selection(index, dtype, m, *weight, op=OP_GEMM_TRANSPOSED)
 
 
 def _with_workspace(x: Tensor, m: int, weights: Sequence[Any]) -> tuple[Any, Tensor | None]:

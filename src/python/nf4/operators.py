@@ -124,7 +124,7 @@ def _multiply_by_w(can_transpose: Callable[..., bool], x: Tensor, codes: Tensor,
     _check_product(x, shape, 0)
     _check_device(x, codes)
     weight = _tensors.weight(codes, absmax, *shape, blocksize, *nested)
-    if can_transpose(x.get_device(), x.dtype, x.shape[:-1].numel(), weight):
+    if can_transpose(x.get_device(), x.dtype, x.shape[:-1].numel(), *_tensors.sizes(weight)):
         return _tensors.gemm_transposed(x, weight)
     return x @ _tensors.unpack(weight, shape, x.dtype, x.device)
 

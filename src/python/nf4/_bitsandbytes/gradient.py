@@ -56,14 +56,19 @@ torch.library.register_fake("nf4::gemm_4bit_transposed", _fake, lib=_library)
 torch.library.register_autograd("nf4::gemm_4bit_transposed", _backward, setup_context=_save, lib=_library)
 
 
-def with_transposed_product(original: Callable[..., Any]) -> Callable[..., Any]:
-    """MatMul4Bit.backward, whose gradient of x is the operator's; all else is `original`'s."""
+def with_transposed_product(original: Callable[..., Any], is_faster: Callable[..., bool]) -> Callable[..., Any]:
+    """MatMul4Bit.backward, whose gradient of x is the operator's; all else is `original`'s. An eager call asks
+    is_faster(grad, shape, blocksize, nested) first, since the operator's fallback takes longer than `original`; a trace
+    cannot, and has the operator for both."""
 
     @functools.wraps(original)
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         if ctx.is_empty or not ctx.needs_input_grad[0] or ctx.needs_input_grad[3] or ctx.state.quant_type != "nf4":
             return original(ctx, grad_output)
         state = ctx.state
+        is_eager = not torch.compiler.is_compiling() and type(grad_output) is Tensor
+        if is_eager and not is_faster(grad_output, state.shape, state.blocksize, state.nested):
+            return original(ctx, grad_output)
         absmax, nested = state.absmax, ()
         if state.nested:
             absmax, nested = state.state2.absmax, (state.absmax, state.state2.code, state.offset)

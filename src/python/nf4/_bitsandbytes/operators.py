@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import _tensors
-from .._library import BLOCKSIZES
+from .._library import BLOCKSIZES, F32, U8
 from .codes import Codes
 from .devices import Devices
 from .fallback import with_fallback
@@ -102,9 +102,15 @@ class Operators:
                 return NotImplemented
             absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
             weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
-            if not _tensors.can_transpose(A.get_device(), A.dtype, A.shape[:-1].numel(), weight):
+            if not _tensors.can_transpose(A.get_device(), A.dtype, A.shape[:-1].numel(), *_tensors.sizes(weight)):
                 return NotImplemented
             return _tensors.gemm_transposed(A, weight)
+
+    def is_transposed_faster(self, A: Tensor, shapeB: Sequence[int], blocksize: int, nested: bool) -> bool:
+        """Whether gemm_4bit_transposed() of such a W is faster than bitsandbytes, and so what it would do."""
+        return (self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
+                and _tensors.can_transpose(A.get_device(), A.dtype, A.shape[:-1].numel(), *shapeB, blocksize,
+                                           U8 if nested else F32))  # fmt: skip
 
     def gemv_4bit(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor,
                   blocksize: int) -> Tensor:  # fmt: skip
