@@ -97,13 +97,11 @@ class Operators:
         """A [..., N] W, of the W [N, K] that gemm_4bit multiplies by the transpose of. `dtype` is what bitsandbytes
         would unpack W to."""
         with _NoTorchFunction():
-            if not (quant_type == "nf4" and self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
+            if not (quant_type == "nf4" and self.is_transposed_faster(A, shapeB, blocksize, absmax_8bit is not None)
                     and A.shape[-1] == shapeB[0] and A.get_device() == B.get_device()):  # fmt: skip
                 return NotImplemented
             absmax_offset = None if absmax_offset is None else absmax_offset.float()  # lives as long as the call
             weight = _weight(B, shapeB, absmax, blocksize, absmax_8bit, absmax_code, absmax_offset)
-            if not _tensors.can_transpose(A.get_device(), A.dtype, A.shape[:-1].numel(), *_tensors.sizes(weight)):
-                return NotImplemented
             return _tensors.gemm_transposed(A, weight)
 
     def is_transposed_faster(self, A: Tensor, shapeB: Sequence[int], blocksize: int, nested: bool) -> bool:
