@@ -174,7 +174,7 @@ class BackwardTest(GradientTest):
     def test_backward_that_stays(self):
         """Of other types, of a bias, and where x needs no gradient."""
         original = mock.Mock(return_value="original", __name__="backward")
-        backward = gradient.with_transposed_product(original, lambda *_: True)
+        backward = gradient.with_transposed_product(original, mock.Mock())
         ctx = mock.Mock(is_empty=False, needs_input_grad=(True, False, False, False, False))
         for change in ({"is_empty": True}, {"needs_input_grad": (False, False, False, True, False)},
                        {"needs_input_grad": (False, True, False, False, False)},
@@ -264,6 +264,29 @@ class GraphTest(GradientTest):
             found = self.gradient(compiled, x, grad)
             self.assertEqual(self.calls.take(), ["nf4_gemm", "nf4_unpack"])
             self.assertTrue(torch.equal(found, self.gradient(layer, x, grad)))
+
+    def test_graph_of_a_device_that_unpacks(self):
+        """It is bitsandbytes' own: the operator is in a graph only where a device decodes such a W."""
+        from functorch.compile import make_boxed_func
+        from torch._dynamo.backends.common import aot_autograd
+
+        layer = self.layer(BF16)
+        x, grad = torch.randn(5, COLS).to(BF16), torch.randn(5, ROWS).to(BF16)
+        theirs = self.of_bitsandbytes(lambda: self.gradient(layer, x, grad))
+        for variant, taken in ((DECODING, True), (UNPACKING, False)):
+            operators_of = set()
+
+            def record(graph, _, found=operators_of):
+                found.update(str(node.target) for node in graph.graph.nodes)
+                return make_boxed_func(graph.forward)
+
+            torch.compiler.reset()
+            with self.subTest(variant=variant), mock.patch.object(_tensors, "_transposed", lambda *_: (variant, 0)):
+                compiled = torch.compile(layer, backend=aot_autograd(fw_compiler=record), fullgraph=True)
+                found = self.traced(self.gradient, compiled, x, grad)
+                self.assertEqual("nf4.gemm_4bit_transposed.default" in operators_of, taken)
+                if not taken:
+                    self.assertTrue(torch.equal(found, theirs))
 
     def test_opcheck(self):
         for nested in (False, True):

@@ -103,7 +103,7 @@ class Replacements:
         if not _has_gemm(kernels):
             return
         function = bitsandbytes.autograd._functions.MatMul4Bit
-        backward = staticmethod(gradient.with_transposed_product(function.backward, kernels.is_transposed_faster))
+        backward = staticmethod(gradient.with_transposed_product(function.backward, kernels))
         self._undo.append(gradient.install(kernels.gemm_4bit_transposed))
         self._undo.append(replace_attribute(function, "backward", backward))
         self._names.append("MatMul4Bit.backward")

@@ -56,19 +56,28 @@ torch.library.register_fake("nf4::gemm_4bit_transposed", _fake, lib=_library)
 torch.library.register_autograd("nf4::gemm_4bit_transposed", _backward, setup_context=_save, lib=_library)
 
 
-def with_transposed_product(original: Callable[..., Any], is_faster: Callable[..., bool]) -> Callable[..., Any]:
-    """MatMul4Bit.backward, whose gradient of x is the operator's; all else is `original`'s. An eager call asks
-    is_faster(grad, shape, blocksize, nested) first, since the operator's fallback takes longer than `original`; a trace
-    cannot, and has the operator for both."""
+def with_transposed_product(original: Callable[..., Any], kernels: operators.Operators) -> Callable[..., Any]:
+    """MatMul4Bit.backward, whose gradient of x is the operator's; all else is `original`'s. The operator's fallback takes
+    longer than `original`. So an eager call asks first. A trace, which may be for any number of rows, asks of a single
+    one: whether this device decodes such a W at all."""
+
+    @torch.compiler.assume_constant_result
+    def is_for_a_graph(*problem: Any) -> bool:
+        return kernels.is_transposed_faster_for(*problem)
 
     @functools.wraps(original)
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         if ctx.is_empty or not ctx.needs_input_grad[0] or ctx.needs_input_grad[3] or ctx.state.quant_type != "nf4":
             return original(ctx, grad_output)
         state = ctx.state
-        is_eager = not torch.compiler.is_compiling() and type(grad_output) is Tensor
-        if is_eager and not is_faster(grad_output, state.shape, state.blocksize, state.nested):
-            return original(ctx, grad_output)
+        rows, cols = state.shape
+        if torch.compiler.is_compiling():
+            device, dtype = grad_output.get_device(), grad_output.dtype
+            if not is_for_a_graph(device, dtype, 1, rows, cols, state.blocksize, state.nested):
+                return original(ctx, grad_output)
+        elif type(grad_output) is Tensor:
+            if not kernels.is_transposed_faster(grad_output, state.shape, state.blocksize, state.nested):
+                return original(ctx, grad_output)
         absmax, nested = state.absmax, ()
         if state.nested:
             absmax, nested = state.state2.absmax, (state.absmax, state.state2.code, state.offset)

@@ -106,9 +106,15 @@ class Operators:
 
     def is_transposed_faster(self, A: Tensor, shapeB: Sequence[int], blocksize: int, nested: bool) -> bool:
         """Whether gemm_4bit_transposed() of such a W is faster than bitsandbytes, and so what it would do."""
-        return (self._usable(A, blocksize, A.dtype) and len(shapeB) == 2
-                and _tensors.can_transpose(A.get_device(), A.dtype, A.shape[:-1].numel(), *shapeB, blocksize,
-                                           U8 if nested else F32))  # fmt: skip
+        return (A.numel() > 0 and len(shapeB) == 2
+                and self.is_transposed_faster_for(A.get_device(), A.dtype, A.shape[:-1].numel(), *shapeB, blocksize,
+                                                  nested))  # fmt: skip
+
+    def is_transposed_faster_for(self, index: int, dtype: torch.dtype, m: int, rows: int, cols: int, blocksize: int,
+                                 nested: bool) -> bool:  # fmt: skip
+        """The same of m rows, without a tensor."""
+        return (blocksize in _BLOCKSIZES and dtype in _tensors.DTYPES and self.devices[index]
+                and _tensors.can_transpose(index, dtype, m, rows, cols, blocksize, U8 if nested else F32))  # fmt: skip
 
     def gemv_4bit(self, A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor,
                   blocksize: int) -> Tensor:  # fmt: skip
