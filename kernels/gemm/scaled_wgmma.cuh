@@ -284,9 +284,8 @@ struct ScaledCodes<Shape, true> {
   }
 
   struct Block {
-    uint32_t words[2][2];  // of 32 rows: for columns g and g + 8 of operand A, each byte the codes of rows 2t and 2t +
-                           // 1 of 8
-    float2 scales[8];      // of rows 2t and 2t + 1 of each 8
+    uint32_t words[2][2];  // of 32 rows of W, for rows g and g + 8 of operand A: a byte has a pair of each 8
+    float2 scales[8];      // of each pair
 
     __device__ Block(const ScaledCodes& of, int slot, int block) {
       const uint32_t codes = shared_address(of.share.codes(slot)) + of.offset;
